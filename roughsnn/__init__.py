@@ -1,0 +1,52 @@
+"""Stochastic spiking networks as event SDEs, with exact gradients through the spikes."""
+
+from importlib.metadata import version as _version
+
+# 0: ground
+from ._results import RESULTS as RESULTS
+
+# 1: paths and spike trains
+from ._path.base import AbstractCellPath as AbstractCellPath
+from ._path.base import AbstractJumpPath as AbstractJumpPath
+from ._path.brownian import BrownianPath as BrownianPath
+from ._path.marcus import marcus_lift as marcus_lift
+from ._path.spike_train import SpikeTrain as SpikeTrain
+from ._path.step import StepPath as StepPath
+
+# 2: events
+from ._event.chandrupatla import Chandrupatla as Chandrupatla
+from ._event.crossing import AbstractCrossing as AbstractCrossing
+from ._event.crossing import BracketedCrossing as BracketedCrossing
+from ._event.crossing import QuadraticCrossing as QuadraticCrossing
+from ._event.event import Event as Event
+
+# 3: the solve
+from ._solve.adjoint import AbstractAdjoint as AbstractAdjoint
+from ._solve.adjoint import CheckpointAdjoint as CheckpointAdjoint
+from ._solve.adjoint import DirectAdjoint as DirectAdjoint
+from ._solve.eventsolve import eventsolve as eventsolve
+from ._solve.solution import Solution as Solution
+
+# 4: networks
+from ._network.exponential import ExponentialTrapezoid as ExponentialTrapezoid
+from ._network.firing import AbstractFiring as AbstractFiring
+from ._network.firing import StochasticFiring as StochasticFiring
+from ._network.firing import ThresholdFiring as ThresholdFiring
+from ._network.intensity import AbstractIntensity as AbstractIntensity
+from ._network.intensity import ExponentialIntensity as ExponentialIntensity
+from ._network.intensity import SoftplusIntensity as SoftplusIntensity
+from ._network.membrane import LIF as LIF
+from ._network.membrane import AbstractLinearMembrane as AbstractLinearMembrane
+from ._network.membrane import AbstractMembrane as AbstractMembrane
+from ._network.network import SpikingNetwork as SpikingNetwork
+from ._network.simulate import simulate as simulate
+from ._network.state import NeuronState as NeuronState
+
+# K: losses
+from . import losses as losses
+
+# 5: fitting
+from ._fit.fit import Fit as Fit
+from ._fit.fit import fit as fit
+
+__version__ = _version("roughsnn")

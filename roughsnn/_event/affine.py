@@ -1,0 +1,38 @@
+"""Decides from its jaxpr whether a function is affine."""
+
+from collections.abc import Callable
+
+import jax
+from jax.extend import core as jex_core
+
+
+def is_affine(fn: Callable, *primals) -> bool:
+    """Whether `fn` is affine in `primals`: its derivative does not read them.
+
+    Conservative: `False` may be said of an affine function, `True` is a proof.
+    """
+
+    def derivative(point, direction):
+        return jax.jvp(fn, point, direction)[1]
+
+    closed = jax.make_jaxpr(derivative)(primals, primals)
+    count = len(closed.jaxpr.invars) // 2
+    depends = _depends(closed.jaxpr, [True] * count + [False] * count)
+    return not any(depends)
+
+
+def _depends(jaxpr, inputs: list[bool]) -> list[bool]:
+    """Which outputs of `jaxpr` read an input that is marked."""
+    marked = {v for v, m in zip(jaxpr.invars, inputs, strict=True) if m}
+
+    def is_marked(atom) -> bool:
+        return not isinstance(atom, jex_core.Literal) and atom in marked
+
+    for eqn in jaxpr.eqns:
+        ins = [is_marked(v) for v in eqn.invars]
+        if eqn.primitive.name in ("jit", "pjit"):
+            outs = _depends(eqn.params["jaxpr"].jaxpr, ins)
+        else:
+            outs = [any(ins)] * len(eqn.outvars)
+        marked.update(v for v, m in zip(eqn.outvars, outs, strict=True) if m)
+    return [is_marked(v) for v in jaxpr.outvars]

@@ -1,0 +1,140 @@
+"""The first crossing of a vector of event functions on one step."""
+
+import abc
+from collections.abc import Callable
+from typing import TypeAlias
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optimistix as optx
+from jaxtyping import Array, Float, Int
+
+from .._misc import one_hot, stop_gradients
+from .._types import Scalar
+
+# r -> E(t + r, y(t + r)), the event functions along the dense output of a step.
+Along: TypeAlias = Callable[[Scalar], Float[Array, " events"]]
+
+
+class Crossing(eqx.Module):
+    """Where a step is first crossed: offset, coordinate, and dE/dr of it there."""
+
+    offset: Scalar
+    index: Int[Array, ""]
+    slope: Scalar
+
+
+class AbstractCrossing(eqx.Module):
+    """A way to find the first crossing on a step that has one."""
+
+    @abc.abstractmethod
+    def first(
+        self,
+        along: Along,
+        length: Scalar,
+        e0: Float[Array, " events"],
+        e1: Float[Array, " events"],
+    ) -> Crossing:
+        """The first r in [0, length] at which a coordinate of `along` reaches 0.
+
+        `e0 = along(0)`, `e1 = along(length)`. A coordinate that starts at or above 0
+        fires at r = 0. On a step without a crossing the result is finite, and unused.
+        """
+
+
+class QuadraticCrossing(AbstractCrossing):
+    r"""The closed form, for events that are at most quadratic along the dense output.
+
+    Exact where the event function is affine in the state and the interpolant affine
+    (Euler) or quadratic (the integrated hazard of
+    [`roughsnn.ExponentialTrapezoid`][]). With $E(r) = e_0 + br + ar^2$ the first root is
+    $r = -2e_0/(b + \sqrt{b^2 - 4ae_0})$, free of cancellation for $b > 0$.
+    """
+
+    def first(self, along, length, e0, e1):
+        """See [`roughsnn.AbstractCrossing`][]."""
+        zero = jnp.zeros_like(length)
+        b = jax.jvp(along, (zero,), (jnp.ones_like(zero),))[1]
+        crosses = (e1 >= 0) & (e0 < 0) & (length > 0)
+        h = jnp.where(length > 0, length, 1)
+        start = jnp.where(crosses, e0, -1)
+        b = jnp.where(crosses, b, 1)
+        a = (jnp.where(crosses, e1, 0) - start - b * h) / h**2
+        discriminant = b**2 - 4 * a * start
+        root = jnp.sqrt(jnp.where(discriminant > 0, discriminant, 1))
+        root = jnp.where(discriminant > 0, root, 0)
+        bottom = b + root
+        r = -2 * start / jnp.where(bottom > 0, bottom, 1)
+        candidates = jnp.where(crosses, r, jnp.inf)
+        candidates = jnp.where(e0 >= 0, zero, candidates)
+        index = jnp.argmin(candidates).astype(jnp.int32)
+        chosen = one_hot(index, e0.shape[0])
+        offset = jnp.sum(jnp.where(chosen & crosses, r, 0))
+        slope = jnp.where(chosen & crosses, root, 0)
+        slope = jnp.sum(jnp.where(chosen & (e0 >= 0), jnp.inf, slope))
+        return Crossing(offset, index, slope)
+
+
+class BracketedCrossing(AbstractCrossing):
+    r"""The first crossing found by an optimistix root finder on $\max_k E_k$.
+
+    The search itself is not differentiated. It is followed by two Newton steps that are:
+    the root is a fixed point of Newton's map $r - E/\dot E$, whose derivative there is
+    that of the implicit function theorem, $\partial r = -\partial E/\dot E$; two steps
+    make the second derivative right as well.
+
+    **Arguments:**
+
+    - `root_finder`: any `optimistix.AbstractRootFinder` for scalar functions. It is given
+        `options=dict(lower=..., upper=...)` and starts at the secant.
+    - `max_steps`: when to give up.
+    """
+
+    root_finder: optx.AbstractRootFinder
+    max_steps: int = 100
+
+    def first(self, along, length, e0, e1):
+        """See [`roughsnn.AbstractCrossing`][]."""
+        zero = jnp.zeros_like(length)
+        starts_above = jnp.any(e0 >= 0)
+        brackets = jnp.any(e1 >= 0) & ~starts_above & (length > 0)
+        found = jax.lax.stop_gradient(self._search(along, length, e0, e1, brackets))
+        values = along(found)
+        index = jnp.where(starts_above, jnp.argmax(e0), jnp.argmax(values)).astype(jnp.int32)
+        chosen = one_hot(index, e0.shape[0])
+
+        def coordinate(r):
+            return jnp.sum(jnp.where(chosen, along(r), 0))
+
+        offset, slope = found, zero
+        for _ in range(2):
+            value, slope = jax.jvp(coordinate, (offset,), (jnp.ones_like(zero),))
+            usable = brackets & (slope > 0)
+            step = jnp.where(usable, value, 0) / jnp.where(usable, slope, 1)
+            moved = offset - step
+            clipped = jax.lax.stop_gradient(jnp.clip(moved, zero, length) - moved)
+            offset = jnp.where(usable, moved + clipped, offset)
+        slope = jnp.where(starts_above, jnp.inf, slope)
+        return Crossing(jnp.where(brackets, offset, zero), index, slope)
+
+    def _search(self, along, length, e0, e1, brackets):
+        start, end = jnp.max(e0), jnp.max(e1)
+        gap = end - start
+        guess = length * jnp.where(brackets, -start, 0) / jnp.where(gap > 0, gap, 1)
+
+        def highest(r, _):
+            # Without a crossing: an affine function with its root at the guess.
+            return jnp.where(brackets, jnp.max(along(r)), r - guess)
+
+        # Constants are stopped, not the output, so that no derivative rule is entered.
+        highest = eqx.filter_closure_convert(highest, guess, None)
+        highest, guess, length = stop_gradients((highest, guess, length))
+        return optx.root_find(
+            highest,
+            self.root_finder,
+            guess,
+            options=dict(lower=jnp.zeros_like(length), upper=length),
+            max_steps=self.max_steps,
+            throw=False,
+        ).value

@@ -1,0 +1,33 @@
+"""The event of an event SDE: where it fires and what it does to the state."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+from jaxtyping import Array, Float
+
+from .._types import Args, IntScalar, RealScalar, Scalar, State
+
+
+class Event(eqx.Module):
+    r"""A vector of event functions and the jump that each of them causes.
+
+    Coordinate $k$ fires when $E_k(t, y)$ rises through 0; then
+    $Y_\tau = \mathcal T_k(\tau, Y_{\tau-}, u)$ with $u \sim U(0, 1)$ keyed by $k$ and by
+    how often $k$ has fired, so that a path is continuous in its parameters also where two
+    events swap their order (Holberg & Salvi 2024, Definition 3.1).
+
+    **Arguments:**
+
+    - `fn`: `fn(t, y, args) -> (events,)`.
+    - `transition`: `transition(t, y, args, k, u) -> y`, the state just after coordinate
+        `k` fired; `k` is an integer array, `u` a uniform random number.
+
+    !!! warning
+
+        Exact pathwise gradients need more than differentiability: no noise in `fn`, a
+        crossing at positive speed, and a transition that commutes with the noise
+        (Assumptions 3.1-3.5 of the paper; see *Theory*).
+    """
+
+    fn: Callable[[RealScalar, State, Args], Float[Array, " events"]]
+    transition: Callable[[RealScalar, State, Args, IntScalar, Scalar], State]

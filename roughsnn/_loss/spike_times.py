@@ -1,0 +1,83 @@
+"""Losses on the first spike times."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._misc import check_positive_int
+from .._path.spike_train import SpikeTrain
+from .._types import Scalar
+from .distance import squared_mean_distance
+
+
+def check_batches(x: SpikeTrain, y: SpikeTrain) -> None:
+    """Two batches of trains of the same kind."""
+    for name, train in (("x", x), ("y", y)):
+        if not isinstance(train, SpikeTrain):
+            raise TypeError(
+                f"`{name}` must be a roughsnn.SpikeTrain, got {type(train).__name__}."
+            )
+        if train.times.ndim != 2:
+            raise ValueError(
+                f"`{name}` must be a batch of trains with times of shape (samples, spikes), "
+                f"got {train.times.shape}. Use jax.vmap over keys, or SpikeTrain.stack."
+            )
+    if (x.t0, x.t1, x.num_neurons) != (y.t0, y.t1, y.num_neurons):
+        raise ValueError(
+            "`x` and `y` must have the same window and number of neurons, got "
+            f"t0={x.t0}, t1={x.t1}, num_neurons={x.num_neurons} and t0={y.t0}, t1={y.t1}, "
+            f"num_neurons={y.num_neurons}."
+        )
+
+
+def _first_times(x: SpikeTrain, n: int) -> Float[Array, "samples features"]:
+    """The first n spike times of each neuron, t1 where there is no such spike."""
+    x = x.complete()
+    times = jax.vmap(lambda s: s.per_neuron(n))(x)
+    known = jnp.isfinite(times)
+    return jnp.where(known, times, x.t1).reshape(times.shape[0], -1)
+
+
+def first_spike_mae(x: SpikeTrain, y: SpikeTrain, n: int) -> Scalar:
+    r"""Mean absolute difference of the mean first `n` spike times of each neuron.
+
+    $\frac{1}{Kn}\sum_{k,j} |\overline{\tau^k_j}(x) - \overline{\tau^k_j}(y)|$, the mean over
+    samples inside (the test error of Holberg & Salvi 2024, Section 5). A spike that does
+    not occur counts as t1, so the loss is continuous where a spike leaves the window.
+
+    **Arguments:**
+
+    - `x`, `y`: batches of trains with the same window and neurons.
+    - `n`: how many spikes of each neuron.
+
+    **Returns:** a scalar, in the unit of time.
+
+    **Raises:** `ValueError` for trains of different kinds or with spikes missing.
+    """
+    check_batches(x, y)
+    n = check_positive_int("n", n)
+    gap = jnp.mean(_first_times(x, n), 0) - jnp.mean(_first_times(y, n), 0)
+    return jnp.mean(jnp.abs(gap))
+
+
+def first_spike_mse(x: SpikeTrain, y: SpikeTrain, n: int, *, unbiased: bool = True) -> Scalar:
+    r"""Mean squared difference of the mean first `n` spike times of each neuron.
+
+    $\frac{1}{Kn}\sum_{k,j} (E\tau^k_j(x) - E\tau^k_j(y))^2$, estimated without bias unless
+    `unbiased=False` (the plug-in estimate). Continuous in the spike times.
+
+    **Arguments:**
+
+    - `x`, `y`: batches of trains with the same window and neurons.
+    - `n`: how many spikes of each neuron.
+    - `unbiased`: take the variance of the two means off; needs 2 samples a side. It may
+        then be negative near the minimum.
+
+    **Returns:** a scalar, in the unit of time squared.
+
+    **Raises:** `ValueError` for trains of different kinds or with spikes missing.
+    """
+    check_batches(x, y)
+    n = check_positive_int("n", n)
+    a, b = _first_times(x, n), _first_times(y, n)
+    return squared_mean_distance(a, b, unbiased=unbiased) / a.shape[1]

@@ -1,0 +1,113 @@
+"""Small helpers, and the one place where `equinox.internal` is imported."""
+
+from typing import Any
+
+import equinox as eqx
+import equinox.internal as eqxi
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, PyTree
+
+
+def any_in_batch(pred: Bool[Array, ""]) -> Bool[Array, ""]:
+    """Whether `pred` holds for any sample of an enclosing `vmap`; not itself batched.
+
+    `lax.cond` on it stays a branch under `vmap` instead of becoming a `select`.
+    """
+    return eqxi.unvmap_any(pred)
+
+
+def is_concrete(*xs: Any) -> bool:
+    """Whether every array leaf holds numbers (is not a tracer)."""
+    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(xs))
+
+
+def where_tree(pred: Bool[Array, ""], on_true: PyTree, on_false: PyTree) -> PyTree:
+    """`jnp.where` on every array leaf of two pytrees of one structure."""
+    return jax.tree.map(lambda a, b: jnp.where(pred, a, b), on_true, on_false)
+
+
+def stop_gradients(tree: PyTree) -> PyTree:
+    """`tree` with its array leaves held constant.
+
+    On `eqx.filter_closure_convert(fn, ...)` this reaches what `fn` has captured too.
+    """
+    return jax.tree.map(lambda x: jax.lax.stop_gradient(x) if eqx.is_array(x) else x, tree)
+
+
+def one_hot(index: Array, size: int) -> Bool[Array, " size"]:
+    """A mask that is true at `index`; unlike indexing it stays vectorised under `vmap`."""
+    return jnp.arange(size, dtype=index.dtype) == index
+
+
+def static_float(name: str, value: Any) -> float:
+    """`value` as a Python float; a clear error for tracers and non-numbers."""
+    if isinstance(value, jax.core.Tracer):
+        raise TypeError(
+            f"`{name}` must be a concrete number, got a traced value. It fixes the "
+            "number of cells, hence array shapes: pass it as a Python float, outside "
+            "of the arguments of `jit`, `vmap` and `grad`."
+        )
+    try:
+        out = float(value)
+    except (TypeError, ValueError) as e:
+        raise TypeError(f"`{name}` must be a number, got {value!r}.") from e
+    if not np.isfinite(out):
+        raise ValueError(f"`{name}` must be finite, got {out}.")
+    return out
+
+
+def check_window(t0: Any, t1: Any, dt: Any, dt_name: str) -> tuple[float, float, float]:
+    """Validated `(t0, t1, dt)` with t0 < t1 and dt > 0."""
+    t0, t1 = static_float("t0", t0), static_float("t1", t1)
+    dt = static_float(dt_name, dt)
+    if t1 <= t0:
+        raise ValueError(f"`t1` must be larger than `t0`, got t0={t0}, t1={t1}.")
+    if dt <= 0:
+        raise ValueError(f"`{dt_name}` must be positive, got {dt}.")
+    return t0, t1, dt
+
+
+def num_cells(t0: float, t1: float, dt: float) -> int:
+    """How many cells of length `dt` cover [t0, t1]; the last one may reach beyond t1."""
+    cells = (t1 - t0) / dt
+    nearest = round(cells)
+    if abs(cells - nearest) < 1e-6 * max(1.0, cells):
+        return max(nearest, 1)
+    return int(np.ceil(cells))
+
+
+def check_positive_int(name: str, value: Any) -> int:
+    """`value` as a positive Python int."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"`{name}` must be a positive integer, got {value!r}.")
+    return int(value)
+
+
+def as_float_array(name: str, value: Any) -> Array:
+    """`value` as a floating array, refusing integers arrays, complex and non-finite."""
+    array = jnp.asarray(value)
+    if jnp.issubdtype(array.dtype, jnp.integer) or array.dtype == bool:
+        if isinstance(value, (jax.Array, np.ndarray)):
+            raise ValueError(
+                f"`{name}` must have a floating dtype, got {array.dtype}; a gradient "
+                "with respect to it would not exist."
+            )
+        array = array.astype(jnp.result_type(float))
+    elif not jnp.issubdtype(array.dtype, jnp.floating):
+        raise ValueError(f"`{name}` must have a floating dtype, got {array.dtype}.")
+    return check_finite(name, array)
+
+
+def check_finite(name: str, array: Array) -> Array:
+    """`array`, once its numbers (if it has any yet) are known to be finite."""
+    if is_concrete(array) and not bool(np.all(np.isfinite(np.asarray(array)))):
+        raise ValueError(f"`{name}` must be finite, got {np.asarray(array)}.")
+    return array
+
+
+def real_dtype(tree: PyTree) -> jnp.dtype:
+    """The floating dtype that the inexact leaves of `tree` share."""
+    leaves = [x for x in jax.tree.leaves(tree) if eqx.is_inexact_array(x)]
+    return jnp.result_type(*leaves) if leaves else jnp.result_type(float)

@@ -1,0 +1,122 @@
+"""Firing: when a neuron spikes, given its membrane potential."""
+
+import abc
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._misc import as_float_array, is_concrete
+from .intensity import AbstractIntensity
+from .membrane import AbstractMembrane
+
+
+class AbstractFiring(eqx.Module):
+    """The event function of a neuron, and the hidden state it may need."""
+
+    @abc.abstractmethod
+    def level(self, u: Float[Array, " neurons"]) -> Float[Array, " neurons"] | None:
+        """The hidden state after a spike whose random number is `u`; `None` if there is none."""
+
+    @abc.abstractmethod
+    def drift(self, v: Float[Array, " neurons"]) -> Float[Array, " neurons"] | None:
+        """The rate of change of the hidden state."""
+
+    @abc.abstractmethod
+    def event(
+        self, v: Float[Array, " neurons"], s: Float[Array, " neurons"] | None
+    ) -> Float[Array, " neurons"]:
+        """Fires where it rises through 0."""
+
+    @abc.abstractmethod
+    def check(self, membrane: AbstractMembrane) -> None:
+        """Raises where pathwise gradients do not exist with this membrane."""
+
+
+class StochasticFiring(AbstractFiring):
+    r"""Spikes from an intensity, with refractoriness (Holberg & Salvi 2024, eq. 1-3).
+
+    $ds = \lambda(v)\,dt$; a neuron fires when $s$ reaches 0, and then
+    $s := \log u - \alpha$, $u \sim U(0, 1)$. Hence
+    $P(\text{no spike in }(\tau, t]) = \min\{1, e^{\alpha - \int_\tau^t\lambda(v_r)dr}\}$.
+
+    **Arguments:**
+
+    - `intensity`: an [`roughsnn.AbstractIntensity`][].
+    - `alpha`: refractoriness in integrated hazard, not negative; scalar or `(neurons,)`.
+
+    **Raises:** `ValueError` for a negative `alpha`, `TypeError` for another intensity.
+    """
+
+    intensity: AbstractIntensity
+    alpha: Float[Array, "*neurons"]
+
+    def __init__(self, intensity: AbstractIntensity, alpha=0.0):
+        if not isinstance(intensity, AbstractIntensity):
+            raise TypeError(
+                "`intensity` must be a roughsnn.AbstractIntensity, got a "
+                f"{type(intensity).__name__}. Wrap a function of your own in a subclass."
+            )
+        self.intensity = intensity
+        self.alpha = as_float_array("alpha", alpha)
+        if is_concrete(self.alpha) and np.any(np.asarray(self.alpha) < 0):
+            raise ValueError(f"`alpha` must not be negative, got {np.asarray(self.alpha)}.")
+
+    def level(self, u):
+        """See [`roughsnn.AbstractFiring`][]."""
+        return jnp.log(u) - self.alpha
+
+    def drift(self, v):
+        """See [`roughsnn.AbstractFiring`][]."""
+        return self.intensity(v)
+
+    def event(self, v, s):
+        """See [`roughsnn.AbstractFiring`][]."""
+        del v
+        return s
+
+    def check(self, membrane):
+        """Every membrane will do: the hidden state has no noise."""
+        del membrane
+
+
+class ThresholdFiring(AbstractFiring):
+    r"""A spike whenever $v$ rises through a threshold.
+
+    Only for membranes without noise on $v$: the crossing of a Brownian path is not
+    differentiable, and automatic differentiation would return a finite, wrong number.
+    Noise on the current is allowed.
+
+    **Arguments:**
+
+    - `threshold`: scalar or shape `(neurons,)`.
+    """
+
+    threshold: Float[Array, "*neurons"]
+
+    def __init__(self, threshold=1.0):
+        self.threshold = as_float_array("threshold", threshold)
+
+    def level(self, u):
+        """No hidden state."""
+        del u
+
+    def drift(self, v):
+        """No hidden state."""
+        del v
+
+    def event(self, v, s):
+        """See [`roughsnn.AbstractFiring`][]."""
+        del s
+        return v - self.threshold
+
+    def check(self, membrane):
+        """Refuses noise on the potential (condition C1)."""
+        if membrane.noisy_potential():
+            raise ValueError(
+                "ThresholdFiring needs a membrane without noise on v, got a nonzero first "
+                "row of `sigma`: the event function v - threshold would see the noise "
+                "(condition C1), and no exact gradient exists. Put the noise on the "
+                "current (second row of `sigma`), or use StochasticFiring."
+            )

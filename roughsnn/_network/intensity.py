@@ -1,0 +1,92 @@
+"""Intensities: the hazard of a spike as a function of the membrane potential."""
+
+import abc
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._misc import as_float_array, is_concrete
+
+
+def _positive(name: str, value) -> Array:
+    array = as_float_array(name, value)
+    if is_concrete(array) and np.any(np.asarray(array) <= 0):
+        raise ValueError(
+            f"`{name}` must be positive, got {np.asarray(array)}: the intensity is a rate, "
+            "and may not be negative."
+        )
+    return array
+
+
+class AbstractIntensity(eqx.Module):
+    """A non-negative rate, in spikes per time, as a function of the potential."""
+
+    @abc.abstractmethod
+    def __call__(self, v: Float[Array, " neurons"]) -> Float[Array, " neurons"]:
+        """The intensity at `v`."""
+
+
+class ExponentialIntensity(AbstractIntensity):
+    r"""$\lambda(v) = e^{\min(\beta(v - \vartheta),\,\text{cap})}/\tau$.
+
+    The cap keeps a network with strong excitation from exploding; above it the rate is
+    constant (Holberg & Salvi 2024, Section 4).
+
+    **Arguments:**
+
+    - `beta`: slope, in 1/potential.
+    - `threshold`: $\vartheta$.
+    - `timescale`: $\tau$, in time.
+    - `cap`: the largest exponent.
+
+    Each is a scalar or has shape `(neurons,)`.
+
+    **Raises:** `ValueError` for a time scale that is not positive.
+    """
+
+    beta: Float[Array, "*neurons"]
+    threshold: Float[Array, "*neurons"]
+    timescale: Float[Array, "*neurons"]
+    cap: float = eqx.field(static=True)
+
+    def __init__(self, beta=5.0, threshold=1.0, timescale=1.0, cap: float = 10.0):
+        self.beta = as_float_array("beta", beta)
+        self.threshold = as_float_array("threshold", threshold)
+        self.timescale = _positive("timescale", timescale)
+        self.cap = float(cap)
+
+    def __call__(self, v):
+        """The intensity at `v`."""
+        exponent = self.beta * (v - self.threshold)
+        return jnp.exp(jnp.minimum(exponent, self.cap)) / self.timescale
+
+
+class SoftplusIntensity(AbstractIntensity):
+    r"""$\lambda(v) = r\,\log(1 + e^{\beta(v - \vartheta)})$: linear above the threshold.
+
+    **Arguments:**
+
+    - `beta`: slope, in 1/potential.
+    - `threshold`: $\vartheta$.
+    - `rate`: $r$, in 1/time; positive.
+
+    Each is a scalar or has shape `(neurons,)`.
+
+    **Raises:** `ValueError` for a rate that is not positive.
+    """
+
+    beta: Float[Array, "*neurons"]
+    threshold: Float[Array, "*neurons"]
+    rate: Float[Array, "*neurons"]
+
+    def __init__(self, beta=5.0, threshold=1.0, rate=1.0):
+        self.beta = as_float_array("beta", beta)
+        self.threshold = as_float_array("threshold", threshold)
+        self.rate = _positive("rate", rate)
+
+    def __call__(self, v):
+        """The intensity at `v`."""
+        return self.rate * jax.nn.softplus(self.beta * (v - self.threshold))

@@ -1,0 +1,126 @@
+"""Membranes: how potential and synaptic current move between spikes."""
+
+import abc
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._misc import as_float_array, is_concrete
+
+
+class AbstractMembrane(eqx.Module):
+    """The motion of (v, i) between spikes, and the reset of v."""
+
+    @abc.abstractmethod
+    def drift(
+        self,
+        v: Float[Array, " neurons"],
+        i: Float[Array, " neurons"],
+        drive: Float[Array, " neurons"],
+    ) -> tuple[Float[Array, " neurons"], Float[Array, " neurons"]]:
+        """dv/dt and di/dt under an input `drive`."""
+
+    @abc.abstractmethod
+    def noise(
+        self, dx: Float[Array, "neurons channels"]
+    ) -> tuple[Float[Array, " neurons"], Float[Array, " neurons"]]:
+        """What an increment of the driver adds to v and i."""
+
+    @abc.abstractmethod
+    def reset(self, v: Float[Array, " neurons"]) -> Float[Array, " neurons"]:
+        """The potential of a neuron just after its own spike."""
+
+    @property
+    @abc.abstractmethod
+    def channels(self) -> int:
+        """The number of noise channels of one neuron."""
+
+    @abc.abstractmethod
+    def noisy_potential(self) -> bool | None:
+        """Whether noise reaches v directly; `None` if that is not known while tracing."""
+
+
+class AbstractLinearMembrane(AbstractMembrane):
+    """A membrane whose (v, i) decay linearly, so that steps can be exact in the decay."""
+
+    @property
+    @abc.abstractmethod
+    def rates(self) -> tuple[Array, Array]:
+        """The decay rates of v and i."""
+
+
+class LIF(AbstractLinearMembrane):
+    r"""Leaky integrate-and-fire with a current synapse (Holberg & Salvi 2024, eq. 1-3).
+
+    $$dv = \mu_1(i + c(t) - v)\,dt + \sigma_1\cdot dB, \qquad
+      di = -\mu_2 i\,dt + \sigma_2\cdot dB, \qquad v \to v - v_\text{reset}.$$
+
+    The reset is by subtraction, which commutes with noise on the membrane.
+
+    **Arguments:**
+
+    - `mu`: $(\mu_1, \mu_2)$, rates in 1/time; each a scalar or of shape `(neurons,)`.
+    - `sigma`: shape `(2, channels)`: the noise on v (first row) and on i (second), in
+        potential per square root of time. `None`: no noise.
+    - `v_reset`: what a spike takes from v; scalar or shape `(neurons,)`.
+
+    **Raises:** `ValueError` for wrong shapes, integer arrays, values that are not finite,
+    negative rates.
+    """
+
+    mu: Float[Array, "2 *neurons"]
+    sigma: Float[Array, "2 channels"]
+    v_reset: Float[Array, "*neurons"]
+
+    def __init__(self, mu, sigma=None, v_reset=1.0):
+        self.mu = as_float_array("mu", mu)
+        self.v_reset = as_float_array("v_reset", v_reset)
+        sigma = jnp.zeros((2, 0), self.mu.dtype) if sigma is None else sigma
+        self.sigma = as_float_array("sigma", sigma)
+        if self.mu.ndim not in (1, 2) or self.mu.shape[0] != 2:
+            raise ValueError(
+                f"`mu` must have shape (2,) or (2, neurons), got {self.mu.shape}: the decay "
+                "rates of the potential and of the current."
+            )
+        if self.sigma.ndim != 2 or self.sigma.shape[0] != 2:
+            raise ValueError(
+                f"`sigma` must have shape (2, channels), got {self.sigma.shape}: one row for "
+                "the potential, one for the current."
+            )
+        if self.v_reset.ndim > 1:
+            raise ValueError(
+                f"`v_reset` must be a scalar or have shape (neurons,), got {self.v_reset.shape}."
+            )
+        if is_concrete(self.mu) and np.any(np.asarray(self.mu) < 0):
+            raise ValueError(f"`mu` must not be negative, got {np.asarray(self.mu)}.")
+
+    def drift(self, v, i, drive):
+        """See [`roughsnn.AbstractMembrane`][]."""
+        return self.mu[0] * (i + drive - v), -self.mu[1] * i
+
+    def noise(self, dx):
+        """See [`roughsnn.AbstractMembrane`][]."""
+        on_v, on_i = jnp.sum(dx[None] * self.sigma[:, None, :], axis=-1)
+        return on_v, on_i
+
+    def reset(self, v):
+        """See [`roughsnn.AbstractMembrane`][]."""
+        return v - self.v_reset
+
+    @property
+    def channels(self) -> int:
+        """The number of noise channels of one neuron."""
+        return self.sigma.shape[1]
+
+    def noisy_potential(self) -> bool | None:
+        """See [`roughsnn.AbstractMembrane`][]."""
+        if not is_concrete(self.sigma):
+            return None
+        return bool(np.any(np.asarray(self.sigma[0]) != 0))
+
+    @property
+    def rates(self):
+        """The decay rates of v and i."""
+        return self.mu[0], self.mu[1]

@@ -1,0 +1,148 @@
+"""A network of spiking neurons as an event SDE."""
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import lineax as lx
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from .._event.event import Event
+from .._misc import as_float_array, is_concrete, one_hot
+from .._path.base import AbstractCellPath
+from .._types import Drive
+from .firing import AbstractFiring
+from .membrane import AbstractMembrane
+from .state import NeuronState
+
+
+def evaluate_drive(drive: Drive, t) -> Array:
+    """The input at `t` of a drive that is a callable or a path."""
+    return drive.evaluate(t) if isinstance(drive, dfx.AbstractPath) else drive(t)
+
+
+class SpikingNetwork(eqx.Module):
+    r"""Neurons with a membrane and a firing rule, coupled by weights.
+
+    When neuron $k$ fires, its potential is reset, its next threshold drawn, and
+    $i_j \mathrel{+}= w_{kj}$ for all $j$ (Holberg & Salvi 2024, eq. 1-3).
+
+    **Arguments:**
+
+    - `membrane`: e.g. [`roughsnn.LIF`][].
+    - `firing`: [`roughsnn.StochasticFiring`][] or [`roughsnn.ThresholdFiring`][].
+    - `weights`: `weights[pre, post]`, shape `(neurons, neurons)`, zero on the diagonal;
+        `None` for uncoupled neurons, as many as the drive has entries.
+    - `mask`: boolean, shape `(neurons, neurons)`; only weights where it is true exist, and
+        only they get a gradient. Must be false on the diagonal. By default everything
+        off the diagonal.
+
+    **Raises:** `ValueError` for wrong shapes, weights on the diagonal, values that are not
+    finite, and for models without exact gradients.
+    """
+
+    membrane: AbstractMembrane
+    firing: AbstractFiring
+    weights: Float[Array, "neurons neurons"] | None
+    mask: Bool[Array, "neurons neurons"] | None
+
+    def __init__(
+        self,
+        membrane: AbstractMembrane,
+        firing: AbstractFiring,
+        weights=None,
+        mask=None,
+    ):
+        if not isinstance(membrane, AbstractMembrane):
+            raise TypeError(
+                f"`membrane` must be a roughsnn.AbstractMembrane, got {type(membrane).__name__}."
+            )
+        if not isinstance(firing, AbstractFiring):
+            raise TypeError(
+                f"`firing` must be a roughsnn.AbstractFiring, got {type(firing).__name__}."
+            )
+        firing.check(membrane)
+        self.membrane, self.firing = membrane, firing
+        self.weights, self.mask = None, None
+        if weights is None:
+            if mask is not None:
+                raise ValueError("`mask` was given without `weights`.")
+            return
+        self.weights = as_float_array("weights", weights)
+        if self.weights.ndim != 2 or self.weights.shape[0] != self.weights.shape[1]:
+            raise ValueError(
+                f"`weights` must have shape (neurons, neurons), got {self.weights.shape}."
+            )
+        self.mask = _check_mask(mask, self.weights)
+
+    @property
+    def num_neurons(self) -> int | None:
+        """The number of neurons, if the weights fix it."""
+        return None if self.weights is None else self.weights.shape[0]
+
+    def effective_weights(self) -> Float[Array, "neurons neurons"] | None:
+        """The weights where the mask is true, zero elsewhere."""
+        if self.weights is None:
+            return None
+        return jnp.where(self.mask, self.weights, 0)
+
+    def terms(self, drive: Drive, path: AbstractCellPath | None = None) -> dfx.AbstractTerm:
+        """The network between spikes as diffrax terms; noise only if `path` is given."""
+
+        def drift(t, y, args):
+            dv, di = self.membrane.drift(y.v, y.i, evaluate_drive(drive, t))
+            return NeuronState(dv, di, self.firing.drift(y.v))
+
+        if path is None:
+            return dfx.ODETerm(drift)
+
+        def diffusion(t, y, args):
+            def act(dx):
+                dv, di = self.membrane.noise(dx)
+                return NeuronState(dv, di, None if y.s is None else jnp.zeros_like(y.s))
+
+            shape = (y.v.shape[0], self.membrane.channels)
+            return lx.FunctionLinearOperator(act, jax.ShapeDtypeStruct(shape, y.v.dtype))
+
+        return dfx.MultiTerm(dfx.ODETerm(drift), dfx.ControlTerm(diffusion, path))
+
+    def event(self) -> Event:
+        """The spikes of the network as an [`roughsnn.Event`][]."""
+        weights = self.effective_weights()
+
+        def fn(t, y, args):
+            return self.firing.event(y.v, y.s)
+
+        def transition(t, y, args, k, u):
+            fired = one_hot(k, y.v.shape[0])
+            v = jnp.where(fired, self.membrane.reset(y.v), y.v)
+            s = None if y.s is None else jnp.where(fired, self.firing.level(u), y.s)
+            i = y.i if weights is None else y.i + weights[k]
+            return NeuronState(v, i, s)
+
+        return Event(fn, transition)
+
+
+def _check_mask(mask, weights: Array) -> Array:
+    diagonal = np.eye(weights.shape[0], dtype=bool)
+    if mask is None:
+        mask = jnp.asarray(~diagonal)
+    else:
+        mask = jnp.asarray(mask)
+        if mask.dtype != bool or mask.shape != weights.shape:
+            raise ValueError(
+                f"`mask` must be boolean with the shape of `weights`, {weights.shape}; got "
+                f"{mask.dtype} of shape {mask.shape}."
+            )
+        if is_concrete(mask) and np.any(np.asarray(mask) & diagonal):
+            raise ValueError(
+                "`mask` must be false on the diagonal: a neuron has no synapse onto itself, "
+                "its own spike acts by the reset."
+            )
+    if is_concrete(weights) and np.any(np.diag(np.asarray(weights)) != 0):
+        raise ValueError(
+            "`weights` must be zero on the diagonal: a neuron has no synapse onto itself, "
+            "its own spike acts by the reset."
+        )
+    return mask

@@ -1,0 +1,192 @@
+"""Spike trains from a network."""
+
+from typing import Literal, overload
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import optimistix as optx
+from jaxtyping import Array
+
+from .._event.crossing import AbstractCrossing, QuadraticCrossing
+from .._misc import check_finite, check_window, is_concrete
+from .._path.base import AbstractJumpPath
+from .._path.brownian import BrownianPath
+from .._path.spike_train import SpikeTrain
+from .._random import seeds, uniform
+from .._results import RESULTS
+from .._solve.adjoint import AbstractAdjoint
+from .._solve.eventsolve import eventsolve
+from .._solve.solution import Solution
+from .._types import Drive, PRNGKey, RealScalar
+from .exponential import ExponentialTrapezoid
+from .firing import StochasticFiring
+from .membrane import AbstractLinearMembrane
+from .network import SpikingNetwork, evaluate_drive
+from .state import NeuronState
+
+
+@overload
+def simulate(
+    network: SpikingNetwork, drive: Drive, *, saveat: None = None, **kwargs
+) -> SpikeTrain: ...
+
+
+@overload
+def simulate(
+    network: SpikingNetwork, drive: Drive, *, saveat: dfx.SaveAt, **kwargs
+) -> tuple[SpikeTrain, Solution]: ...
+
+
+def simulate(
+    network: SpikingNetwork,
+    drive: Drive,
+    *,
+    t0: RealScalar,
+    t1: RealScalar,
+    dt0: RealScalar,
+    max_spikes: int,
+    key: PRNGKey,
+    initial: NeuronState | None = None,
+    method: Literal["event"] = "event",
+    saveat: dfx.SaveAt | None = None,
+    solver: dfx.AbstractSolver | None = None,
+    root_finder: optx.AbstractRootFinder | AbstractCrossing | None = None,
+    interpolation: Literal["linear", "parabola"] = "linear",
+    adjoint: AbstractAdjoint | None = None,
+    stop_after: int | None = None,
+    throw: bool = True,
+) -> SpikeTrain | tuple[SpikeTrain, Solution]:
+    r"""One sample of the spike trains of a network; `jax.vmap` over keys gives many.
+
+    The key fixes the sample: Brownian increments by cell and channel, thresholds by
+    neuron and own spike number. So it is continuous in the parameters, also where the
+    spikes of two neurons swap order, and differentiable with the exact pathwise gradient
+    (Holberg & Salvi 2024, Theorem 3.2).
+
+    **Arguments:**
+
+    - `network`: a [`roughsnn.SpikingNetwork`][].
+    - `drive`: the input $c(t)$, a callable `t -> (neurons,)` or a `diffrax.AbstractPath`
+        with such values. At the jumps of a [`roughsnn.StepPath`][] the solver stops.
+    - `t0`, `t1`, `dt0`: window and cell length, concrete numbers.
+    - `max_spikes`: the room for spikes of all neurons together.
+    - `key`: a `jax.random.key`.
+    - `initial`: a [`roughsnn.NeuronState`][]; `s=None` draws the first thresholds. By
+        default v = i = 0.
+    - `method`: `"event"`, the ordered, general engine.
+    - `saveat`: also return the [`roughsnn.Solution`][] with these states.
+    - `solver`: by default [`roughsnn.ExponentialTrapezoid`][] for membranes with linear
+        decay, `diffrax.Heun` for others.
+    - `root_finder`, `adjoint`: as in [`roughsnn.eventsolve`][].
+    - `interpolation`: of the Brownian path; `"parabola"` is more accurate path by path and
+        needs twice the random numbers, `"linear"` is as accurate in the mean.
+    - `stop_after`: end on purpose at this spike (of all neurons together).
+    - `throw`: whether a failure raises; with `throw=False` a train that had no room is
+        marked by `overflow`.
+
+    **Returns:** a [`roughsnn.SpikeTrain`][], or it and a [`roughsnn.Solution`][].
+
+    **Raises:** as [`roughsnn.eventsolve`][]; `ValueError` if the drive has the wrong shape.
+    """
+    if method != "event":
+        raise ValueError(f"`method` must be 'event', got {method!r}.")
+    if not isinstance(network, SpikingNetwork):
+        raise TypeError(
+            f"`network` must be a roughsnn.SpikingNetwork, got {type(network).__name__}."
+        )
+    t0, t1, dt0 = check_window(t0, t1, dt0, "dt0")
+    neurons, dtype = _check_drive(network, drive, t0)
+    path_key, event_key = jr.split(key)
+    y0 = _initial_state(network, initial, neurons, dtype, event_key)
+    path = None
+    if network.membrane.channels > 0:
+        shape = (neurons, network.membrane.channels)
+        path = BrownianPath(
+            t0, t1, dt0, shape=shape, key=path_key, interpolation=interpolation, dtype=dtype
+        )
+    if solver is None and isinstance(network.membrane, AbstractLinearMembrane):
+        solver = ExponentialTrapezoid(NeuronState(*network.membrane.rates, None))
+        if root_finder is None and isinstance(network.firing, StochasticFiring):
+            root_finder = QuadraticCrossing()
+    solution = eventsolve(
+        network.terms(drive, path),
+        dfx.Heun() if solver is None else solver,
+        t0,
+        t1,
+        dt0,
+        y0,
+        event=network.event(),
+        max_events=max_spikes,
+        key=event_key,
+        saveat=saveat,
+        root_finder=root_finder,
+        adjoint=adjoint,
+        stop_after=stop_after,
+        jump_ts=drive.jump_times if isinstance(drive, AbstractJumpPath) else None,
+        throw=throw,
+    )
+    train = SpikeTrain(
+        times=solution.event_times,
+        marks=solution.event_marks,
+        count=solution.event_count,
+        overflow=solution.result == RESULTS.max_events_reached,
+        t0=t0,
+        t1=t1,
+        num_neurons=neurons,
+    )
+    return train if saveat is None else (train, solution)
+
+
+def _check_drive(network: SpikingNetwork, drive: Drive, t0: float) -> tuple[int, jnp.dtype]:
+    if not callable(drive) and not isinstance(drive, dfx.AbstractPath):
+        raise TypeError(
+            "`drive` must be a callable t -> (neurons,) or a diffrax.AbstractPath, got a "
+            f"{type(drive).__name__}. For a constant input c use `lambda t: c`."
+        )
+    out = eqx.filter_eval_shape(lambda t: evaluate_drive(drive, t), jnp.asarray(t0, float))
+    if not isinstance(out, jax.ShapeDtypeStruct) or len(out.shape) != 1:
+        got = getattr(out, "shape", type(out).__name__)
+        raise ValueError(f"`drive` must return an array of shape (neurons,), got {got}.")
+    if not jnp.issubdtype(out.dtype, jnp.floating):
+        raise ValueError(f"`drive` must return a floating dtype, got {out.dtype}.")
+    if network.num_neurons not in (None, out.shape[0]):
+        raise ValueError(
+            f"`drive` must return one input for each of the {network.num_neurons} neurons, "
+            f"got shape {out.shape}."
+        )
+    leaves = [x for x in jax.tree.leaves(network) if eqx.is_inexact_array(x)]
+    return out.shape[0], jnp.result_type(out.dtype, *leaves)
+
+
+def _initial_state(network, initial, neurons: int, dtype, key: PRNGKey) -> NeuronState:
+    def draw() -> Array | None:
+        words = seeds(key)
+        u = jax.vmap(lambda k: uniform(words, k, 0, dtype))(jnp.arange(neurons))
+        level = network.firing.level(u)
+        return None if level is None else jnp.broadcast_to(level, (neurons,)).astype(dtype)
+
+    if initial is None:
+        zero = jnp.zeros(neurons, dtype)
+        return NeuronState(zero, zero, draw())
+    if not isinstance(initial, NeuronState):
+        raise TypeError(
+            f"`initial` must be a roughsnn.NeuronState, got {type(initial).__name__}."
+        )
+    for name in ("v", "i", "s"):
+        value = getattr(initial, name)
+        if name == "s" and value is None:
+            continue
+        value = jnp.asarray(value)
+        if value.shape != (neurons,) or not jnp.issubdtype(value.dtype, jnp.floating):
+            raise ValueError(
+                f"`initial.{name}` must be a floating array of shape ({neurons},), got "
+                f"{value.dtype} of shape {value.shape}."
+            )
+        check_finite(f"initial.{name}", value)
+    s = draw() if initial.s is None else jnp.asarray(initial.s, dtype)
+    if s is not None and is_concrete(s) and bool(jnp.any(s >= 0)):
+        raise ValueError(f"`initial.s` must be negative, got {s}.")
+    return NeuronState(jnp.asarray(initial.v, dtype), jnp.asarray(initial.i, dtype), s)

@@ -1,0 +1,80 @@
+"""Paths on a grid: smooth inside a cell, known to the solver cell by cell."""
+
+import abc
+from typing import TYPE_CHECKING
+
+import diffrax as dfx
+from jaxtyping import Array, Float, Shaped
+
+from .._types import IntScalar, RealScalar
+
+if TYPE_CHECKING:
+    from typing import ClassVar as AbstractVar
+else:
+    from equinox import AbstractVar
+
+
+class AbstractCellPath(dfx.AbstractPath):
+    """A driver that is a smooth function of time on every cell of a uniform grid.
+
+    [`roughsnn.eventsolve`][] replaces each such path by its current cell, so that every
+    cell is an ordinary differential equation with events, whatever the roughness that
+    the path has in the limit dt -> 0 (Wong-Zakai).
+    """
+
+    dt: AbstractVar[float]
+
+    @abc.abstractmethod
+    def cell(self, index: IntScalar) -> dfx.AbstractPath:
+        """The path on cell `index`, as a smooth path of the time since its start."""
+
+
+class AbstractJumpPath(dfx.AbstractPath):
+    """A piecewise smooth path that declares the times at which it jumps."""
+
+    jump_times: AbstractVar[Float[Array, " jumps"]]
+
+
+class CellPolynomial(dfx.AbstractPath):
+    r"""One cell of a driver: $x(r) = D\theta + 6H\theta(1-\theta)$, $\theta = r/h$.
+
+    Its increment over the cell is $D$ and its space-time Levy area
+    $\frac1h\int_0^h (x(r) - \theta D)\,dr$ is $H$: the parabola of Foster, Lyons &
+    Oberhauser (2020). `area=None` is the chord of Wong & Zakai (1965).
+
+    **Arguments:**
+
+    - `increment`: $D$, shape `(*shape)`.
+    - `area`: $H$, shape `(*shape)`, or `None`.
+    - `t1`: the length $h$ of the cell.
+    """
+
+    increment: Shaped[Array, "*shape"]
+    area: Shaped[Array, "*shape"] | None
+    t1: RealScalar
+
+    @property
+    def t0(self) -> RealScalar:
+        """The start of the cell, 0."""
+        return 0.0
+
+    def _at(self, r: RealScalar) -> Array:
+        theta = r / self.t1
+        if self.area is None:
+            return self.increment * theta
+        return self.increment * theta + self.area * (6 * theta * (1 - theta))
+
+    def evaluate(
+        self, t0: RealScalar, t1: RealScalar | None = None, left: bool = True
+    ) -> Array:
+        """The value at `t0`, or the increment from `t0` to `t1`."""
+        del left
+        return self._at(t0) if t1 is None else self._at(t1) - self._at(t0)
+
+    def derivative(self, t: RealScalar, left: bool = True) -> Array:
+        """dx/dr at `t`."""
+        del left
+        if self.area is None:
+            return self.increment / self.t1
+        theta = t / self.t1
+        return (self.increment + self.area * (6 * (1 - 2 * theta))) / self.t1

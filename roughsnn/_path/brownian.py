@@ -1,0 +1,143 @@
+"""Brownian motion on a grid, smooth inside a cell, the same motion at every dt."""
+
+import functools as ft
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float
+
+from .._misc import check_window, num_cells
+from .._types import IntScalar, PRNGKey, RealScalar
+from .base import AbstractCellPath, CellPolynomial
+
+
+def _split_odd(n: int) -> tuple[int, int]:
+    """n = m 2^levels with m odd."""
+    levels = (n & -n).bit_length() - 1
+    return n >> levels, levels
+
+
+def _interleave(first: Array, second: Array) -> Array:
+    return jnp.stack([first, second], axis=1).reshape(-1, *first.shape[1:])
+
+
+def _halve(w: Array, a: Array, h: float, key: PRNGKey, areas: bool):
+    """Increments (and areas) of the halves of cells of length h, given those of the cells.
+
+    With D = W1 - W2 and S = H1 + H2: W = W1 + W2, H = S/2 + D/4. Given (W, H), D has
+    mean 3H and variance h/4, and H1 - H2 is independent with variance h/12.
+    """
+    key_d, key_q = jr.split(key)
+    d = 3 * a + (h / 4) ** 0.5 * jr.normal(key_d, w.shape, w.dtype)
+    increments = _interleave((w + d) / 2, (w - d) / 2)
+    if not areas:
+        return increments, None
+    s = 2 * a - d / 2
+    q = (h / 12) ** 0.5 * jr.normal(key_q, w.shape, w.dtype)
+    return increments, _interleave((s + q) / 2, (s - q) / 2)
+
+
+class BrownianPath(AbstractCellPath):
+    r"""Brownian motion on the grid $t_0, t_0 + dt, \dots$, smooth inside each cell.
+
+    On a cell of length $h$ the motion is replaced by the chord (`"linear"`, Wong & Zakai
+    1965) or by the parabola that also has its space-time Levy area (`"parabola"`,
+    Foster, Lyons & Oberhauser 2020). Hence it can be differentiated with respect to time
+    inside a cell, which an event time needs; a `diffrax.VirtualBrownianTree` refuses that,
+    rightly, as Brownian motion has no derivative.
+
+    The values come from the key by repeated halving: $n = m2^l$ cells ($m$ odd) are drawn
+    as $m$ cells and halved $l$ times, conditionally on increment and area. So two paths of
+    one key whose cell numbers differ by a power of two, or that differ in
+    `interpolation`, are the same motion.
+
+    **Arguments:**
+
+    - `t0`, `t1`: the window, in the time unit of the model. Concrete numbers.
+    - `dt`: the length of a cell. A last cell that reaches beyond `t1` is drawn whole.
+    - `shape`: the shape of the values, e.g. `(neurons, channels)`.
+    - `key`: a `jax.random.key`.
+    - `interpolation`: `"linear"` or `"parabola"`.
+    - `dtype`: a floating dtype; by default JAX's default.
+
+    **Raises:** `ValueError`/`TypeError` for an empty window, `dt <= 0`, a bad shape or
+    interpolation.
+
+    ??? cite "References"
+
+        E. Wong, M. Zakai, *On the convergence of ordinary integrals to stochastic
+        integrals*, Ann. Math. Statist. 36 (1965).
+
+        J. Foster, T. Lyons, H. Oberhauser, *An optimal polynomial approximation of
+        Brownian motion*, SIAM J. Numer. Anal. 58 (2020).
+    """
+
+    increments: Float[Array, "cells *shape"]
+    areas: Float[Array, "cells *shape"] | None
+    t0: float = eqx.field(static=True)
+    t1: float = eqx.field(static=True)
+    dt: float = eqx.field(static=True)
+
+    def __init__(
+        self,
+        t0: RealScalar,
+        t1: RealScalar,
+        dt: RealScalar,
+        *,
+        shape: tuple[int, ...],
+        key: PRNGKey,
+        interpolation: Literal["linear", "parabola"] = "parabola",
+        dtype: jnp.dtype | None = None,
+    ):
+        self.t0, self.t1, self.dt = check_window(t0, t1, dt, "dt")
+        if interpolation not in ("linear", "parabola"):
+            raise ValueError(
+                f"`interpolation` must be 'linear' or 'parabola', got {interpolation!r}."
+            )
+        if not isinstance(shape, tuple) or any(s < 0 for s in shape):
+            raise ValueError(
+                f"`shape` must be a tuple of sizes such as (neurons, channels), got {shape!r}."
+            )
+        dtype = jnp.result_type(float) if dtype is None else dtype
+        coarse, levels = _split_odd(num_cells(self.t0, self.t1, self.dt))
+        wants_area = interpolation == "parabola"
+        h = self.dt * 2**levels
+        normal = ft.partial(jr.normal, shape=(coarse, *shape), dtype=dtype)
+        w = h**0.5 * normal(jr.fold_in(key, 0))
+        a = None
+        if levels > 0 or wants_area:
+            a = (h / 12) ** 0.5 * normal(jr.fold_in(key, 1))
+        for level in range(levels):
+            assert a is not None
+            last = level == levels - 1
+            w, a = _halve(w, a, h, jr.fold_in(key, 2 + level), wants_area or not last)
+            h = h / 2
+        self.increments = w
+        self.areas = a if wants_area else None
+
+    def cell(self, index: IntScalar) -> CellPolynomial:
+        """The path on one cell, as a polynomial of the time since the cell's start."""
+        area = None if self.areas is None else self.areas[index]
+        return CellPolynomial(self.increments[index], area, self.dt)
+
+    def _at(self, t: RealScalar) -> Array:
+        position = (t - self.t0) / self.dt
+        index = jax.lax.stop_gradient(jnp.floor(position))
+        index = jnp.clip(index, 0, self.increments.shape[0] - 1)
+        before = jnp.arange(self.increments.shape[0]) < index
+        start = jnp.tensordot(before.astype(self.increments.dtype), self.increments, 1)
+        inside = (position - index) * self.dt
+        return start + self.cell(index.astype(jnp.int32)).evaluate(inside)
+
+    def evaluate(
+        self, t0: RealScalar, t1: RealScalar | None = None, left: bool = True
+    ) -> Array:
+        """The value at `t0`, or the increment from `t0` to `t1`; shape `shape`.
+
+        Costs O(cells); [`roughsnn.eventsolve`][] reads single cells instead.
+        """
+        del left
+        return self._at(t0) if t1 is None else self._at(t1) - self._at(t0)

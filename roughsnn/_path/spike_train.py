@@ -1,0 +1,242 @@
+"""Spike trains: padded arrays of times and marks on a window."""
+
+from collections.abc import Iterable, Sequence
+from typing import Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from .._misc import check_positive_int, check_window, is_concrete
+from .._types import RealScalar
+
+
+class SpikeTrain(eqx.Module):
+    """The spikes of several neurons on a window, in time order, padded to a fixed length.
+
+    All methods work on one train; `jax.vmap` them over a batch, a train whose arrays have
+    a leading samples axis. Make trains from lists with [`roughsnn.SpikeTrain.from_lists`][].
+
+    **Arguments:**
+
+    - `times`: shape `(spikes,)`, increasing, padded with inf.
+    - `marks`: shape `(spikes,)`, the neuron of each spike, padded with -1.
+    - `count`: scalar, how many spikes there are.
+    - `overflow`: scalar, true if spikes are missing because there was no room for them.
+        The losses refuse such trains.
+    - `t0`, `t1`: the window; concrete numbers.
+    - `num_neurons`: the number of neurons.
+    """
+
+    times: Float[Array, "*samples spikes"]
+    marks: Int[Array, "*samples spikes"]
+    count: Int[Array, "*samples"]
+    overflow: Bool[Array, "*samples"]
+    t0: float = eqx.field(static=True)
+    t1: float = eqx.field(static=True)
+    num_neurons: int = eqx.field(static=True)
+
+    @classmethod
+    def from_lists(
+        cls,
+        times: Sequence[Sequence[float] | np.ndarray],
+        *,
+        t0: RealScalar,
+        t1: RealScalar,
+        max_spikes: int | None = None,
+    ) -> Self:
+        """A train from one list of spike times for each neuron.
+
+        **Arguments:**
+
+        - `times`: for each neuron its spike times, increasing, in [t0, t1].
+        - `t0`, `t1`: the window.
+        - `max_spikes`: the room; by default as many as there are spikes (at least one).
+
+        **Raises:** `ValueError` for times that are unordered, outside of the window or not
+        finite, and if `max_spikes` is too small.
+        """
+        t0, t1, _ = check_window(t0, t1, 1.0, "dt")
+        if len(times) == 0:
+            raise ValueError("`times` must hold one list of spike times for each neuron.")
+        arrays = [_check_times(t, n, t0, t1) for n, t in enumerate(times)]
+        total = sum(len(a) for a in arrays)
+        room = max(total, 1) if max_spikes is None else check_positive_int("max_spikes", max_spikes)
+        if total > room:
+            raise ValueError(
+                f"`max_spikes` is too small: got {room}, the train has {total} spikes."
+            )
+        flat = np.concatenate(arrays)
+        marks = np.repeat(np.arange(len(arrays)), [len(a) for a in arrays])
+        order = np.argsort(flat, kind="stable")
+        padding = room - total
+        dtype = jnp.result_type(float)
+        padded_times = np.concatenate([flat[order], np.full(padding, np.inf)])
+        padded_marks = np.concatenate([marks[order], np.full(padding, -1)])
+        return cls(
+            times=jnp.asarray(padded_times, dtype),
+            marks=jnp.asarray(padded_marks, jnp.int32),
+            count=jnp.asarray(total, jnp.int32),
+            overflow=jnp.array(False),
+            t0=t0,
+            t1=t1,
+            num_neurons=len(arrays),
+        )
+
+    @classmethod
+    def stack(cls, trains: Iterable[Self]) -> Self:
+        """A batch from single trains of the same window and neurons, padded alike."""
+        trains = list(trains)
+        if not trains:
+            raise ValueError("`trains` must hold at least one train.")
+        kinds = {(t.t0, t.t1, t.num_neurons) for t in trains}
+        if len(kinds) > 1:
+            raise ValueError(
+                f"The trains must share t0, t1 and num_neurons, got {sorted(kinds)}."
+            )
+        room = max(t.times.shape[-1] for t in trains)
+        padded = [t.with_room(room) for t in trains]
+        return jax.tree.map(lambda *x: jnp.stack(x), *padded)
+
+    def to_lists(self) -> list:
+        """For each neuron a NumPy array of its spike times; a list of those for a batch."""
+        times, marks = np.asarray(self.times), np.asarray(self.marks)
+        if times.ndim > 1:
+            return [jax.tree.map(lambda x: x[b], self).to_lists() for b in range(len(times))]
+        return [times[marks == n] for n in range(self.num_neurons)]
+
+    def with_room(self, max_spikes: int) -> Self:
+        """The same train with room for `max_spikes` spikes, at least as many as now."""
+        extra = check_positive_int("max_spikes", max_spikes) - self.times.shape[-1]
+        if extra < 0:
+            raise ValueError(
+                f"`max_spikes` must be at least the present room, {self.times.shape[-1]}, "
+                f"got {max_spikes}."
+            )
+        width = [(0, 0)] * (self.times.ndim - 1) + [(0, extra)]
+        times = jnp.pad(self.times, width, constant_values=jnp.inf)
+        marks = jnp.pad(self.marks, width, constant_values=-1)
+        return eqx.tree_at(lambda s: (s.times, s.marks), self, (times, marks))
+
+    def counts(self) -> Int[Array, " neurons"]:
+        """The number of spikes of each neuron."""
+        return jnp.sum(self.marks[:, None] == jnp.arange(self.num_neurons, dtype=jnp.int32)[None], axis=0)
+
+    def window(self, a: RealScalar, b: RealScalar) -> Self:
+        """The spikes in [a, b), as a train on that window.
+
+        `b = t1` includes a spike at t1. Raises `ValueError` unless t0 <= a < b <= t1.
+        """
+        a, b, _ = check_window(a, b, 1.0, "dt")
+        if a < self.t0 or b > self.t1:
+            raise ValueError(
+                f"The window [{a}, {b}] must lie inside of [t0, t1] = [{self.t0}, {self.t1}]."
+            )
+        inside = (self.times >= a) & ((self.times < b) | (b == self.t1))
+        inside = inside & (self.marks >= 0)
+        return self._select(inside, a, b)
+
+    def first(self, n: int) -> Self:
+        """The train of its first `n` spikes (of all neurons), on purpose; no overflow.
+
+        Of a train that was cut off after at least `n` spikes these are known, so it may be
+        used where the whole train may not.
+        """
+        n = check_positive_int("n", n)
+        train = self.with_room(max(n, self.times.shape[-1]))
+        count = jnp.minimum(self.count, n)
+        overflow = self.overflow & (self.count < n)
+        return eqx.tree_at(
+            lambda s: (s.times, s.marks, s.count, s.overflow),
+            train,
+            (train.times[..., :n], train.marks[..., :n], count, overflow),
+        )
+
+    def neuron(self, n: int) -> Self:
+        """The train of neuron `n` alone, with the same room."""
+        if not 0 <= n < self.num_neurons:
+            raise ValueError(f"`n` must be in 0 ... {self.num_neurons - 1}, got {n}.")
+        alone = self._select(self.marks == n, self.t0, self.t1)
+        marks = jnp.where(alone.marks >= 0, 0, -1)
+        train = eqx.tree_at(lambda s: s.marks, alone, marks)
+        return SpikeTrain(  # pyright: ignore[reportReturnType]
+            train.times, train.marks, train.count, train.overflow, self.t0, self.t1, 1
+        )
+
+    def per_neuron(self, n: int) -> Float[Array, "neurons {n}"]:
+        """The first `n` spike times of each neuron, shape `(neurons, n)`, inf-padded."""
+        n = check_positive_int("n", n)
+
+        def one(neuron):
+            mine = self.marks == neuron
+            rank = jnp.cumsum(mine, dtype=jnp.int32)
+            wanted = jnp.arange(1, n + 1, dtype=jnp.int32)
+            index = jnp.searchsorted(rank, wanted, side="left")
+            there = index < rank.shape[0]
+            return jnp.where(there, self.times[jnp.where(there, index, 0)], jnp.inf)
+
+        return jax.vmap(one)(jnp.arange(self.num_neurons, dtype=jnp.int32))
+
+    def _select(self, keep: Bool[Array, " spikes"], t0: float, t1: float) -> Self:
+        rank = jnp.cumsum(keep, dtype=jnp.int32)
+        wanted = jnp.arange(1, keep.shape[0] + 1, dtype=jnp.int32)
+        index = jnp.searchsorted(rank, wanted, side="left")
+        there = index < keep.shape[0]
+        index = jnp.where(there, index, 0)
+        return type(self)(
+            times=jnp.where(there, self.times[index], jnp.inf),
+            marks=jnp.where(there, self.marks[index], -1),
+            count=jnp.sum(keep).astype(self.count.dtype),
+            overflow=self.overflow,
+            t0=t0,
+            t1=t1,
+            num_neurons=self.num_neurons,
+        )
+
+    def equals(self, other: "SpikeTrain") -> Bool[Array, ""]:
+        """Whether both hold the same spikes on the same window, whatever their padding."""
+        same_kind = (self.t0, self.t1, self.num_neurons) == (other.t0, other.t1, other.num_neurons)
+        if not same_kind:
+            return jnp.array(False)
+        room = max(self.times.shape[-1], other.times.shape[-1])
+        a, b = self.with_room(room), other.with_room(room)
+        same = jnp.all(a.times == b.times) & jnp.all(a.marks == b.marks)
+        return same & jnp.all(a.count == b.count) & jnp.all(a.overflow == b.overflow)
+
+    def complete(self) -> Self:
+        """The train, once it is known that no spike is missing; raises if one is.
+
+        What a loss calls first: a train that was cut off silently would bias it.
+        """
+        message = (
+            "A spike train has spikes missing: it had no room for them (`overflow`). Raise "
+            "`max_spikes`, or take the first n spikes on purpose with `.first(n)`."
+        )
+        if is_concrete(self.overflow):
+            if bool(jnp.any(self.overflow)):
+                raise ValueError(message)
+            return self
+        return eqx.error_if(self, jnp.any(self.overflow), message)
+
+
+def _check_times(times, neuron: int, t0: float, t1: float) -> np.ndarray:
+    array = np.asarray(times, dtype=float)
+    name = f"times[{neuron}]"
+    if array.ndim != 1:
+        raise ValueError(f"`{name}` must be a list of spike times, got shape {array.shape}.")
+    if not np.all(np.isfinite(array)):
+        raise ValueError(f"`{name}` must be finite.")
+    if np.any(np.diff(array) < 0):
+        bad = int(np.argmax(np.diff(array) < 0))
+        raise ValueError(
+            f"`{name}` must be in increasing order: spike {bad} is at {array[bad]}, the next "
+            f"at {array[bad + 1]}. Sort them first."
+        )
+    if len(array) and (array[0] < t0 or array[-1] > t1):
+        raise ValueError(
+            f"`{name}` must lie in [t0, t1] = [{t0}, {t1}], got spikes from {array[0]} to "
+            f"{array[-1]}. Widen the window, or cut the list."
+        )
+    return array

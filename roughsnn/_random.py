@@ -1,0 +1,52 @@
+"""Random numbers by counter, cheap inside a loop."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, UInt32
+
+from ._types import IntScalar, PRNGKey, Scalar
+
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+
+
+def _rotate(x: Array, by: int) -> Array:
+    return (x << by) | (x >> (32 - by))
+
+
+def threefry_2x32(
+    seed: tuple[Array, Array], counter: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    """Threefry-2x32 with 20 rounds (Salmon et al., SC 2011), unrolled.
+
+    `jax.random` runs the rounds as a loop on a CPU. Inside the loop over steps that loop
+    would cost more than the rest of the step; unrolled, the rounds are one fused kernel.
+    """
+    keys = (*seed, seed[0] ^ seed[1] ^ jnp.uint32(0x1BD11BDA))
+    a, b = counter[0] + keys[0], counter[1] + keys[1]
+    for i in range(5):
+        for by in _ROTATIONS[i % 2]:
+            a = a + b
+            b = _rotate(b, by) ^ a
+        a = a + keys[(i + 1) % 3]
+        b = b + keys[(i + 2) % 3] + jnp.uint32(i + 1)
+    return a, b
+
+
+def seeds(key: PRNGKey) -> UInt32[Array, "2"]:
+    """Two words for `uniform`, from a JAX key of any implementation."""
+    return jr.bits(key, (2,), jnp.uint32)
+
+
+def uniform(words: UInt32[Array, "2"], coordinate: Any, number: IntScalar, dtype: Any) -> Scalar:
+    """The u in (0, 1) of the `number`-th event of `coordinate`; number 0 is the start.
+
+    The same in float32 and float64 up to rounding.
+    """
+    counter = (jnp.asarray(coordinate).astype(jnp.uint32), jnp.asarray(number).astype(jnp.uint32))
+    a, b = threefry_2x32((words[0], words[1]), counter)
+    if jnp.finfo(dtype).bits < 64:
+        return ((a >> 9).astype(dtype) + 0.5) * jnp.asarray(2.0**-23, dtype)
+    high, low = (a >> 5).astype(dtype), (b >> 6).astype(dtype)
+    return (high * 2.0**26 + low + 0.5) * jnp.asarray(2.0**-53, dtype)

@@ -1,0 +1,91 @@
+"""How the flat loop is run, and how it is differentiated."""
+
+import abc
+import math
+from collections.abc import Callable
+from typing import TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, PyTree
+
+from .._misc import any_in_batch, check_positive_int
+
+_Carry = TypeVar("_Carry")
+
+
+class AbstractAdjoint(eqx.Module):
+    """A way to run `length` iterations of a body so that they can be differentiated."""
+
+    @abc.abstractmethod
+    def loop(
+        self,
+        body: Callable[[_Carry], tuple[_Carry, PyTree[Array]]],
+        carry: _Carry,
+        length: int,
+        live: Callable[[_Carry], Bool[Array, ""]],
+        idle: PyTree[Array],
+    ) -> tuple[_Carry, PyTree[Array]]:
+        """The last carry, and what the iterations emitted, stacked.
+
+        An iteration of a carry that is not `live` changes nothing and emits `idle`, so
+        it may be left out.
+        """
+
+
+class CheckpointAdjoint(AbstractAdjoint):
+    r"""Checkpointed differentiation: memory $O(\sqrt{n})$ states for n iterations.
+
+    The loop is cut into blocks. Reverse mode stores the state at the start of each block
+    and recomputes the inside. A block that no sample of a batch needs is skipped, so a
+    solve ends early where all samples are done. Forward mode works as well, and stores
+    nothing.
+
+    **Arguments:**
+
+    - `block_size`: iterations per block; by default $\lceil\sqrt n\rceil$. Memory is
+        n / block_size states and the intermediate values of one block.
+    """
+
+    block_size: int | None = None
+
+    def __check_init__(self):
+        if self.block_size is not None:
+            check_positive_int("block_size", self.block_size)
+
+    def loop(self, body, carry, length, live, idle):
+        """See [`roughsnn.AbstractAdjoint`][]."""
+        size = self.block_size or max(1, math.isqrt(length - 1) + 1)
+        size = min(size, length)
+        blocks = -(-length // size)
+
+        def run(carry):
+            return jax.lax.scan(lambda c, _: body(c), carry, length=size)
+
+        def skip(carry):
+            fill = lambda x: jnp.broadcast_to(x, (size, *jnp.shape(x)))  # noqa: E731
+            return carry, jax.tree.map(fill, idle)
+
+        # The branch is inside of the checkpoint: outside of it, `cond` would store the
+        # constants of the loop (the driving path) once for every block.
+        @jax.checkpoint
+        def block(carry, _):
+            return jax.lax.cond(any_in_batch(live(carry)), run, skip, carry)
+
+        carry, out = jax.lax.scan(block, carry, length=blocks)
+        flatten = lambda x: x.reshape(blocks * size, *x.shape[2:])  # noqa: E731
+        return carry, jax.tree.map(flatten, out)
+
+
+class DirectAdjoint(AbstractAdjoint):
+    """Plain differentiation of the loop: everything stored, nothing recomputed.
+
+    Somewhat faster in reverse mode than [`roughsnn.CheckpointAdjoint`][] where all
+    iterations are needed and memory, which grows linearly in them, is plentiful.
+    """
+
+    def loop(self, body, carry, length, live, idle):
+        """See [`roughsnn.AbstractAdjoint`][]."""
+        del live, idle
+        return jax.lax.scan(lambda c, _: body(c), carry, length=length)

@@ -1,0 +1,147 @@
+"""Terms as one cell of the grid sees them: smooth, and in the time since its start."""
+
+from collections.abc import Callable
+
+import diffrax as dfx
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from .._path.base import AbstractCellPath
+from .._types import IntScalar, RealScalar
+
+
+class _Shifted(dfx.AbstractTerm):
+    """`term` in a time that is `clock` of local time."""
+
+    term: dfx.AbstractTerm
+    clock: Callable[[RealScalar], RealScalar]
+
+    def vf(self, t, y, args):
+        return self.term.vf(self.clock(t), y, args)
+
+    def contr(self, t0, t1, **kwargs):
+        return self.term.contr(self.clock(t0), self.clock(t1), **kwargs)
+
+    def prod(self, vf, control):
+        return self.term.prod(vf, control)
+
+
+class _Delayed(dfx.AbstractPath):
+    """A path on a cell of which the solver's cell is a part that starts at `delay`."""
+
+    path: dfx.AbstractPath
+    delay: RealScalar
+    t0: RealScalar = 0.0
+    t1: RealScalar = jnp.inf
+
+    def evaluate(self, t0, t1=None, left=True):
+        t1 = None if t1 is None else t1 + self.delay
+        return self.path.evaluate(t0 + self.delay, t1, left)
+
+    def derivative(self, t, left=True):
+        return self.path.derivative(t + self.delay, left)
+
+
+def is_term(x) -> bool:
+    """Whether `x` is a term that is not a sum of terms."""
+    return isinstance(x, dfx.AbstractTerm) and not isinstance(x, dfx.MultiTerm)
+
+
+def takes_single_term(solver: dfx.AbstractSolver) -> bool:
+    """Whether `solver` sees its terms as one vector field times one control."""
+    return solver.term_structure is dfx.AbstractTerm
+
+
+def localise(
+    terms: PyTree[dfx.AbstractTerm],
+    solver: dfx.AbstractSolver,
+    clock: Callable[[RealScalar], RealScalar],
+    cell: IntScalar,
+    dt0: float,
+) -> PyTree[dfx.AbstractTerm]:
+    r"""`terms` on one cell, in the time since the cell's start.
+
+    A control term over an [`roughsnn.AbstractCellPath`][] becomes the ordinary
+    differential equation $\sigma(y)\dot x(r)\,dr$ for solvers of order two and more,
+    which then have their order inside of the cell; a solver of order one (Euler), or one
+    that treats drift and diffusion differently, is given the increments.
+    """
+    as_ode = takes_single_term(solver) and (solver.order(terms) or 0) >= 2
+
+    def one(term):
+        if isinstance(term, dfx.ControlTerm) and isinstance(term.control, AbstractCellPath):
+            ratio = round(term.control.dt / dt0)
+            piece = term.control.cell(cell // ratio)
+            if ratio > 1:
+                piece = _Delayed(piece, (cell % ratio) * dt0)
+            local = dfx.ControlTerm(lambda r, y, a: term.vf(clock(r), y, a), piece)
+            return local.to_ode() if as_ode else local
+        if isinstance(term, dfx.ODETerm):
+            return dfx.ODETerm(lambda r, y, a: term.vf(clock(r), y, a))
+        return _Shifted(term, clock)
+
+    return jax.tree.map(one, terms, is_leaf=is_term)
+
+
+def check_terms(
+    terms: PyTree[dfx.AbstractTerm],
+    solver: dfx.AbstractSolver,
+    t0: float,
+    t1: float,
+    dt0: float,
+) -> None:
+    """Refuses drivers that an event solve cannot use, and grids that do not fit."""
+    if isinstance(solver, (dfx.AbstractSRK, dfx.AbstractFosterLangevinSRK)):
+        raise ValueError(
+            f"{type(solver).__name__} asks for the Levy area of a rough path, but on a cell "
+            "the driver is smooth. Use an ODE solver such as diffrax.Heun() or "
+            "diffrax.Tsit5() with BrownianPath(interpolation='parabola'): it has the "
+            "order that the space-time Levy area gives."
+        )
+    for term in jax.tree.leaves(terms, is_leaf=is_term):
+        if not isinstance(term, dfx.AbstractTerm):
+            raise TypeError(
+                f"`terms` must be a pytree of diffrax terms, got a {type(term).__name__}."
+            )
+        if not isinstance(term, dfx.ControlTerm):
+            continue
+        path = term.control
+        if isinstance(path, dfx.AbstractBrownianPath):
+            raise ValueError(
+                f"A {type(path).__name__} cannot drive an event solve: it has no derivative "
+                "with respect to time, so the gradient of an event time through it does "
+                "not exist. Use roughsnn.BrownianPath(t0, t1, dt0, ...)."
+            )
+        if isinstance(path, AbstractCellPath):
+            _check_grid(path, t0, t1, dt0)
+
+
+def _check_grid(path: AbstractCellPath, t0: float, t1: float, dt0: float) -> None:
+    ratio = path.dt / dt0
+    if abs(ratio - round(ratio)) > 1e-6 * ratio or round(ratio) < 1:
+        raise ValueError(
+            "The cells of the path must be whole multiples of the steps, got path.dt="
+            f"{path.dt} and dt0={dt0}. Make both the same, or dt0 a fraction of path.dt."
+        )
+    slack = 1e-6 * path.dt
+    if abs(path.t0 - t0) > slack or path.t1 < t1 - slack:
+        raise ValueError(
+            f"The path must start at t0 and reach t1: got a path on [{path.t0}, {path.t1}] "
+            f"for a solve on [{t0}, {t1}]."
+        )
+
+
+def combined_rate(terms: PyTree[dfx.AbstractTerm]) -> Callable | None:
+    """The sum of the vector fields if all terms are ODE terms, else `None`."""
+    leaves = jax.tree.leaves(terms, is_leaf=is_term)
+    if not all(isinstance(term, dfx.ODETerm) for term in leaves):
+        return None
+
+    def rate(r, y, args):
+        fields = [term.vf(r, y, args) for term in leaves]
+        return jax.tree.map(lambda *xs: sum(xs[1:], xs[0]), *fields)
+
+    return rate
+
+

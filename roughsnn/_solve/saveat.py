@@ -1,0 +1,94 @@
+"""Which states of a solve are kept."""
+
+import diffrax as dfx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from .._misc import is_concrete
+from .._types import Args, State
+from .step import Emitted, Stepper
+
+
+def check_saveat(saveat: dfx.SaveAt, t0: float, t1: float) -> dfx.SubSaveAt | None:
+    """The one `SubSaveAt` in `saveat`, or a clear error."""
+    if not isinstance(saveat, dfx.SaveAt):
+        raise TypeError(f"`saveat` must be a diffrax.SaveAt, got {type(saveat).__name__}.")
+    if saveat.dense or saveat.solver_state or saveat.controller_state or saveat.made_jump:
+        raise ValueError(
+            "`saveat` may ask for t0, t1, ts, steps and fn; `dense`, `solver_state`, "
+            "`controller_state` and `made_jump` are not available. Use "
+            "diffrax.SaveAt(ts=...) for values in between."
+        )
+    sub = saveat.subs
+    if sub is None:
+        return None
+    if not isinstance(sub, dfx.SubSaveAt):
+        raise ValueError(
+            "`saveat.subs` must be a single SubSaveAt. Return a tuple from `fn` to save "
+            "several things."
+        )
+    if sub.steps > 1:
+        raise ValueError(f"`saveat.steps` must be True or False, got {sub.steps}.")
+    if sub.ts is not None and is_concrete(sub.ts):
+        ts = np.asarray(sub.ts)
+        if not np.all(np.diff(ts) >= 0):
+            raise ValueError("`saveat.ts` must be in increasing order.")
+        slack = 1e-6 * (t1 - t0)
+        if ts[0] < t0 - slack or ts[-1] > t1 + slack:
+            raise ValueError(
+                f"`saveat.ts` must lie in [t0, t1] = [{t0}, {t1}], got times from "
+                f"{ts[0]} to {ts[-1]}."
+            )
+    return sub
+
+
+def collect(
+    sub: dfx.SubSaveAt | None,
+    stepper: Stepper,
+    emitted: Emitted,
+    t0: float,
+    y0: State,
+    y1: State,
+    args: Args,
+) -> tuple[Array | None, PyTree | None]:
+    """`ts` and `ys` of the solution: t0, then ts or steps, then t1."""
+    if sub is None:
+        return None, None
+    dtype = emitted.time.dtype
+    ts, ys = [], []
+
+    def add(t, y):
+        ts.append(t)
+        ys.append(jax.vmap(lambda t, y: sub.fn(t, y, args))(t, y))
+
+    row = lambda y: jax.tree.map(lambda x: jnp.asarray(x)[None], y)  # noqa: E731
+    if sub.t0:
+        add(jnp.full((1,), t0, dtype), row(y0))
+    if sub.ts is not None:
+        add(sub.ts.astype(dtype), _at_times(stepper, emitted, sub.ts.astype(dtype)))
+    if sub.steps:
+        times = jnp.repeat(emitted.time, 2)
+        pair = lambda a, b: jnp.stack([a, b], 1).reshape(-1, *a.shape[1:])  # noqa: E731
+        add(times, jax.tree.map(pair, emitted.left, emitted.right))
+    if sub.t1:
+        add(jnp.full((1,), stepper.grid.t1, dtype), row(y1))
+    return jnp.concatenate(ts), jax.tree.map(lambda *x: jnp.concatenate(x), *ys)
+
+
+def _at_times(stepper: Stepper, emitted: Emitted, ts: Array) -> State:
+    """Left limits of the state at `ts`: each step that holds one is made once more."""
+    index = jnp.searchsorted(emitted.time, ts, side="left")
+    reached = index < emitted.time.shape[0]
+    index = jnp.minimum(index, emitted.time.shape[0] - 1)
+    reached = reached & jnp.isfinite(emitted.time[index])
+    origins = jax.tree.map(lambda x: x[index], emitted.origin)
+
+    def at(t, origin, reached):
+        start, r1, _, dense, _ = stepper.interval(origin)
+        r = jnp.clip(t - start, origin.offset, r1)
+        y = dense.evaluate(r)
+        return jax.tree.map(lambda x: jnp.where(reached, x, jnp.nan), y)
+
+    return jax.vmap(at)(ts, origins, reached)

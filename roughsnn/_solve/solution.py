@@ -1,0 +1,29 @@
+"""What a solve returns."""
+
+import equinox as eqx
+from jaxtyping import Array, Float, Int, PyTree
+
+from .._results import RESULTS
+from .._types import State
+
+
+class Solution(eqx.Module):
+    """The solution of an event SDE.
+
+    **Attributes:**
+
+    - `event_times`: shape `(max_events,)`, increasing, padded with inf.
+    - `event_marks`: shape `(max_events,)`, the coordinate that fired, padded with -1.
+    - `event_count`: scalar, how many events are stored.
+    - `ts`, `ys`: as asked for by `saveat`; see [`roughsnn.eventsolve`][].
+    - `y1`: the state at the end of the solve.
+    - `result`: a [`roughsnn.RESULTS`][]; `sol.result == roughsnn.RESULTS.successful`.
+    """
+
+    event_times: Float[Array, " events"]
+    event_marks: Int[Array, " events"]
+    event_count: Int[Array, ""]
+    ts: Float[Array, " times"] | None
+    ys: PyTree | None
+    y1: State
+    result: RESULTS

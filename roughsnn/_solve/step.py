@@ -1,0 +1,201 @@
+"""One iteration of the flat loop: to the end of the cell, a declared jump, or an event."""
+
+from typing import Any
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PyTree, UInt32
+
+from .._event.crossing import AbstractCrossing, Crossing
+from .._event.event import Event
+from .._misc import one_hot, where_tree
+from .._random import uniform
+from .._types import Args, Scalar, State
+from .localise import localise
+
+# The codes of `Carry.fault`, in the order of severity in which they were met.
+OK, OVERFLOW, GRAZED, RETRIGGERED, STEP_FAILED = range(5)
+
+
+class Grid(eqx.Module):
+    """Cells of length `dt0` that cover [t0, t1]; the last one may be shorter."""
+
+    t0: float = eqx.field(static=True)
+    t1: float = eqx.field(static=True)
+    dt0: float = eqx.field(static=True)
+    cells: int = eqx.field(static=True)
+    # Times at which the vector field jumps, with inf behind the last; or None.
+    jump_ts: Float[Array, " jumps"] | None
+
+    def start(self, cell: Int[Array, ""], dtype: Any) -> Scalar:
+        """The time at which `cell` starts: from its number, so it does not drift."""
+        return self.t0 + cell.astype(dtype) * self.dt0
+
+    def length(self, cell: Int[Array, ""], dtype: Any) -> Scalar:
+        """The length of `cell`."""
+        last = (self.t1 - self.t0) - (self.cells - 1) * self.dt0
+        return jnp.where(cell == self.cells - 1, last, self.dt0).astype(dtype)
+
+
+class Carry(eqx.Module):
+    """The state of the flat loop. Times are local: `offset` counts from the cell's start."""
+
+    # Where the solution is, and its value there (right of a jump).
+    cell: Int[Array, ""]
+    offset: Scalar
+    jump: Int[Array, ""]
+    y: State
+    # What has happened: events per coordinate, in all, and the last one (or -1).
+    counts: Int[Array, " events"]
+    num_events: Int[Array, ""]
+    last: Int[Array, ""]
+    # How it is going.
+    fault: Int[Array, ""]
+    finished: Bool[Array, ""]
+
+
+class Emitted(eqx.Module):
+    """What one iteration hands out. Idle iterations have time inf and mark -1."""
+
+    time: Scalar
+    mark: Int[Array, ""]
+    # The carry at the start, if states at given times are wanted.
+    origin: Carry | None
+    # Left and right limit of the state at `time`, if steps are wanted.
+    left: PyTree | None
+    right: PyTree | None
+
+
+class Stepper(eqx.Module):
+    """The problem, and the map from one carry to the next."""
+
+    terms: PyTree[dfx.AbstractTerm]
+    solver: dfx.AbstractSolver
+    event: Event
+    args: Args
+    seeds: UInt32[Array, "2"]
+    crossing: AbstractCrossing
+    grid: Grid
+    max_events: int = eqx.field(static=True)
+    stop_after: int | None = eqx.field(static=True)
+    emit_origin: bool = eqx.field(static=True)
+    emit_steps: bool = eqx.field(static=True)
+
+    def live(self, carry: Carry) -> Bool[Array, ""]:
+        """Whether there is anything left to do."""
+        return (carry.cell < self.grid.cells) & ~carry.finished
+
+    def interval(self, carry: Carry):
+        """The smooth solution to the next planned stop, as a function of local time.
+
+        Returns the cell's start, the stop, the dense output, and whether the solver
+        succeeded.
+        """
+        dtype = carry.offset.dtype
+        cell = jnp.minimum(carry.cell, self.grid.cells - 1)
+        start = self.grid.start(cell, dtype)
+        r0, r1 = carry.offset, self.grid.length(cell, dtype)
+        if self.grid.jump_ts is None:
+            clock = lambda r: start + r  # noqa: E731
+        else:
+            r1 = jnp.clip(self.grid.jump_ts[carry.jump] - start, r0, r1)
+            low = jnp.nextafter(start + r0, jnp.asarray(jnp.inf, dtype))
+            high = jnp.nextafter(start + r1, jnp.asarray(-jnp.inf, dtype))
+
+            def clock(r):
+                # Just inside of the interval: the vector field jumps at its ends.
+                t = start + r
+                return t + jax.lax.stop_gradient(jnp.clip(t, low, high) - t)
+
+        local = localise(self.terms, self.solver, clock, cell, self.grid.dt0)
+        state = self.solver.init(local, r0, r1, carry.y, self.args)
+        y1, _, dense_info, _, result = self.solver.step(
+            local, r0, r1, carry.y, self.args, state, jnp.array(False)
+        )
+        dense = self.solver.interpolation_cls(t0=r0, t1=r1, **dense_info)
+        return start, r1, y1, dense, result == dfx.RESULTS.successful
+
+    def _find(self, carry: Carry, start, r1, y1, dense) -> tuple[Bool[Array, ""], Crossing, Any]:
+        r0, length = carry.offset, r1 - carry.offset
+
+        def along(x):
+            return self.event.fn(start + r0 + x, dense.evaluate(r0 + x), self.args)
+
+        e0 = self.event.fn(start + r0, carry.y, self.args)
+        e1 = self.event.fn(start + r1, y1, self.args)
+        crossing = self.crossing.first(along, length, e0, e1)
+        chosen = one_hot(crossing.index, e0.shape[0])
+        scale = jnp.max(jnp.where(chosen, jnp.maximum(jnp.abs(e0), jnp.abs(e1)), 0))
+        tolerance = float(jnp.finfo(length.dtype).eps) ** 0.5
+        grazed = crossing.slope * length <= tolerance * scale
+        again = jnp.any(one_hot(carry.last, e0.shape[0]) & (e0 >= 0))
+        hit = jnp.any((e0 >= 0) | (e1 >= 0))
+        return hit, crossing, (hit & grazed, again)
+
+    def __call__(self, carry: Carry) -> tuple[Carry, Emitted]:
+        """The next carry; `carry` itself if it is not live."""
+        live = self.live(carry)
+        start, r1, y1, dense, solved = self.interval(carry)
+        hit, crossing, (grazed, again) = self._find(carry, start, r1, y1, dense)
+        k = crossing.index
+        chosen = one_hot(k, carry.counts.shape[0])
+        number = jnp.sum(jnp.where(chosen, carry.counts, 0), dtype=jnp.int32) + 1
+        u = uniform(self.seeds, k, number, r1.dtype)
+        offset = jnp.where(hit, carry.offset + crossing.offset, r1)
+        left = where_tree(hit, dense.evaluate(offset), y1)
+        jumped = self.event.transition(start + offset, left, self.args, k, u)
+        right = where_tree(hit, jumped, y1)
+
+        overflow = hit & (carry.num_events >= self.max_events)
+        abort = overflow | again | ~solved
+        step = live & ~abort
+        fires = step & hit
+        fault = jnp.where(grazed, GRAZED, OK)
+        fault = jnp.where(overflow, OVERFLOW, fault)
+        fault = jnp.where(again, RETRIGGERED, fault)
+        fault = jnp.where(solved, fault, STEP_FAILED)
+        fault = jnp.where(carry.fault == OK, fault, carry.fault)
+        num_events = jnp.where(fires, carry.num_events + 1, carry.num_events)
+        finished = abort
+        if self.stop_after is not None:
+            finished = finished | (num_events >= self.stop_after)
+
+        ends_cell = step & ~hit
+        jump = carry.jump
+        if self.grid.jump_ts is not None:
+            # The same subtraction as in `interval`, so that rounding cannot stall it.
+            at_jump = ends_cell & (r1 >= self.grid.jump_ts[carry.jump] - start)
+            jump = jnp.where(at_jump, jump + 1, jump)
+            ends_cell = ends_cell & (r1 >= self.grid.length(carry.cell, r1.dtype))
+        new = Carry(
+            cell=jnp.where(ends_cell, carry.cell + 1, carry.cell),
+            offset=jnp.where(ends_cell, 0, jnp.where(step, offset, carry.offset)),
+            jump=jump,
+            y=where_tree(step, right, carry.y),
+            counts=jnp.where(chosen & fires, number, carry.counts),
+            num_events=num_events,
+            last=jnp.where(step, jnp.where(hit, k, -1), carry.last).astype(carry.last.dtype),
+            fault=jnp.where(live, fault, carry.fault).astype(carry.fault.dtype),
+            finished=carry.finished | (live & finished),
+        )
+        emitted = Emitted(
+            time=jnp.where(step, start + offset, jnp.inf),
+            mark=jnp.where(fires, k, -1).astype(jnp.int32),
+            origin=carry if self.emit_origin else None,
+            left=where_tree(step, left, carry.y) if self.emit_steps else None,
+            right=new.y if self.emit_steps else None,
+        )
+        return new, emitted
+
+    def idle(self, carry: Carry) -> Emitted:
+        """What an iteration emits that does nothing."""
+        return Emitted(
+            time=jnp.full_like(carry.offset, jnp.inf),
+            mark=jnp.array(-1, jnp.int32),
+            origin=carry if self.emit_origin else None,
+            left=carry.y if self.emit_steps else None,
+            right=carry.y if self.emit_steps else None,
+        )
+

@@ -1,0 +1,20 @@
+"""Array aliases shared by the package; one name for each axis.
+
+Axis names: `neurons`, `spikes`, `times`, `channels`, `samples`, `cells`, `events`.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import diffrax as dfx
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Real, Shaped
+
+Scalar: TypeAlias = Float[Array, ""]
+RealScalar: TypeAlias = float | int | Real[Array, ""]
+IntScalar: TypeAlias = int | Int[Array, ""]
+BoolScalar: TypeAlias = bool | Bool[Array, ""]
+PRNGKey: TypeAlias = Key[Array, ""] | Shaped[Array, "2"]
+
+State: TypeAlias = PyTree[Shaped[Array, "..."]]
+Args: TypeAlias = Any
+Drive: TypeAlias = Callable[[Any], Float[Array, " neurons"]] | dfx.AbstractPath

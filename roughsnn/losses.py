@@ -1,0 +1,5 @@
+"""Losses on batches of spike trains."""
+
+from ._loss.expected_signature import expected_signature as expected_signature
+from ._loss.spike_times import first_spike_mae as first_spike_mae
+from ._loss.spike_times import first_spike_mse as first_spike_mse
