@@ -2,10 +2,10 @@
 
 from importlib.metadata import version as _version
 
-# 0: ground
+# ground
 from ._results import RESULTS as RESULTS
 
-# 1: paths and spike trains
+# paths and spike trains
 from ._path.base import AbstractCellPath as AbstractCellPath
 from ._path.base import AbstractJumpPath as AbstractJumpPath
 from ._path.brownian import BrownianPath as BrownianPath
@@ -13,21 +13,21 @@ from ._path.marcus import marcus_lift as marcus_lift
 from ._path.spike_train import SpikeTrain as SpikeTrain
 from ._path.step import StepPath as StepPath
 
-# 2: events
+# events
 from ._event.chandrupatla import Chandrupatla as Chandrupatla
 from ._event.crossing import AbstractCrossing as AbstractCrossing
 from ._event.crossing import BracketedCrossing as BracketedCrossing
 from ._event.crossing import QuadraticCrossing as QuadraticCrossing
 from ._event.event import Event as Event
 
-# 3: the solve
+# the solve
 from ._solve.adjoint import AbstractAdjoint as AbstractAdjoint
 from ._solve.adjoint import CheckpointAdjoint as CheckpointAdjoint
 from ._solve.adjoint import DirectAdjoint as DirectAdjoint
 from ._solve.eventsolve import eventsolve as eventsolve
 from ._solve.solution import Solution as Solution
 
-# 4: networks
+# networks
 from ._network.exponential import ExponentialTrapezoid as ExponentialTrapezoid
 from ._network.firing import AbstractFiring as AbstractFiring
 from ._network.firing import StochasticFiring as StochasticFiring
@@ -42,10 +42,10 @@ from ._network.network import SpikingNetwork as SpikingNetwork
 from ._network.simulate import simulate as simulate
 from ._network.state import NeuronState as NeuronState
 
-# K: losses
+# losses
 from . import losses as losses
 
-# 5: fitting
+# fitting
 from ._fit.fit import Fit as Fit
 from ._fit.fit import fit as fit
 

@@ -7,6 +7,7 @@ import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, PyTree
 
 
@@ -20,7 +21,7 @@ def any_in_batch(pred: Bool[Array, ""]) -> Bool[Array, ""]:
 
 def is_concrete(*xs: Any) -> bool:
     """Whether every array leaf holds numbers (is not a tracer)."""
-    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(xs))
+    return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(xs))
 
 
 def where_tree(pred: Bool[Array, ""], on_true: PyTree, on_false: PyTree) -> PyTree:
@@ -43,7 +44,7 @@ def one_hot(index: Array, size: int) -> Bool[Array, " size"]:
 
 def static_float(name: str, value: Any) -> float:
     """`value` as a Python float; a clear error for tracers and non-numbers."""
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         raise TypeError(
             f"`{name}` must be a concrete number, got a traced value. It fixes the "
             "number of cells, hence array shapes: pass it as a Python float, outside "

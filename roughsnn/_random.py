@@ -15,9 +15,7 @@ def _rotate(x: Array, by: int) -> Array:
     return (x << by) | (x >> (32 - by))
 
 
-def threefry_2x32(
-    seed: tuple[Array, Array], counter: tuple[Array, Array]
-) -> tuple[Array, Array]:
+def threefry_2x32(seed: tuple[Array, Array], counter: tuple[Array, Array]) -> tuple[Array, Array]:
     """Threefry-2x32 with 20 rounds (Salmon et al., SC 2011), unrolled.
 
     `jax.random` runs the rounds as a loop on a CPU. Inside the loop over steps that loop

@@ -21,8 +21,7 @@ class RESULTS(eqx.Enumeration):
         "transition (condition C4). Make the reset larger."
     )
     nonfinite_state = (
-        "The state became inf or nan. Reduce `dt0`, cap the intensity, or check the "
-        "parameters."
+        "The state became inf or nan. Reduce `dt0`, cap the intensity, or check the parameters."
     )
     step_failed = (
         "The solver failed to make a step. For an implicit solver, give its root finder "

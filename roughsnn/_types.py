@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import diffrax as dfx
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Real, Shaped
 
 Scalar: TypeAlias = Float[Array, ""]
-RealScalar: TypeAlias = float | int | Real[Array, ""]
+RealScalar: TypeAlias = float | int | np.ndarray | Real[Array, ""]
 IntScalar: TypeAlias = int | Int[Array, ""]
 BoolScalar: TypeAlias = bool | Bool[Array, ""]
 PRNGKey: TypeAlias = Key[Array, ""] | Shaped[Array, "2"]

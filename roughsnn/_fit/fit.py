@@ -47,7 +47,7 @@ def fit(
     key: PRNGKey,
     trainable: PyTree[bool] | Callable[[Any], bool] = eqx.is_inexact_array,
     callback: Callable[[int, PyTree, Mapping[str, float]], Any] | None = None,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> Fit:
     """Minimises `loss(model, data, key)` by stochastic gradient descent.
 
@@ -67,7 +67,7 @@ def fit(
         with the structure of `model` (a prefix will do). By default all floating arrays.
     - `callback`: `callback(step, model, metrics)` after each step; ends the fit by
         returning `True`.
-    - `progress`: show a progress bar.
+    - `progress`: show a progress bar; by default if the output is a terminal.
 
     **Returns:** a [`roughsnn.Fit`][]. If a loss or a gradient is not finite, the update is
     not made, the fit ends, `stopped` says so, and `model` is the last good one.
@@ -107,7 +107,7 @@ def fit(
     rows: list[dict[str, float]] = []
     seconds: list[float] = []
     stopped = None
-    with tqdm(total=steps, disable=not progress, desc="fit") as bar:
+    with tqdm(total=steps, disable=None if progress is None else not progress, desc="fit") as bar:
         for number in range(steps):
             begin = time.perf_counter()
             params, opt_state, metrics, ok = make_step(
@@ -123,7 +123,7 @@ def fit(
                 )
                 break
             bar.update()
-            bar.set_postfix({name: f"{value:.4g}" for name, value in row.items()})
+            bar.set_postfix({name: f"{value:.4g}" for name, value in row.items()}, refresh=False)
             if callback is not None and callback(number, eqx.combine(params, static), row):
                 stopped = f"The callback ended the fit after step {number}."
                 break

@@ -53,8 +53,7 @@ def expected_signature(
     if match_spikes:
         if x.times.shape[0] != y.times.shape[0]:
             raise ValueError(
-                "`match_spikes` pairs the samples, got "
-                f"{x.times.shape[0]} and {y.times.shape[0]}."
+                f"`match_spikes` pairs the samples, got {x.times.shape[0]} and {y.times.shape[0]}."
             )
         count = jnp.minimum(x.count, y.count)
         x, y = _clamp(x, count), _clamp(y, count)

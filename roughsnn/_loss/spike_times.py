@@ -14,9 +14,7 @@ def check_batches(x: SpikeTrain, y: SpikeTrain) -> None:
     """Two batches of trains of the same kind."""
     for name, train in (("x", x), ("y", y)):
         if not isinstance(train, SpikeTrain):
-            raise TypeError(
-                f"`{name}` must be a roughsnn.SpikeTrain, got {type(train).__name__}."
-            )
+            raise TypeError(f"`{name}` must be a roughsnn.SpikeTrain, got {type(train).__name__}.")
         if train.times.ndim != 2:
             raise ValueError(
                 f"`{name}` must be a batch of trains with times of shape (samples, spikes), "

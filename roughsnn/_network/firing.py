@@ -74,6 +74,7 @@ class StochasticFiring(AbstractFiring):
     def event(self, v, s):
         """See [`roughsnn.AbstractFiring`][]."""
         del v
+        assert s is not None
         return s
 
     def check(self, membrane):

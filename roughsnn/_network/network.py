@@ -83,7 +83,7 @@ class SpikingNetwork(eqx.Module):
 
     def effective_weights(self) -> Float[Array, "neurons neurons"] | None:
         """The weights where the mask is true, zero elsewhere."""
-        if self.weights is None:
+        if self.weights is None or self.mask is None:
             return None
         return jnp.where(self.mask, self.weights, 0)
 
@@ -117,7 +117,8 @@ class SpikingNetwork(eqx.Module):
         def transition(t, y, args, k, u):
             fired = one_hot(k, y.v.shape[0])
             v = jnp.where(fired, self.membrane.reset(y.v), y.v)
-            s = None if y.s is None else jnp.where(fired, self.firing.level(u), y.s)
+            level = self.firing.level(u)
+            s = None if level is None else jnp.where(fired, level, y.s)
             i = y.i if weights is None else y.i + weights[k]
             return NeuronState(v, i, s)
 

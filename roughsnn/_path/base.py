@@ -64,9 +64,7 @@ class CellPolynomial(dfx.AbstractPath):
             return self.increment * theta
         return self.increment * theta + self.area * (6 * theta * (1 - theta))
 
-    def evaluate(
-        self, t0: RealScalar, t1: RealScalar | None = None, left: bool = True
-    ) -> Array:
+    def evaluate(self, t0: RealScalar, t1: RealScalar | None = None, left: bool = True) -> Array:
         """The value at `t0`, or the increment from `t0` to `t1`."""
         del left
         return self._at(t0) if t1 is None else self._at(t1) - self._at(t0)

@@ -132,9 +132,7 @@ class BrownianPath(AbstractCellPath):
         inside = (position - index) * self.dt
         return start + self.cell(index.astype(jnp.int32)).evaluate(inside)
 
-    def evaluate(
-        self, t0: RealScalar, t1: RealScalar | None = None, left: bool = True
-    ) -> Array:
+    def evaluate(self, t0: RealScalar, t1: RealScalar | None = None, left: bool = True) -> Array:
         """The value at `t0`, or the increment from `t0` to `t1`; shape `shape`.
 
         Costs O(cells); [`roughsnn.eventsolve`][] reads single cells instead.

@@ -1,5 +1,6 @@
 """Spike trains: padded arrays of times and marks on a window."""
 
+import operator
 from collections.abc import Iterable, Sequence
 from typing import Self
 
@@ -93,9 +94,7 @@ class SpikeTrain(eqx.Module):
             raise ValueError("`trains` must hold at least one train.")
         kinds = {(t.t0, t.t1, t.num_neurons) for t in trains}
         if len(kinds) > 1:
-            raise ValueError(
-                f"The trains must share t0, t1 and num_neurons, got {sorted(kinds)}."
-            )
+            raise ValueError(f"The trains must share t0, t1 and num_neurons, got {sorted(kinds)}.")
         room = max(t.times.shape[-1] for t in trains)
         padded = [t.with_room(room) for t in trains]
         return jax.tree.map(lambda *x: jnp.stack(x), *padded)
@@ -104,7 +103,8 @@ class SpikeTrain(eqx.Module):
         """For each neuron a NumPy array of its spike times; a list of those for a batch."""
         times, marks = np.asarray(self.times), np.asarray(self.marks)
         if times.ndim > 1:
-            return [jax.tree.map(lambda x: x[b], self).to_lists() for b in range(len(times))]
+            samples = [jax.tree.map(operator.itemgetter(b), self) for b in range(len(times))]
+            return [sample.to_lists() for sample in samples]
         return [times[marks == n] for n in range(self.num_neurons)]
 
     def with_room(self, max_spikes: int) -> Self:
@@ -122,7 +122,9 @@ class SpikeTrain(eqx.Module):
 
     def counts(self) -> Int[Array, " neurons"]:
         """The number of spikes of each neuron."""
-        return jnp.sum(self.marks[:, None] == jnp.arange(self.num_neurons, dtype=jnp.int32)[None], axis=0)
+        return jnp.sum(
+            self.marks[:, None] == jnp.arange(self.num_neurons, dtype=jnp.int32)[None], axis=0
+        )
 
     def window(self, a: RealScalar, b: RealScalar) -> Self:
         """The spikes in [a, b), as a train on that window.

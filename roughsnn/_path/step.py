@@ -48,9 +48,7 @@ class StepPath(AbstractJumpPath):
         if is_concrete(self.jump_times) and np.any(np.diff(np.asarray(self.jump_times)) <= 0):
             raise ValueError("`jump_times` must be increasing.")
 
-    def evaluate(
-        self, t0: RealScalar, t1: RealScalar | None = None, left: bool = True
-    ) -> Array:
+    def evaluate(self, t0: RealScalar, t1: RealScalar | None = None, left: bool = True) -> Array:
         """The value at `t0` (its left limit unless `left=False`), or an increment."""
         if t1 is not None:
             return self.evaluate(t1, left=left) - self.evaluate(t0, left=left)

@@ -14,7 +14,14 @@ from .._event.affine import is_affine
 from .._event.chandrupatla import Chandrupatla
 from .._event.crossing import AbstractCrossing, BracketedCrossing, QuadraticCrossing
 from .._event.event import Event
-from .._misc import any_in_batch, check_positive_int, check_window, is_concrete, num_cells, stop_gradients
+from .._misc import (
+    any_in_batch,
+    check_positive_int,
+    check_window,
+    is_concrete,
+    num_cells,
+    stop_gradients,
+)
 from .._random import seeds
 from .._results import RESULTS
 from .._types import Args, PRNGKey, RealScalar, State
@@ -289,9 +296,7 @@ def _raise_if_failed(solution: Solution, stepper: Stepper, final: Carry) -> Solu
     index = jnp.searchsorted(jnp.asarray(limits, jnp.int32), needed) + len(others)
     for i, member in enumerate(others):
         index = jnp.where(solution.result == member, i, index)
-    return eqx.branched_error_if(
-        solution, solution.result != RESULTS.successful, index, messages
-    )
+    return eqx.branched_error_if(solution, solution.result != RESULTS.successful, index, messages)
 
 
 def _count_events(stepper: Stepper, final: Carry, limit: int, overflow) -> Array:

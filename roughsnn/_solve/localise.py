@@ -143,5 +143,3 @@ def combined_rate(terms: PyTree[dfx.AbstractTerm]) -> Callable | None:
         return jax.tree.map(lambda *xs: sum(xs[1:], xs[0]), *fields)
 
     return rate
-
-

@@ -198,4 +198,3 @@ class Stepper(eqx.Module):
             left=carry.y if self.emit_steps else None,
             right=carry.y if self.emit_steps else None,
         )
-
