@@ -45,6 +45,9 @@ from ._network.state import NeuronState as NeuronState
 # losses
 from . import losses as losses
 
+# data
+from . import io as io
+
 # fitting
 from ._fit.fit import Fit as Fit
 from ._fit.fit import fit as fit
