@@ -15,6 +15,6 @@ class NeuronState(eqx.Module):
         shape `(neurons,)`, negative; `None` for neurons with a hard threshold.
     """
 
-    v: Float[Array, " neurons"]
-    i: Float[Array, " neurons"]
-    s: Float[Array, " neurons"] | None
+    v: Float[Array, "*neurons"]
+    i: Float[Array, "*neurons"]
+    s: Float[Array, "*neurons"] | None

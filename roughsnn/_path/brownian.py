@@ -4,7 +4,6 @@ import functools as ft
 from typing import Literal
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
@@ -124,13 +123,13 @@ class BrownianPath(AbstractCellPath):
         return CellPolynomial(self.increments[index], area, self.dt)
 
     def _at(self, t: RealScalar) -> Array:
-        position = (t - self.t0) / self.dt
-        index = jax.lax.stop_gradient(jnp.floor(position))
-        index = jnp.clip(index, 0, self.increments.shape[0] - 1)
-        before = jnp.arange(self.increments.shape[0]) < index
-        start = jnp.tensordot(before.astype(self.increments.dtype), self.increments, 1)
-        inside = (position - index) * self.dt
-        return start + self.cell(index.astype(jnp.int32)).evaluate(inside)
+        cells, dtype = self.increments.shape[0], self.increments.dtype
+        position = (jnp.asarray(t, dtype) - self.t0) / self.dt
+        index = jnp.clip(jnp.floor(position).astype(jnp.int32), 0, cells - 1)
+        before = jnp.arange(cells, dtype=jnp.int32) < index
+        start = jnp.tensordot(before.astype(dtype), self.increments, 1)
+        inside = (position - index.astype(dtype)) * self.dt
+        return start + self.cell(index).evaluate(inside)
 
     def evaluate(self, t0: RealScalar, t1: RealScalar | None = None, left: bool = True) -> Array:
         """The value at `t0`, or the increment from `t0` to `t1`; shape `shape`.

@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 from .spike_train import SpikeTrain
 
 
-def marcus_lift(spikes: SpikeTrain, *, taper: float = 0.0) -> Float[Array, "2*spikes+2 1+neurons"]:
+def marcus_lift(spikes: SpikeTrain, *, taper: float = 0.0) -> Float[Array, "corners coordinates"]:
     r"""The corners of the time-augmented path that runs straight through every jump.
 
     The counting path $N_t$ with time becomes the axis-parallel path

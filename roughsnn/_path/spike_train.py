@@ -2,7 +2,6 @@
 
 import operator
 from collections.abc import Iterable, Sequence
-from typing import Self
 
 import equinox as eqx
 import jax
@@ -47,7 +46,7 @@ class SpikeTrain(eqx.Module):
         t0: RealScalar,
         t1: RealScalar,
         max_spikes: int | None = None,
-    ) -> Self:
+    ) -> "SpikeTrain":
         """A train from one list of spike times for each neuron.
 
         **Arguments:**
@@ -87,7 +86,7 @@ class SpikeTrain(eqx.Module):
         )
 
     @classmethod
-    def stack(cls, trains: Iterable[Self]) -> Self:
+    def stack(cls, trains: Iterable["SpikeTrain"]) -> "SpikeTrain":
         """A batch from single trains of the same window and neurons, padded alike."""
         trains = list(trains)
         if not trains:
@@ -107,7 +106,7 @@ class SpikeTrain(eqx.Module):
             return [sample.to_lists() for sample in samples]
         return [times[marks == n] for n in range(self.num_neurons)]
 
-    def with_room(self, max_spikes: int) -> Self:
+    def with_room(self, max_spikes: int) -> "SpikeTrain":
         """The same train with room for `max_spikes` spikes, at least as many as now."""
         extra = check_positive_int("max_spikes", max_spikes) - self.times.shape[-1]
         if extra < 0:
@@ -126,7 +125,7 @@ class SpikeTrain(eqx.Module):
             self.marks[:, None] == jnp.arange(self.num_neurons, dtype=jnp.int32)[None], axis=0
         )
 
-    def window(self, a: RealScalar, b: RealScalar) -> Self:
+    def window(self, a: RealScalar, b: RealScalar) -> "SpikeTrain":
         """The spikes in [a, b), as a train on that window.
 
         `b = t1` includes a spike at t1. Raises `ValueError` unless t0 <= a < b <= t1.
@@ -140,7 +139,7 @@ class SpikeTrain(eqx.Module):
         inside = inside & (self.marks >= 0)
         return self._select(inside, a, b)
 
-    def first(self, n: int) -> Self:
+    def first(self, n: int) -> "SpikeTrain":
         """The train of its first `n` spikes (of all neurons), on purpose; no overflow.
 
         Of a train that was cut off after at least `n` spikes these are known, so it may be
@@ -156,14 +155,14 @@ class SpikeTrain(eqx.Module):
             (train.times[..., :n], train.marks[..., :n], count, overflow),
         )
 
-    def neuron(self, n: int) -> Self:
+    def neuron(self, n: int) -> "SpikeTrain":
         """The train of neuron `n` alone, with the same room."""
         if not 0 <= n < self.num_neurons:
             raise ValueError(f"`n` must be in 0 ... {self.num_neurons - 1}, got {n}.")
         alone = self._select(self.marks == n, self.t0, self.t1)
         marks = jnp.where(alone.marks >= 0, 0, -1)
         train = eqx.tree_at(lambda s: s.marks, alone, marks)
-        return SpikeTrain(  # pyright: ignore[reportReturnType]
+        return SpikeTrain(
             train.times, train.marks, train.count, train.overflow, self.t0, self.t1, 1
         )
 
@@ -181,7 +180,7 @@ class SpikeTrain(eqx.Module):
 
         return jax.vmap(one)(jnp.arange(self.num_neurons, dtype=jnp.int32))
 
-    def _select(self, keep: Bool[Array, " spikes"], t0: float, t1: float) -> Self:
+    def _select(self, keep: Bool[Array, " spikes"], t0: float, t1: float) -> "SpikeTrain":
         rank = jnp.cumsum(keep, dtype=jnp.int32)
         wanted = jnp.arange(1, keep.shape[0] + 1, dtype=jnp.int32)
         index = jnp.searchsorted(rank, wanted, side="left")
@@ -207,7 +206,7 @@ class SpikeTrain(eqx.Module):
         same = jnp.all(a.times == b.times) & jnp.all(a.marks == b.marks)
         return same & jnp.all(a.count == b.count) & jnp.all(a.overflow == b.overflow)
 
-    def complete(self) -> Self:
+    def complete(self) -> "SpikeTrain":
         """The train, once it is known that no spike is missing; raises if one is.
 
         What a loss calls first: a train that was cut off silently would bias it.

@@ -1,0 +1,60 @@
+"""Runs a little of everything with every annotation checked; see `test_annotations.py`.
+
+A script of its own: with the checks on, the wrong arguments of the other tests would be
+refused by beartype before they reach the messages that users see.
+"""
+
+import diffrax as dfx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import optax
+from jaxtyping import install_import_hook
+
+with install_import_hook("roughsnn", "beartype.beartype"):
+    import roughsnn as rs
+
+weights = jnp.array([[0.0, 0.5], [0.2, 0.0]])
+membrane = rs.LIF(mu=(15.0, 6.0), sigma=((0.2, 0.0), (0.0, 0.1)), v_reset=1.4)
+
+
+def trains(c, firing, key, **options):
+    """A batch of three trains."""
+    network = rs.SpikingNetwork(membrane, firing, weights)
+
+    def one(key):
+        return rs.simulate(
+            network, lambda t: c * jnp.ones(2), t0=0.0, t1=0.4, dt0=0.02, max_spikes=20,
+            key=key, **options,
+        )  # fmt: skip
+
+    return jax.vmap(one)(jr.split(key, 3))
+
+
+for intensity in (rs.ExponentialIntensity(), rs.SoftplusIntensity()):
+    firing = rs.StochasticFiring(intensity, alpha=0.03)
+    for solver in (None, dfx.Heun(), dfx.Euler()):
+        data = trains(jnp.asarray(1.5), firing, jr.key(0), solver=solver)
+
+        def loss(c, data, key, firing=firing, solver=solver):
+            x = trains(c, firing, key, solver=solver)
+            return rs.losses.expected_signature(x, data, depth=2), {
+                "mse": rs.losses.first_spike_mse(x, data, 2),
+                "mae": rs.losses.first_spike_mae(x, data, 2),
+            }
+
+        result = rs.fit(
+            jnp.asarray(1.0), loss, data, optax.adam(0.1), steps=2, key=jr.key(1), progress=False
+        )
+        assert jnp.isfinite(result.model)
+
+single = jax.tree.map(lambda x: x[0], data)
+single.window(0.1, 0.2), single.first(1), single.neuron(0), single.per_neuron(2), single.counts()
+path = rs.BrownianPath(0.0, 1.0, 0.1, shape=(2,), key=jr.key(0))
+path.evaluate(0.3, 0.4), path.derivative(jnp.asarray(0.3))
+step = rs.StepPath([0.1, 0.2], [[0.0], [3.0], [0.0]])
+quiet = rs.LIF(mu=(15.0, 0.0), v_reset=1.0)
+network = rs.SpikingNetwork(quiet, rs.ThresholdFiring(1.0))
+saveat = dfx.SaveAt(ts=[0.05, 0.15], steps=True, t0=True, t1=True)
+rs.simulate(network, step, t0=0.0, t1=0.4, dt0=0.02, max_spikes=20, key=jr.key(0), saveat=saveat)
+print("annotations hold")

@@ -1,0 +1,99 @@
+"""Problems, numerical differences and tolerances that several tests share."""
+
+from collections.abc import Callable
+
+import diffrax as dfx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree
+
+import roughsnn as rs
+
+
+def single_neuron(
+    sigma: float = 0.25, alpha: float = 0.03, beta: float = 5.0, dtype=jnp.float64
+) -> rs.SpikingNetwork:
+    """The neuron of Holberg & Salvi, Section 5.1."""
+    cast = lambda x: jnp.asarray(x, dtype)  # noqa: E731
+    intensity = rs.ExponentialIntensity(cast(beta), cast(1.0), cast(1.0))
+    return rs.SpikingNetwork(
+        rs.LIF(mu=cast([15.0, 0.0]), sigma=cast([[sigma], [0.0]]), v_reset=cast(1.4)),
+        rs.StochasticFiring(intensity, alpha=cast(alpha)),
+    )
+
+
+def constant(*values: float, dtype=jnp.float64) -> Callable:
+    """A constant drive."""
+    array = jnp.asarray(values, dtype)
+    return lambda t: array
+
+
+def recurrent_parameters() -> PyTree:
+    """Every parameter of three coupled neurons with noise on v and on i."""
+    return {
+        "mu": jnp.array([15.0, 6.0]),
+        "sigma": jnp.array([[0.3, 0.1], [0.05, 0.2]]),
+        "reset": jnp.asarray(1.4),
+        "beta": jnp.asarray(5.0),
+        "threshold": jnp.asarray(1.0),
+        "alpha": jnp.asarray(0.03),
+        "weights": jnp.array([[0.0, 0.3, -0.2], [0.5, 0.0, 0.4], [0.2, 0.1, 0.0]]),
+        "input": jnp.array([1.5, 1.2, 1.0]),
+    }
+
+
+def recurrent_network(p: PyTree, hard: bool = False) -> rs.SpikingNetwork:
+    """Three coupled neurons from their parameters."""
+    if hard:
+        firing = rs.ThresholdFiring(p["threshold"])
+    else:
+        intensity = rs.ExponentialIntensity(p["beta"], p["threshold"], jnp.ones(()))
+        firing = rs.StochasticFiring(intensity, p["alpha"])
+    membrane = rs.LIF(p["mu"], p["sigma"], p["reset"])
+    return rs.SpikingNetwork(membrane, firing, p["weights"])
+
+
+def run_recurrent(p: PyTree, key, *, hard: bool = False, t1: float = 0.8, **options):
+    """Spike times (0 where padded), final v and i, and the marks."""
+    network = recurrent_network(p, hard)
+    spikes, sol = rs.simulate(
+        network,
+        lambda t: p["input"] * (1 + 0.1 * jnp.sin(3 * t)),
+        t0=0.0,
+        t1=t1,
+        dt0=0.01,
+        max_spikes=options.pop("max_spikes", 40),
+        key=key,
+        saveat=dfx.SaveAt(t1=True),
+        **options,
+    )
+    times = jnp.where(spikes.marks >= 0, spikes.times, 0)
+    return {"times": times, "v": sol.y1.v, "i": sol.y1.i}, spikes.marks
+
+
+def random_direction(p: PyTree, seed: int, *, hard: bool = False) -> PyTree:
+    """A direction in parameter space that keeps the diagonal of the weights zero."""
+    rng = np.random.default_rng(seed)
+    d = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape)), p)
+    d["weights"] = d["weights"] * (1 - jnp.eye(3))
+    if hard:
+        d["sigma"] = d["sigma"].at[0].set(0.0)
+    return d
+
+
+def central_difference(fn: Callable, p: PyTree, direction: PyTree, h: float) -> PyTree:
+    """(f(p + h d) - f(p - h d)) / 2h."""
+    moved = lambda s: jax.tree.map(lambda a, b: a + s * h * b, p, direction)  # noqa: E731
+    return jax.tree.map(lambda a, b: (a - b) / (2 * h), fn(moved(1.0)), fn(moved(-1.0)))
+
+
+def largest_difference(a: PyTree, b: PyTree) -> float:
+    """The largest difference of any leaf, relative to the largest entry of that leaf."""
+    errors = jax.tree.map(lambda x, y: jnp.max(jnp.abs(x - y)) / (1 + jnp.max(jnp.abs(y))), a, b)
+    return float(max(jax.tree.leaves(errors)))
+
+
+def standard_error(samples: Array) -> Array:
+    """The standard error of the mean over the leading axis."""
+    return jnp.std(samples, axis=0, ddof=1) / samples.shape[0] ** 0.5

@@ -1,0 +1,97 @@
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+import roughsnn as rs
+
+
+def make(key, dt=0.1, shape=(), interpolation="parabola", t1=1.0, **options):
+    return rs.BrownianPath(
+        0.0, t1, dt, shape=shape, key=key, interpolation=interpolation, **options
+    )
+
+
+@pytest.mark.parametrize("cells", [1, 2, 3, 8, 12])
+def test_moments_of_increments_and_areas(cells):
+    """Var W = h, Var H = h/12, uncorrelated between cells and with each other."""
+    h = 1.0 / cells
+    samples = 20_000
+    keys = jr.split(jr.key(0), samples)
+    paths = jax.vmap(lambda k: make(k, h))(keys)
+    both = np.concatenate([paths.increments, np.asarray(paths.areas) * 12**0.5], 1) / h**0.5
+    covariance = both.T @ both / samples
+    # The standard error of an entry is at most sqrt(2 / samples).
+    assert np.max(np.abs(covariance - np.eye(2 * cells))) < 5 * (2 / samples) ** 0.5
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "parabola"])
+def test_same_motion_at_every_power_of_two(key, interpolation):
+    coarse = make(key, 0.2, (3,), interpolation)
+    for factor in (2, 4, 16):
+        fine = make(key, 0.2 / factor, (3,), interpolation)
+        summed = fine.increments.reshape(-1, factor, 3).sum(1)
+        np.testing.assert_allclose(summed, coarse.increments, atol=1e-14)
+
+
+def test_area_is_that_of_the_refined_path(key):
+    """H = (1/h) int (W_r - r/h W) dr, by the trapezoid on a fine path."""
+    coarse, fine = make(key, 0.25), make(key, 0.25 / 2**14, interpolation="linear")
+    inner = np.asarray(fine.increments).reshape(4, -1)
+    walk = np.concatenate([np.zeros((4, 1)), np.cumsum(inner, 1)], 1)
+    theta = np.linspace(0, 1, walk.shape[1])
+    bridge = walk - theta * walk[:, -1:]
+    np.testing.assert_allclose(coarse.areas, bridge[:, 1:].mean(1), atol=1e-4)
+
+
+def test_linear_and_parabola_share_increments(key):
+    np.testing.assert_array_equal(
+        make(key, interpolation="linear").increments, make(key).increments
+    )
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "parabola"])
+def test_evaluate_adds_up_and_has_its_derivative(key, interpolation):
+    path = make(key, 0.1, (2,), interpolation)
+    total = path.evaluate(0.0, 1.0)
+    np.testing.assert_allclose(total, path.increments.sum(0), atol=1e-13)
+    parts = path.evaluate(0.0, 0.33) + path.evaluate(0.33, 1.0)
+    np.testing.assert_allclose(parts, total, atol=1e-13)
+    t = jnp.asarray(0.537)
+    slope = path.derivative(t)
+    h = 1e-6
+    difference = (path.evaluate(t + h) - path.evaluate(t - h)) / (2 * h)
+    np.testing.assert_allclose(slope, difference, rtol=1e-7)
+    inside = path.cell(jnp.asarray(5))
+    np.testing.assert_allclose(inside.derivative(0.037), slope, rtol=1e-12)
+
+
+def test_last_cell_may_reach_beyond(key):
+    assert make(key, 0.3).increments.shape == (4,)
+
+
+def test_float32(key):
+    path = make(key, dtype=jnp.float32)
+    assert path.increments.dtype == jnp.float32 and path.evaluate(0.25).dtype == jnp.float32
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"t1": -1.0}, "`t1` must be larger"),
+        ({"dt": 0.0}, "`dt` must be positive"),
+        ({"dt": float("nan")}, "`dt` must be finite"),
+        ({"interpolation": "cubic"}, "`interpolation`"),
+        ({"shape": 3}, "`shape`"),
+    ],
+)
+def test_bad_input(key, change, match):
+    with pytest.raises((ValueError, TypeError), match=match):
+        arguments = {"t0": 0.0, "t1": 1.0, "dt": 0.1, "shape": (), "key": key} | change
+        rs.BrownianPath(**arguments)
+
+
+def test_traced_window_is_refused(key):
+    with pytest.raises(TypeError, match="`t1` must be a concrete number"):
+        jax.jit(lambda t1: rs.BrownianPath(0.0, t1, 0.1, shape=(), key=key).increments)(1.0)
