@@ -8,13 +8,23 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optimistix as optx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from .._misc import one_hot, stop_gradients
 from .._types import Scalar
 
 # r -> E(t + r, y(t + r)), the event functions along the dense output of a step.
 Along: TypeAlias = Callable[[Scalar], Float[Array, " events"]]
+
+
+def fires_at_once(e0: Float[Array, " events"]) -> Bool[Array, " events"]:
+    """Which coordinates are above 0 already."""
+    return e0 > 0
+
+
+def rises(e0: Float[Array, " events"], e1: Float[Array, " events"]) -> Bool[Array, " events"]:
+    """Which coordinates rise through 0 on a step; leaving 0 downwards is no event."""
+    return ((e0 < 0) & (e1 >= 0)) | ((e0 == 0) & (e1 > 0))
 
 
 class Crossing(eqx.Module):
@@ -38,8 +48,8 @@ class AbstractCrossing(eqx.Module):
     ) -> Crossing:
         """The first r in [0, length] at which a coordinate of `along` reaches 0.
 
-        `e0 = along(0)`, `e1 = along(length)`. A coordinate that starts at or above 0
-        fires at r = 0. On a step without a crossing the result is finite, and unused.
+        `e0 = along(0)`, `e1 = along(length)`. A coordinate that starts above 0 fires
+        at r = 0. On a step without a crossing the result is finite, and unused.
         """
 
 
@@ -49,14 +59,15 @@ class QuadraticCrossing(AbstractCrossing):
     Exact where the event function is affine in the state and the interpolant affine
     (Euler) or quadratic (the integrated hazard of
     [`roughsnn.ExponentialTrapezoid`][]). With $E(r) = e_0 + br + ar^2$ the first root is
-    $r = -2e_0/(b + \sqrt{b^2 - 4ae_0})$, free of cancellation for $b > 0$.
+    $-2e_0/(b + \sqrt{b^2 - 4ae_0})$, or $(-b + \sqrt{b^2 - 4ae_0})/2a$ where $b < 0$.
     """
 
     def first(self, along, length, e0, e1):
         """See [`roughsnn.AbstractCrossing`][]."""
         zero = jnp.zeros_like(length)
         b = jax.jvp(along, (zero,), (jnp.ones_like(zero),))[1]
-        crosses = (e1 >= 0) & (e0 < 0) & (length > 0)
+        above = fires_at_once(e0)
+        crosses = rises(e0, e1) & (length > 0)
         h = jnp.where(length > 0, length, 1)
         start = jnp.where(crosses, e0, -1)
         b = jnp.where(crosses, b, 1)
@@ -65,14 +76,15 @@ class QuadraticCrossing(AbstractCrossing):
         root = jnp.sqrt(jnp.where(discriminant > 0, discriminant, 1))
         root = jnp.where(discriminant > 0, root, 0)
         bottom = b + root
-        r = -2 * start / jnp.where(bottom > 0, bottom, 1)
-        candidates = jnp.where(crosses, r, jnp.inf)
-        candidates = jnp.where(e0 >= 0, zero, candidates)
+        rising = -2 * start / jnp.where(bottom > 0, bottom, 1)
+        dipping = (root - b) / jnp.where(b < 0, 2 * a, 1)
+        r = jnp.where(b < 0, dipping, rising)
+        candidates = jnp.where(above, zero, jnp.where(crosses, r, jnp.inf))
         index = jnp.argmin(candidates).astype(jnp.int32)
         chosen = one_hot(index, e0.shape[0])
         offset = jnp.sum(jnp.where(chosen & crosses, r, 0))
         slope = jnp.where(chosen & crosses, root, 0)
-        slope = jnp.sum(jnp.where(chosen & (e0 >= 0), jnp.inf, slope))
+        slope = jnp.sum(jnp.where(chosen & above, jnp.inf, slope))
         return Crossing(offset, index, slope)
 
 
@@ -97,10 +109,11 @@ class BracketedCrossing(AbstractCrossing):
     def first(self, along, length, e0, e1):
         """See [`roughsnn.AbstractCrossing`][]."""
         zero = jnp.zeros_like(length)
-        starts_above = jnp.any(e0 >= 0)
-        brackets = jnp.any(e1 >= 0) & ~starts_above & (length > 0)
-        found = jax.lax.stop_gradient(self._search(along, length, e0, e1, brackets))
-        values = along(found)
+        starts_above = jnp.any(fires_at_once(e0))
+        brackets = jnp.any(rises(e0, e1)) & ~starts_above & (length > 0)
+        rising = rises(e0, e1)
+        found = jax.lax.stop_gradient(self._search(along, length, e0, e1, rising, brackets))
+        values = jnp.where(rising, along(found), -jnp.inf)
         index = jnp.where(starts_above, jnp.argmax(e0), jnp.argmax(values)).astype(jnp.int32)
         chosen = one_hot(index, e0.shape[0])
 
@@ -118,14 +131,17 @@ class BracketedCrossing(AbstractCrossing):
         slope = jnp.where(starts_above, jnp.inf, slope)
         return Crossing(jnp.where(brackets, offset, zero), index, slope)
 
-    def _search(self, along, length, e0, e1, brackets):
-        start, end = jnp.max(e0), jnp.max(e1)
-        gap = end - start
+    def _search(self, along, length, e0, e1, rising, brackets):
+        def highest_of(values):
+            return jnp.max(jnp.where(rising, values, -jnp.inf))
+
+        start, end = highest_of(e0), highest_of(e1)
+        gap = jnp.where(brackets, end - start, 0)
         guess = length * jnp.where(brackets, -start, 0) / jnp.where(gap > 0, gap, 1)
 
         def highest(r, _):
             # Without a crossing: an affine function with its root at the guess.
-            return jnp.where(brackets, jnp.max(along(r)), r - guess)
+            return jnp.where(brackets, highest_of(along(r)), r - guess)
 
         # Constants are stopped, not the output, so that no derivative rule is entered.
         highest = eqx.filter_closure_convert(highest, guess, None)

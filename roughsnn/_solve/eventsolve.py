@@ -74,7 +74,7 @@ def eventsolve(
         and more it solves, in each cell, the ODE that the smooth driver defines, hence in
         the limit the Stratonovich equation; `diffrax.Euler` gives the Ito one.
     - `t0`, `t1`, `dt0`: window and cell length; concrete numbers.
-    - `y0`: the initial state, a pytree of floating arrays. A coordinate that starts at or
+    - `y0`: the initial state, a pytree of floating arrays. A coordinate that starts
         above 0 fires at once.
     - `args`: passed to vector fields, event function and transition.
     - `event`: an [`roughsnn.Event`][].

@@ -59,6 +59,7 @@ def localise(
     clock: Callable[[RealScalar], RealScalar],
     cell: IntScalar,
     dt0: float,
+    dtype: jnp.dtype,
 ) -> PyTree[dfx.AbstractTerm]:
     r"""`terms` on one cell, in the time since the cell's start.
 
@@ -74,7 +75,8 @@ def localise(
             ratio = round(term.control.dt / dt0)
             piece = term.control.cell(cell // ratio)
             if ratio > 1:
-                piece = _Delayed(piece, (cell % ratio) * dt0)
+                delay = jnp.asarray(cell % ratio, dtype) * dt0
+                piece = _Delayed(piece, delay)
             local = dfx.ControlTerm(lambda r, y, a: term.vf(clock(r), y, a), piece)
             return local.to_ode() if as_ode else local
         if isinstance(term, dfx.ODETerm):

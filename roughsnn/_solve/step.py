@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree, UInt32
 
-from .._event.crossing import AbstractCrossing, Crossing
+from .._event.crossing import AbstractCrossing, Crossing, fires_at_once, rises
 from .._event.event import Event
 from .._misc import one_hot, where_tree
 from .._random import uniform
@@ -109,7 +109,7 @@ class Stepper(eqx.Module):
                 t = start + r
                 return t + jax.lax.stop_gradient(jnp.clip(t, low, high) - t)
 
-        local = localise(self.terms, self.solver, clock, cell, self.grid.dt0)
+        local = localise(self.terms, self.solver, clock, cell, self.grid.dt0, dtype)
         state = self.solver.init(local, r0, r1, carry.y, self.args)
         y1, _, dense_info, _, result = self.solver.step(
             local, r0, r1, carry.y, self.args, state, jnp.array(False)
@@ -130,8 +130,10 @@ class Stepper(eqx.Module):
         scale = jnp.max(jnp.where(chosen, jnp.maximum(jnp.abs(e0), jnp.abs(e1)), 0))
         tolerance = float(jnp.finfo(length.dtype).eps) ** 0.5
         grazed = crossing.slope * length <= tolerance * scale
-        again = jnp.any(one_hot(carry.last, e0.shape[0]) & (e0 >= 0))
-        hit = jnp.any((e0 >= 0) | (e1 >= 0))
+        hit = jnp.any(fires_at_once(e0) | rises(e0, e1))
+        last = one_hot(carry.last, e0.shape[0])
+        stuck = hit & chosen & (crossing.offset == 0) & (e0 >= 0)
+        again = jnp.any(last & (fires_at_once(e0) | stuck))
         return hit, crossing, (hit & grazed, again)
 
     def __call__(self, carry: Carry) -> tuple[Carry, Emitted]:

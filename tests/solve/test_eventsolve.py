@@ -1,0 +1,322 @@
+"""The general solver on problems that are not networks."""
+
+import diffrax as dfx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optimistix as optx
+import pytest
+
+import roughsnn as rs
+
+SOLVERS = {
+    "Euler": dfx.Euler(),
+    "Heun": dfx.Heun(),
+    "Midpoint": dfx.Midpoint(),
+    "Ralston": dfx.Ralston(),
+    "Bosh3": dfx.Bosh3(),
+    "Tsit5": dfx.Tsit5(),
+    "Dopri8": dfx.Dopri8(),
+    "ReversibleHeun": dfx.ReversibleHeun(),
+    "LeapfrogMidpoint": dfx.LeapfrogMidpoint(),
+    "Kvaerno3": dfx.Kvaerno3(root_finder=dfx.VeryChord(rtol=1e-10, atol=1e-10)),
+}
+
+
+def ball(bounce=0.8, gravity=1.0):
+    """A bouncing ball: state (height, speed), event at height 0."""
+    drift = lambda t, y, args: {"x": y["w"], "w": -gravity * jnp.ones(())}  # noqa: E731
+    event = rs.Event(
+        fn=lambda t, y, args: -y["x"][None],
+        transition=lambda t, y, args, k, u: {"x": jnp.zeros(()), "w": -bounce * y["w"]},
+    )
+    return dfx.ODETerm(drift), event
+
+
+def drop(solver, height=1.0, bounce=0.8, key=None, **options):
+    terms, event = ball(bounce)
+    options = {"max_events": 4} | options
+    y0 = {"x": jnp.asarray(height), "w": jnp.zeros(())}
+    key = jax.random.key(0) if key is None else key
+    return rs.eventsolve(terms, solver, 0.0, 4.0, 0.01, y0, event=event, key=key, **options)
+
+
+def bounces(height, bounce, n):
+    first = (2 * height) ** 0.5
+    return first * (1 + 2 * np.cumsum(np.r_[0, bounce ** np.arange(1, n)]))
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_bouncing_ball(name):
+    sol = drop(SOLVERS[name])
+    # Each step starts afresh, so the first step of the leapfrog, Euler's, is every step.
+    tolerance = 4e-2 if name in ("Euler", "LeapfrogMidpoint") else 1e-4
+    np.testing.assert_allclose(sol.event_times[:2], bounces(1.0, 0.8, 2), atol=tolerance)
+    assert int(sol.event_count) == 2 and bool(sol.result == rs.RESULTS.successful)
+    np.testing.assert_array_equal(sol.event_marks, [0, 0, -1, -1])
+    assert np.all(np.isinf(sol.event_times[2:]))
+
+
+def test_an_exact_solver_gives_the_closed_form_to_rounding():
+    sol = drop(dfx.Midpoint(), root_finder=optx.Bisection(rtol=1e-15, atol=1e-15, flip=False))
+    exact = drop(dfx.Heun())
+    np.testing.assert_allclose(exact.event_times[:2], bounces(1.0, 0.8, 2), rtol=1e-12)
+    assert abs(float(sol.event_times[0]) - 2**0.5) < 1e-4
+
+
+CASES = [(name, rs.CheckpointAdjoint()) for name in ("Euler", "Heun", "Tsit5", "Kvaerno3")]
+CASES += [("Heun", rs.CheckpointAdjoint(7)), ("Heun", rs.DirectAdjoint())]
+
+
+@pytest.mark.parametrize(("name", "adjoint"), CASES)
+def test_gradients_agree_with_differences(name, adjoint):
+    @jax.jit
+    def outcome(p):
+        sol = drop(SOLVERS[name], p[0], p[1], adjoint=adjoint)
+        return jnp.array([*sol.event_times[:2], sol.y1["x"], sol.y1["w"]])
+
+    p = jnp.array([1.03, 0.77])
+    forward, reverse = jax.jacfwd(outcome)(p), jax.jacrev(outcome)(p)
+    np.testing.assert_allclose(forward, reverse, rtol=1e-9, atol=1e-9)
+    h = 1e-6
+    steps = jnp.eye(2) * h
+    columns = [(outcome(p + d) - outcome(p - d)) / (2 * h) for d in steps]
+    np.testing.assert_allclose(forward, jnp.stack(columns, 1), rtol=2e-6, atol=1e-7)
+
+
+def test_second_derivative_of_an_event_time():
+    def first_bounce(h):
+        return drop(dfx.Heun(), h).event_times[0]
+
+    h = jnp.asarray(1.0)
+    np.testing.assert_allclose(jax.grad(first_bounce)(h), (2 * h) ** -0.5, rtol=1e-10)
+    second = jax.jacfwd(jax.jacrev(first_bounce))(h)
+    np.testing.assert_allclose(second, -((2 * h) ** -1.5), rtol=1e-8)
+
+
+def test_saveat():
+    ts = jnp.array([0.0, 0.5, 1.7, 3.0])
+    saveat = dfx.SaveAt(t0=True, ts=ts, t1=True)
+    sol = drop(dfx.Heun(), saveat=saveat)
+    np.testing.assert_allclose(sol.ts, [0, 0, 0.5, 1.7, 3.0, 4.0])
+    tau, w = 2**0.5, 0.8 * 2**0.5
+    after = lambda t: w * (t - tau) - (t - tau) ** 2 / 2  # noqa: E731
+    expected = [1, 1, 1 - 0.125, after(1.7), after(3.0), float(sol.y1["x"])]
+    np.testing.assert_allclose(sol.ys["x"], expected, atol=1e-12)
+
+
+def test_saveat_takes_left_limits_at_events_and_steps_give_both():
+    tau = drop(dfx.Heun()).event_times[0]
+    sol = drop(dfx.Heun(), saveat=dfx.SaveAt(ts=tau[None]))
+    np.testing.assert_allclose(sol.ys["w"], -(2**0.5), rtol=1e-12)
+    steps = drop(dfx.Heun(), saveat=dfx.SaveAt(steps=True))
+    there = np.flatnonzero(np.asarray(steps.ts) == float(tau))
+    np.testing.assert_allclose(steps.ys["w"][there], [-(2**0.5), 0.8 * 2**0.5], rtol=1e-12)
+    finite = np.asarray(steps.ts)[np.isfinite(steps.ts)]
+    assert np.all(np.diff(finite) >= 0) and len(finite) == 2 * (400 + 2)
+
+
+def test_saveat_fn_and_its_gradient():
+    def height(h):
+        saveat = dfx.SaveAt(ts=[2.0], fn=lambda t, y, args: t * y["x"])
+        return drop(dfx.Heun(), h, saveat=saveat).ys[0]
+
+    h, e = jnp.asarray(1.0), 1e-6
+    difference = (height(h + e) - height(h - e)) / (2 * e)
+    np.testing.assert_allclose(jax.grad(height)(h), difference, rtol=1e-6)
+    np.testing.assert_allclose(jax.jacfwd(height)(h), difference, rtol=1e-6)
+
+
+def test_stop_after_ends_without_an_error():
+    sol = drop(dfx.Heun(), stop_after=1, saveat=dfx.SaveAt(ts=[1.0, 3.0]))
+    assert int(sol.event_count) == 1 and bool(sol.result == rs.RESULTS.successful)
+    assert np.isfinite(sol.ys["x"][0]) and np.isnan(sol.ys["x"][1])
+    np.testing.assert_allclose(sol.y1["w"], 0.8 * 2**0.5)
+
+
+def test_simultaneous_events_take_the_lowest_first_and_both_fire():
+    event = rs.Event(
+        fn=lambda t, y, args: y - 1,
+        transition=lambda t, y, args, k, u: jnp.where(
+            jnp.arange(3, dtype=jnp.int32) == k, y - 1, y
+        ),
+    )
+    term = dfx.ODETerm(lambda t, y, args: jnp.array([1.0, 2.0, 2.0]))
+    sol = rs.eventsolve(
+        term, dfx.Euler(), 0.0, 0.9, 0.3, jnp.zeros(3), event=event, max_events=9,
+        key=jax.random.key(0),
+    )  # fmt: skip
+    np.testing.assert_allclose(sol.event_times[:2], [0.5, 0.5])
+    np.testing.assert_array_equal(sol.event_marks[:2], [1, 2])
+    assert int(sol.event_count) == 2
+
+
+def test_the_first_in_time_fires_when_several_cross_in_one_step():
+    event = rs.Event(
+        fn=lambda t, y, args: y - 1,
+        transition=lambda t, y, args, k, u: jnp.where(
+            jnp.arange(3, dtype=jnp.int32) == k, y - 2, y
+        ),
+    )
+    term = dfx.ODETerm(lambda t, y, args: jnp.array([1.1, 3.0, 2.0]))
+    sol = rs.eventsolve(
+        term, dfx.Euler(), 0.0, 1.0, 1.0, jnp.zeros(3), event=event, max_events=9,
+        key=jax.random.key(0),
+    )  # fmt: skip
+    np.testing.assert_array_equal(sol.event_marks[:4], [1, 2, 0, 1])
+    np.testing.assert_allclose(sol.event_times[:4], [1 / 3, 1 / 2, 1 / 1.1, 1.0])
+
+
+def test_declared_jumps_keep_the_order():
+    """dy = 1{t >= 0.333} dt fires where y = 0.2: at 0.533, for any dt0."""
+    event = rs.Event(
+        fn=lambda t, y, args: y[None] - 0.2, transition=lambda t, y, args, k, u: y - 1.0
+    )
+    on = 0.333
+    term = dfx.ODETerm(lambda t, y, args: jnp.where(t >= on, 1.0, 0.0))
+    for dt0 in (0.1, 0.03, 0.007):
+        sol = rs.eventsolve(
+            term, dfx.Heun(), 0.0, 1.0, dt0, jnp.zeros(()), event=event, max_events=2,
+            key=jax.random.key(0), jump_ts=jnp.array([on, 0.9]),
+        )  # fmt: skip
+        np.testing.assert_allclose(sol.event_times[0], 0.533, rtol=1e-12)
+
+
+class TestFailures:
+    def test_overflow_names_a_number_that_is_enough(self):
+        with pytest.raises(Exception, match="Got 1; 2 is enough here"):
+            drop(dfx.Heun(), max_events=1)
+
+    def test_overflow_under_jit_and_vmap(self):
+        run = jax.jit(jax.vmap(lambda h: drop(dfx.Heun(), h, max_events=1).event_count))
+        with pytest.raises(Exception, match="Got 1; 4 is enough here"):
+            jax.block_until_ready(run(jnp.array([9.0, 0.5])))
+
+    def test_overflow_without_throwing(self):
+        sol = drop(dfx.Heun(), max_events=1, throw=False)
+        assert bool(sol.result == rs.RESULTS.max_events_reached)
+        assert int(sol.event_count) == 1
+
+    def test_exactly_enough_room_is_enough(self):
+        assert int(drop(dfx.Heun(), max_events=2).event_count) == 2
+
+    def test_grazing(self):
+        event = rs.Event(fn=lambda t, y, args: y[None], transition=lambda t, y, args, k, u: y - 1.0)
+        # y = -(t - 1/2)^2 touches zero at the end of the fifth cell.
+        term = dfx.ODETerm(lambda t, y, args: -2 * (t - 0.5))
+        solve = lambda throw: rs.eventsolve(  # noqa: E731
+            term, dfx.Heun(), 0.0, 1.0, 0.125, jnp.asarray(-0.25), event=event, max_events=2,
+            key=jax.random.key(0), throw=throw,
+        )  # fmt: skip
+        assert bool(solve(False).result == rs.RESULTS.event_grazed)
+        with pytest.raises(Exception, match="without crossing it"):
+            solve(True)
+
+    def test_retriggering(self):
+        event = rs.Event(fn=lambda t, y, args: y[None] - 1, transition=lambda t, y, args, k, u: y)
+        term = dfx.ODETerm(lambda t, y, args: jnp.ones(()))
+        sol = rs.eventsolve(
+            term, dfx.Heun(), 0.0, 2.0, 0.1, jnp.zeros(()), event=event, max_events=5,
+            key=jax.random.key(0), throw=False,
+        )  # fmt: skip
+        assert bool(sol.result == rs.RESULTS.event_retriggered) and int(sol.event_count) == 1
+
+    def test_nonfinite_state(self):
+        event = rs.Event(
+            fn=lambda t, y, args: -1 - 0 * y[None], transition=lambda t, y, args, k, u: y
+        )
+        term = dfx.ODETerm(lambda t, y, args: y**2)
+        solve = lambda throw: rs.eventsolve(  # noqa: E731
+            term, dfx.Heun(), 0.0, 50.0, 0.5, jnp.ones(()), event=event, max_events=1,
+            key=jax.random.key(0), throw=throw,
+        )  # fmt: skip
+        assert bool(solve(False).result == rs.RESULTS.nonfinite_state)
+        with pytest.raises(Exception, match="inf or nan"):
+            solve(True)
+
+
+BAD = [
+    ({"t1": -1.0}, "`t1` must be larger"),
+    ({"dt0": 0.0}, "`dt0` must be positive"),
+    ({"dt0": "a"}, "`dt0` must be a number"),
+    ({"y0": jnp.array(1)}, "must have a floating dtype"),
+    ({"max_events": 0}, "`max_events` must be a positive integer"),
+    ({"stop_after": 9}, "`stop_after` must not exceed"),
+    ({"solver": "Euler"}, "`solver` must be a diffrax solver"),
+    ({"event": None}, "`event` must be"),
+    ({"root_finder": 3}, "`root_finder` must be"),
+    ({"terms": 3}, "`terms` must be a pytree of diffrax terms"),
+    ({"saveat": dfx.SaveAt(dense=True)}, "not available"),
+    ({"saveat": dfx.SaveAt(ts=[0.5, 0.2])}, "increasing order"),
+    ({"saveat": dfx.SaveAt(ts=[0.5, 2.0])}, "must lie in"),
+    ({"saveat": 3}, "`saveat` must be"),
+    ({"jump_ts": [0.5, 0.2]}, "`jump_ts` must be increasing"),
+    ({"event": rs.Event(lambda t, y, a: y, lambda t, y, a, k, u: y)}, "shape \\(events,\\)"),
+    (
+        {"event": rs.Event(lambda t, y, a: y[None], lambda t, y, a, k, u: y[None])},
+        "`event.transition` must return a state",
+    ),
+    ({"solver": dfx.ShARK()}, "Levy area"),
+]
+
+
+@pytest.mark.parametrize(("change", "match"), BAD, ids=[m for _, m in BAD])
+def test_bad_input(change, match):
+    arguments = {
+        "terms": dfx.ODETerm(lambda t, y, args: -y),
+        "solver": dfx.Euler(),
+        "t0": 0.0,
+        "t1": 1.0,
+        "dt0": 0.1,
+        "y0": jnp.asarray(1.0),
+        "event": rs.Event(lambda t, y, a: y[None] - 2, lambda t, y, a, k, u: y - 1.0),
+        "max_events": 3,
+        "key": jax.random.key(0),
+    }
+    with pytest.raises((ValueError, TypeError), match=match):
+        rs.eventsolve(**(arguments | change))
+
+
+def brownian_problem(path):
+    terms = dfx.MultiTerm(
+        dfx.ODETerm(lambda t, y, args: -y), dfx.ControlTerm(lambda t, y, args: 1.0, path)
+    )
+    event = rs.Event(lambda t, y, a: y[None] - 9, lambda t, y, a, k, u: y - 1.0)
+    return rs.eventsolve(
+        terms, dfx.Euler(), 0.0, 1.0, 0.1, jnp.zeros(()), event=event, max_events=1,
+        key=jax.random.key(0),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("path", "match"),
+    [
+        (dfx.VirtualBrownianTree(0.0, 1.0, 1e-3, (), jax.random.key(0)), "cannot drive"),
+        (rs.BrownianPath(0.0, 1.0, 0.05, shape=(), key=jax.random.key(0)), "whole multiples"),
+        (rs.BrownianPath(0.0, 0.5, 0.1, shape=(), key=jax.random.key(0)), "must start at t0"),
+        (rs.BrownianPath(0.5, 1.0, 0.1, shape=(), key=jax.random.key(0)), "must start at t0"),
+    ],
+)
+def test_paths_that_do_not_fit(path, match):
+    with pytest.raises(ValueError, match=match):
+        brownian_problem(path)
+
+
+def test_steps_finer_than_the_path(key):
+    """With the path held fixed, finer steps solve the same smooth problem."""
+    path = rs.BrownianPath(0.0, 1.0, 0.1, shape=(), key=key, interpolation="linear")
+    terms = dfx.MultiTerm(
+        dfx.ODETerm(lambda t, y, args: -y),
+        dfx.ControlTerm(lambda t, y, args: jnp.ones(()), path),
+    )
+    event = rs.Event(lambda t, y, a: y[None] - 9, lambda t, y, a, k, u: y - 1.0)
+
+    def end(dt0):
+        return rs.eventsolve(
+            terms, dfx.Tsit5(), 0.0, 1.0, dt0, jnp.zeros(()), event=event, max_events=1, key=key
+        ).y1
+
+    decay = jnp.exp(-0.1)
+    exact = sum((1 - decay) / 0.1 * dw * decay ** (9 - i) for i, dw in enumerate(path.increments))
+    np.testing.assert_allclose(end(0.1), exact, atol=1e-9)
+    np.testing.assert_allclose(end(0.0125), exact, atol=1e-13)
