@@ -97,7 +97,9 @@ def fit(
         (value, metrics), grads = value_and_grad(params, static, data, key)
         finite = jnp.stack([jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(grads)])
         ok = jnp.isfinite(value) & jnp.all(finite)
-        updates, new_state = optim.update(grads, opt_state, params)
+        # Optax mixes integer counts with floats, also where JAX is set not to.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, new_state = optim.update(grads, opt_state, params)
         new_params = eqx.apply_updates(params, updates)
         params = where_tree(ok, new_params, params)
         opt_state = _keep_if(ok, new_state, opt_state)

@@ -62,7 +62,7 @@ def expected_signature(
 
 
 def _clamp(x: SpikeTrain, count) -> SpikeTrain:
-    keep = jnp.arange(x.times.shape[1])[None] < count[:, None]
+    keep = jnp.arange(x.times.shape[1], dtype=count.dtype)[None] < count[:, None]
     return SpikeTrain(
         times=jnp.where(keep, x.times, jnp.inf),
         marks=jnp.where(keep, x.marks, -1),

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 import optimistix as optx
 from jaxtyping import Array
 
@@ -219,6 +220,6 @@ def _initial_state(network, initial, neurons: int, dtype, key: PRNGKey) -> Neuro
             )
         check_finite(f"initial.{name}", value)
     s = draw() if initial.s is None else jnp.asarray(initial.s, dtype)
-    if s is not None and is_concrete(s) and bool(jnp.any(s >= 0)):
+    if s is not None and is_concrete(s) and bool(np.any(np.asarray(s) >= 0)):
         raise ValueError(f"`initial.s` must be negative, got {s}.")
     return NeuronState(jnp.asarray(initial.v, dtype), jnp.asarray(initial.i, dtype), s)

@@ -216,7 +216,7 @@ class SpikeTrain(eqx.Module):
             "`max_spikes`, or take the first n spikes on purpose with `.first(n)`."
         )
         if is_concrete(self.overflow):
-            if bool(jnp.any(self.overflow)):
+            if bool(np.any(np.asarray(self.overflow))):
                 raise ValueError(message)
             return self
         return eqx.error_if(self, jnp.any(self.overflow), message)

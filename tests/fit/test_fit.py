@@ -1,0 +1,100 @@
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+import pytest
+
+import roughsnn as rs
+
+
+def quadratic(model, data, key):
+    return jnp.sum((model["x"] - data) ** 2), {"norm": jnp.sum(model["x"] ** 2)}
+
+
+MODEL = {"x": jnp.zeros(3), "frozen": jnp.ones(2), "name": "m", "n": jnp.array([1])}
+TARGET = jnp.arange(3.0)
+
+
+def run(model=MODEL, loss=quadratic, steps=200, **options):
+    return rs.fit(model, loss, TARGET, optax.adam(0.1), steps=steps, key=jr.key(0), **options)
+
+
+def test_it_finds_the_minimum_and_keeps_the_history():
+    result = run()
+    np.testing.assert_allclose(result.model["x"], TARGET, atol=1e-2)
+    assert result.steps == 200 and result.stopped is None
+    assert set(result.history) == {"loss", "norm"} and len(result.history["loss"]) == 200
+    assert result.history["loss"][0] == float(jnp.sum(TARGET**2))
+    assert result.seconds.shape == (200,) and result.model["name"] == "m"
+
+
+def test_only_what_is_trainable_moves():
+    spec = {"x": True, "frozen": False, "name": False, "n": False}
+    loss = lambda m, d, k: jnp.sum((m["x"] - d) ** 2) + jnp.sum(m["frozen"] ** 2)  # noqa: E731
+    result = run(loss=loss, steps=3, trainable=spec)
+    np.testing.assert_array_equal(result.model["frozen"], MODEL["frozen"])
+    assert not np.array_equal(result.model["x"], MODEL["x"])
+
+
+def test_the_callback_sees_every_step_and_can_end_the_fit():
+    seen = []
+
+    def callback(step, model, metrics):
+        seen.append((step, float(model["x"][2]), metrics["loss"]))
+        return step == 4
+
+    result = run(callback=callback)
+    assert [s for s, _, _ in seen] == list(range(5)) and result.steps == 5
+    assert result.stopped is not None and "callback" in result.stopped
+    assert seen[-1][1] == float(result.model["x"][2])
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_a_loss_that_is_not_finite_ends_the_fit_with_the_last_good_model(where):
+    def loss(x, data, key):
+        # Finite until x passes 0.35; the square root has an infinite slope at 0.
+        bad = jnp.where(x > 0.35, jnp.nan, 0.0) if where == "loss" else 0.0
+        edge = jnp.sqrt(jnp.maximum(0.35 - x, 0.0)) if where == "gradient" else 0.0
+        return (x - 1) ** 2 + bad + edge
+
+    models = []
+    result = rs.fit(
+        jnp.asarray(0.0), loss, None, optax.sgd(0.05), steps=100, key=jr.key(0),
+        callback=lambda step, model, metrics: models.append(float(model)),
+    )  # fmt: skip
+    assert result.stopped is not None and "not finite" in result.stopped
+    assert result.steps < 100 and np.isfinite(float(result.model))
+    assert float(result.model) == models[-1]
+
+
+def test_each_step_has_its_own_key_and_the_same_fit_is_the_same():
+    noisy = lambda x, data, key: x * jr.normal(key)  # noqa: E731
+    fit = lambda seed: rs.fit(  # noqa: E731
+        jnp.asarray(1.0), noisy, None, optax.sgd(0.1), steps=5, key=jr.key(seed)
+    )
+    a, b, c = fit(0), fit(0), fit(1)
+    assert float(a.model) == float(b.model) != float(c.model)
+    assert len(set(a.history["loss"] / np.r_[1, a.history["loss"][:-1]])) == 5
+
+
+def test_a_module_is_a_model():
+    net = eqx.nn.Linear(2, 1, key=jr.key(0))
+    loss = lambda m, d, k: jnp.mean(jax.vmap(m)(jnp.ones((4, 2))) ** 2)  # noqa: E731
+    result = rs.fit(net, loss, None, optax.adam(0.05), steps=50, key=jr.key(0))
+    assert result.history["loss"][-1] < result.history["loss"][0]
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="no trainable leaves"):
+        run(model={"n": jnp.array([1])})
+    with pytest.raises(ValueError, match="must return a scalar"):
+        run(loss=lambda m, d, k: m["x"])
+    with pytest.raises(ValueError, match="`steps` must be a positive integer"):
+        run(steps=0)
+
+
+def test_the_progress_bar_can_be_asked_for(capsys):
+    run(steps=2, progress=True)
+    assert "loss=" in capsys.readouterr().err

@@ -1,0 +1,221 @@
+"""Networks: construction, errors, options of `simulate`."""
+
+import diffrax as dfx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+import roughsnn as rs
+
+from ..helpers import constant, single_neuron
+
+LIF = rs.LIF(mu=(15.0, 6.0), v_reset=1.4)
+FIRING = rs.StochasticFiring(rs.ExponentialIntensity(), alpha=0.03)
+
+
+def test_weights_are_pre_by_post_and_masked():
+    mask = jnp.array([[False, True], [False, False]])
+    network = rs.SpikingNetwork(LIF, FIRING, jnp.array([[0.0, 2.0], [3.0, 0.0]]), mask)
+    np.testing.assert_array_equal(network.effective_weights(), [[0, 2], [0, 0]])
+    y = rs.NeuronState(jnp.ones(2), jnp.zeros(2), -jnp.ones(2))
+    after = network.event().transition(0.0, y, None, jnp.asarray(0), jnp.asarray(0.5))
+    np.testing.assert_allclose(after.v, [1 - 1.4, 1])
+    np.testing.assert_allclose(after.i, [0, 2])
+    np.testing.assert_allclose(after.s, [np.log(0.5) - 0.03, -1])
+
+
+def test_masked_weights_get_no_gradient():
+    mask = jnp.array([[False, True], [False, False]])
+
+    def total(w):
+        network = rs.SpikingNetwork(LIF, FIRING, w, mask)
+        spikes = rs.simulate(
+            network, constant(1.5, 1.5), t0=0.0, t1=1.0, dt0=0.01, max_spikes=30, key=jr.key(0)
+        )
+        return jnp.sum(jnp.where(spikes.marks >= 0, spikes.times, 0))
+
+    slope = jax.grad(total)(jnp.array([[0.0, 0.4], [0.3, 0.0]]))
+    assert float(slope[0, 1]) != 0
+    np.testing.assert_array_equal(slope[jnp.array([0, 1, 1]), jnp.array([0, 0, 1])], 0)
+
+
+def test_excitation_advances_and_inhibition_delays():
+    def second_neuron(w):
+        network = rs.SpikingNetwork(LIF, FIRING, [[0.0, w], [0.0, 0.0]])
+        run = lambda key: rs.simulate(  # noqa: E731
+            network, constant(2.0, 1.2), t0=0.0, t1=1.0, dt0=0.01, max_spikes=100, key=key
+        ).counts()[1]
+        return float(jnp.mean(jax.vmap(run)(jr.split(jr.key(0), 50))))
+
+    assert second_neuron(-1.0) < second_neuron(0.0) < second_neuron(1.0)
+
+
+@pytest.mark.parametrize("intensity", [rs.ExponentialIntensity(), rs.SoftplusIntensity()])
+def test_intensities_are_rates(intensity):
+    v = jnp.linspace(-3.0, 30.0, 200)
+    rate = intensity(v)
+    assert np.all(np.isfinite(rate)) and np.all(np.asarray(rate) >= 0)
+    assert np.all(np.diff(np.asarray(rate)) >= 0)
+    assert np.all(np.isfinite(jax.vmap(jax.grad(lambda x: intensity(x)))(v)))
+
+
+def test_the_cap_of_the_exponential_intensity():
+    assert float(rs.ExponentialIntensity(cap=2.0)(jnp.asarray(99.0))) == pytest.approx(np.e**2)
+
+
+@pytest.mark.parametrize(
+    "drive",
+    [
+        lambda t: jnp.stack([1.5 + 0 * t]),
+        dfx.LinearInterpolation(jnp.array([0.0, 1.0]), jnp.array([[1.5], [1.5]])),
+        rs.StepPath([0.35, 0.7], [[1.5], [1.5], [1.5]]),
+    ],
+    ids=["callable", "path", "steps"],
+)
+def test_drives_of_every_kind_give_the_same_spikes(drive):
+    def run(drive):
+        options = {"t0": 0.0, "t1": 1.0, "dt0": 0.01, "max_spikes": 20, "key": jr.key(0)}
+        return rs.simulate(single_neuron(0.0), drive, **options).times
+
+    expected = run(constant(1.5))
+    known = np.isfinite(expected)
+    np.testing.assert_allclose(run(drive)[known], expected[known], rtol=2e-4)
+
+
+def test_a_step_of_current_between_grid_points_is_seen_where_it_is():
+    """v = 0 until the step at 0.1234, then v reaches 1 after log(3)/mu."""
+    network = rs.SpikingNetwork(rs.LIF(mu=(2.0, 0.0), v_reset=1.0), rs.ThresholdFiring(1.0))
+    drive = rs.StepPath([0.1234], [[0.0], [1.5]])
+    for dt0 in (0.1, 0.03):
+        spikes = rs.simulate(network, drive, t0=0.0, t1=1.0, dt0=dt0, max_spikes=3, key=jr.key(0))
+        np.testing.assert_allclose(spikes.times[0], 0.1234 + np.log(3) / 2, rtol=1e-12)
+
+
+def test_the_window_may_start_anywhere_and_end_inside_of_a_cell():
+    network = rs.SpikingNetwork(rs.LIF(mu=(2.0, 0.0), v_reset=1.0), rs.ThresholdFiring(1.0))
+    spikes, sol = rs.simulate(
+        network, constant(1.5), t0=3.0, t1=4.234, dt0=0.1, max_spikes=3, key=jr.key(0),
+        saveat=dfx.SaveAt(t1=True),
+    )  # fmt: skip
+    tau = np.log(3) / 2
+    np.testing.assert_allclose(spikes.times[:2], [3 + tau, 3 + 2 * tau], rtol=1e-12)
+    left = 1.234 - 2 * tau
+    np.testing.assert_allclose(sol.y1.v[0], 1.5 * (1 - np.exp(-2 * left)), rtol=1e-10)
+
+
+def test_float32_on_a_long_window_keeps_its_precision():
+    """Time is kept within the cell: after 1000 time units intervals are still exact."""
+    network = rs.SpikingNetwork(
+        rs.LIF(jnp.array([2.0, 0.0], jnp.float32), v_reset=jnp.float32(1.0)),
+        rs.ThresholdFiring(jnp.float32(1.0)),
+    )
+    spikes = rs.simulate(
+        network, constant(1.5, dtype=jnp.float32), t0=0.0, t1=1000.0, dt0=0.01,
+        max_spikes=2000, key=jr.key(0),
+    )  # fmt: skip
+    n = int(spikes.count)
+    assert n == int(1000 / (np.log(3) / 2))
+    period = (float(spikes.times[n - 1]) - float(spikes.times[0])) / (n - 1)
+    assert abs(period - np.log(3) / 2) < 2e-7
+
+
+def test_overflow_is_marked_and_refused_by_losses():
+    run = lambda key: rs.simulate(  # noqa: E731
+        single_neuron(), constant(1.5), t0=0.0, t1=2.0, dt0=0.01, max_spikes=2, key=key,
+        throw=False,
+    )  # fmt: skip
+    batch = jax.vmap(run)(jr.split(jr.key(0), 4))
+    assert np.all(batch.overflow) and np.all(np.asarray(batch.count) == 2)
+    with pytest.raises(ValueError, match="spikes missing"):
+        rs.losses.first_spike_mse(batch, batch, 1)
+    with pytest.raises(Exception, match="spikes missing"):
+        jax.block_until_ready(jax.jit(lambda x: rs.losses.expected_signature(x, x))(batch))
+    assert float(rs.losses.first_spike_mae(batch.first(2), batch.first(2), 2)) == 0
+
+
+def test_too_few_max_spikes_names_the_number():
+    with pytest.raises(Exception, match="max_spikes.*Got 2; 16 is enough here"):
+        rs.simulate(
+            single_neuron(), constant(1.5), t0=0.0, t1=2.0, dt0=0.01, max_spikes=2,
+            key=jr.key(0),
+        )  # fmt: skip
+
+
+def model(**change):
+    arguments = {"membrane": LIF, "firing": FIRING} | change
+    return rs.SpikingNetwork(**arguments)
+
+
+BAD_MODELS = [
+    (lambda: rs.LIF(mu=(1.0, 2.0, 3.0)), r"`mu` must have shape \(2,\)"),
+    (lambda: rs.LIF(mu=(-1.0, 2.0)), "`mu` must not be negative"),
+    (lambda: rs.LIF(mu=(np.nan, 2.0)), "`mu` must be finite"),
+    (lambda: rs.LIF(mu=np.array([1, 2])), "`mu` must have a floating dtype"),
+    (lambda: rs.LIF(mu=(1.0, 2.0), sigma=(0.1, 0.2)), "`sigma` must have shape"),
+    (lambda: rs.LIF(mu=(1.0, 2.0), v_reset=np.inf), "`v_reset` must be finite"),
+    (lambda: rs.LIF(mu=(1.0, 2.0), v_reset=jnp.ones((2, 2))), "`v_reset` must be a scalar"),
+    (lambda: rs.ExponentialIntensity(timescale=-1.0), "may not be negative"),
+    (lambda: rs.SoftplusIntensity(rate=-2.0), "may not be negative"),
+    (lambda: rs.StochasticFiring(rs.ExponentialIntensity(), alpha=-0.1), "`alpha` must not"),
+    (lambda: rs.StochasticFiring(jnp.exp), "`intensity` must be"),
+    (lambda: model(membrane=3), "`membrane` must be"),
+    (lambda: model(firing=3), "`firing` must be"),
+    (lambda: model(weights=jnp.ones((2, 3))), r"shape \(neurons, neurons\)"),
+    (lambda: model(weights=jnp.ones((2, 2))), "zero on the diagonal"),
+    (lambda: model(weights=jnp.full((2, 2), jnp.nan)), "`weights` must be finite"),
+    (lambda: model(mask=jnp.ones((2, 2), bool)), "without `weights`"),
+    (lambda: model(weights=jnp.zeros((2, 2)), mask=jnp.ones((2, 2))), "must be boolean"),
+    (
+        lambda: model(weights=jnp.zeros((2, 2)), mask=jnp.ones((2, 2), bool)),
+        "`mask` must be false on the diagonal",
+    ),
+    (
+        lambda: model(
+            membrane=rs.LIF((1.0, 1.0), sigma=((0.1,), (0.0,))), firing=rs.ThresholdFiring()
+        ),
+        "without noise on v",
+    ),
+]
+
+
+@pytest.mark.parametrize(("make", "match"), BAD_MODELS, ids=[m for _, m in BAD_MODELS])
+def test_bad_models(make, match):
+    with pytest.raises((ValueError, TypeError), match=match):
+        make()
+
+
+ZERO = jnp.zeros(1)
+BAD_CALLS = [
+    ({"t1": 0.0}, "`t1` must be larger"),
+    ({"dt0": -0.1}, "`dt0` must be positive"),
+    ({"max_spikes": 2.5}, "`max_events` must be a positive integer"),
+    ({"drive": 1.5}, "`drive` must be a callable"),
+    ({"drive": lambda t: 1.5 * t}, r"shape \(neurons,\)"),
+    ({"drive": lambda t: jnp.array([1])}, "floating dtype"),
+    ({"method": "exact"}, "`method`"),
+    ({"network": 3}, "`network` must be"),
+    ({"network": model(weights=jnp.zeros((2, 2)))}, "each of the 2 neurons"),
+    ({"initial": 3}, "`initial` must be"),
+    ({"initial": rs.NeuronState(jnp.zeros(2), ZERO, None)}, r"`initial.v`.*\(1,\)"),
+    ({"initial": rs.NeuronState(ZERO, jnp.array([1]), None)}, "`initial.i` must be a floating"),
+    ({"initial": rs.NeuronState(ZERO, ZERO, ZERO + 0.1)}, "`initial.s` must be negative"),
+    ({"initial": rs.NeuronState(ZERO + jnp.nan, ZERO, None)}, "`initial.v` must be finite"),
+    ({"interpolation": "cubic"}, "`interpolation`"),
+]
+
+
+@pytest.mark.parametrize(("change", "match"), BAD_CALLS, ids=[m for _, m in BAD_CALLS])
+def test_bad_calls(change, match):
+    arguments = {
+        "network": single_neuron(),
+        "drive": constant(1.5),
+        "t0": 0.0,
+        "t1": 1.0,
+        "dt0": 0.1,
+        "max_spikes": 20,
+        "key": jr.key(0),
+    } | change
+    with pytest.raises((ValueError, TypeError), match=match):
+        rs.simulate(arguments.pop("network"), arguments.pop("drive"), **arguments)
