@@ -68,24 +68,34 @@ class QuadraticCrossing(AbstractCrossing):
         b = jax.jvp(along, (zero,), (jnp.ones_like(zero),))[1]
         above = fires_at_once(e0)
         crosses = rises(e0, e1) & (length > 0)
-        h = jnp.where(length > 0, length, 1)
-        start = jnp.where(crosses, e0, -1)
-        b = jnp.where(crosses, b, 1)
-        a = (jnp.where(crosses, e1, 0) - start - b * h) / h**2
-        discriminant = b**2 - 4 * a * start
-        root = jnp.sqrt(jnp.where(discriminant > 0, discriminant, 1))
-        root = jnp.where(discriminant > 0, root, 0)
-        bottom = b + root
-        rising = -2 * start / jnp.where(bottom > 0, bottom, 1)
-        dipping = (root - b) / jnp.where(b < 0, 2 * a, 1)
-        r = jnp.where(b < 0, dipping, rising)
-        candidates = jnp.where(above, zero, jnp.where(crosses, r, jnp.inf))
+        # Which coordinate is first is not differentiated; only its own root is.
+        h, starts, slopes, ends = stop_gradients((length, e0, b, e1))
+        roots, _ = _first_root(crosses, h, starts, slopes, ends)
+        candidates = jnp.where(above, zero, jnp.where(crosses, roots, jnp.inf))
         index = jnp.argmin(candidates).astype(jnp.int32)
         chosen = one_hot(index, e0.shape[0])
-        offset = jnp.sum(jnp.where(chosen & crosses, r, 0))
-        slope = jnp.where(chosen & crosses, root, 0)
-        slope = jnp.sum(jnp.where(chosen & above, jnp.inf, slope))
-        return Crossing(offset, index, slope)
+        start, slope, end = (jnp.sum(jnp.where(chosen, x, 0)) for x in (e0, b, e1))
+        offset, slope = _first_root(jnp.any(chosen & crosses), length, start, slope, end)
+        at_once = jnp.any(chosen & above)
+        return Crossing(jnp.where(at_once, zero, offset), index, jnp.where(at_once, jnp.inf, slope))
+
+
+def _first_root(crosses, length, e0, b, e1):
+    """The root in [0, length] of e0 + b r + a r^2 with value e1 at `length`; its slope there.
+
+    Where it does not cross, (0, 0) with zero derivatives.
+    """
+    h = jnp.where(crosses, length, 1)
+    start, b = jnp.where(crosses, e0, -1), jnp.where(crosses, b, 1)
+    a = (jnp.where(crosses, e1, 0) - start - b * h) / h**2
+    discriminant = b**2 - 4 * a * start
+    positive = discriminant > 0
+    slope = jnp.where(positive, jnp.sqrt(jnp.where(positive, discriminant, 1)), 0)
+    dips = b < 0
+    top = jnp.where(dips, slope - b, -2 * start)
+    bottom = jnp.where(dips, 2 * a, b + slope)
+    root = top / jnp.where(bottom > 0, bottom, 1)
+    return jnp.where(crosses, root, 0), jnp.where(crosses, slope, 0)
 
 
 class BracketedCrossing(AbstractCrossing):

@@ -1,6 +1,8 @@
 """Membranes: how potential and synaptic current move between spikes."""
 
 import abc
+import functools
+import operator
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -40,6 +42,14 @@ class AbstractMembrane(eqx.Module):
     @abc.abstractmethod
     def noisy_potential(self) -> bool | None:
         """Whether noise reaches v directly; `None` if that is not known while tracing."""
+
+
+def _mix(dx: Array, row: Array) -> Array:
+    """dx @ row; for few channels term by term, which fuses with what surrounds it."""
+    channels = row.shape[0]
+    if channels == 0 or channels > 4:
+        return dx @ row
+    return functools.reduce(operator.add, [dx[:, c] * row[c] for c in range(channels)])
 
 
 class AbstractLinearMembrane(AbstractMembrane):
@@ -102,8 +112,7 @@ class LIF(AbstractLinearMembrane):
 
     def noise(self, dx):
         """See [`roughsnn.AbstractMembrane`][]."""
-        on_v, on_i = jnp.sum(dx[None] * self.sigma[:, None, :], axis=-1)
-        return on_v, on_i
+        return _mix(dx, self.sigma[0]), _mix(dx, self.sigma[1])
 
     def reset(self, v):
         """See [`roughsnn.AbstractMembrane`][]."""

@@ -1,0 +1,77 @@
+"""The two settings that are timed: those of Holberg & Salvi, Section 5."""
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+
+import roughsnn as rs
+
+BATCH = 128
+
+
+def single_neuron(c: float, max_spikes: int = 3):
+    """One neuron on [0, 5] with 500 cells, ended at its third spike; the input is trained."""
+    network = rs.SpikingNetwork(
+        rs.LIF(mu=(15.0, 0.0), sigma=((0.25, 0.0), (0.0, 0.0)), v_reset=1.4),
+        rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 1.0), alpha=0.03),
+    )
+
+    def run(c, key):
+        return rs.simulate(
+            network, lambda t: c[None], t0=0.0, t1=5.0, dt0=0.01, max_spikes=max_spikes,
+            stop_after=3 if max_spikes == 3 else None, key=key,
+        )  # fmt: skip
+
+    return run, jnp.asarray(c)
+
+
+def feed_forward():
+    """22 neurons, 4-16-2, on [0, 1] with 100 cells; all weights are trained."""
+    layers = (4, 16, 2)
+    starts = np.cumsum((0, *layers))
+    mask = np.zeros((22, 22), bool)
+    weights = np.zeros((22, 22), np.float32)
+    rng = np.random.default_rng(0)
+    for pre in range(2):
+        rows, columns = (slice(starts[pre + i], starts[pre + i + 1]) for i in range(2))
+        shape = (layers[pre], layers[pre + 1])
+        mask[rows, columns] = True
+        weights[rows, columns] = rng.uniform(0.5, 1.5, shape) * 3 / layers[pre]
+    membrane = rs.LIF(mu=(6.0, 5.0), sigma=((0.25, 0.0), (0.0, 0.25)), v_reset=1.2)
+    firing = rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 1.0), alpha=0.03)
+    drive = jnp.asarray(1.5 * (np.arange(22) < 4), jnp.float32)
+    initial = rs.NeuronState(jnp.full(22, 1.1), jnp.full(22, 0.6), None)
+
+    def run(weights, key):
+        network = rs.SpikingNetwork(membrane, firing, weights, mask)
+        return rs.simulate(
+            network, lambda t: drive, t0=0.0, t1=1.0, dt0=0.01, max_spikes=256, key=key,
+            initial=initial,
+        )  # fmt: skip
+
+    return run, jnp.asarray(weights)
+
+
+PROBLEMS = {
+    "single neuron, c = 1.5": lambda: single_neuron(1.5),
+    "single neuron, c = 0.565": lambda: single_neuron(0.565),
+    "single neuron, all spikes": lambda: single_neuron(1.5, 60),
+    "network 4-16-2": feed_forward,
+}
+
+
+def mean_square(run):
+    """A scalar of all spike times of a batch; padding counts as the end of the window."""
+
+    def loss(parameters, keys):
+        trains = jax.vmap(lambda key: run(parameters, key))(keys)
+        times = jnp.where(trains.marks >= 0, trains.times, trains.t1)
+        return jnp.mean(times**2)
+
+    return loss
+
+
+def keys():
+    """One key for each sample."""
+    return jr.split(jr.key(0), BATCH)
