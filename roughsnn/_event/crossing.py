@@ -72,7 +72,10 @@ class QuadraticCrossing(AbstractCrossing):
         h, starts, slopes, ends = stop_gradients((length, e0, b, e1))
         roots, _ = _first_root(crosses, h, starts, slopes, ends)
         candidates = jnp.where(above, zero, jnp.where(crosses, roots, jnp.inf))
-        index = jnp.argmin(candidates).astype(jnp.int32)
+        # What argmin does, in two reductions that vectorise.
+        numbers = jnp.arange(e0.shape[0], dtype=jnp.int32)
+        is_first = candidates == jnp.min(candidates)
+        index = jnp.min(jnp.where(is_first, numbers, e0.shape[0] - 1))
         chosen = one_hot(index, e0.shape[0])
         start, slope, end = (jnp.sum(jnp.where(chosen, x, 0)) for x in (e0, b, e1))
         offset, slope = _first_root(jnp.any(chosen & crosses), length, start, slope, end)

@@ -96,7 +96,9 @@ class Stepper(eqx.Module):
         dtype = carry.offset.dtype
         cell = jnp.minimum(carry.cell, self.grid.cells - 1)
         start = self.grid.start(cell, dtype)
-        r0, r1 = carry.offset, self.grid.length(cell, dtype)
+        # A carry that is not live makes a step of length zero: it stays where it is.
+        r0 = carry.offset
+        r1 = jnp.where(self.live(carry), self.grid.length(cell, dtype), r0)
         if self.grid.jump_ts is None:
             clock = lambda r: start + r  # noqa: E731
         else:
@@ -145,15 +147,16 @@ class Stepper(eqx.Module):
         chosen = one_hot(k, carry.counts.shape[0])
         number = jnp.sum(jnp.where(chosen, carry.counts, 0), dtype=jnp.int32) + 1
         u = uniform(self.seeds, k, number, r1.dtype)
-        offset = jnp.where(hit, carry.offset + crossing.offset, r1)
-        left = where_tree(hit, dense.evaluate(offset), y1)
-        jumped = self.event.transition(start + offset, left, self.args, k, u)
-        right = where_tree(hit, jumped, y1)
-
         overflow = hit & (carry.num_events >= self.max_events)
         abort = overflow | again | ~solved
         step = live & ~abort
         fires = step & hit
+        offset = jnp.where(hit, carry.offset + crossing.offset, r1)
+        offset = jnp.where(abort, carry.offset, offset)
+        left = dense.evaluate(offset)
+        jumped = self.event.transition(start + offset, left, self.args, k, u)
+        right = where_tree(fires, jumped, left)
+
         fault = jnp.where(grazed, GRAZED, OK)
         fault = jnp.where(overflow, OVERFLOW, fault)
         fault = jnp.where(again, RETRIGGERED, fault)
@@ -173,9 +176,9 @@ class Stepper(eqx.Module):
             ends_cell = ends_cell & (r1 >= self.grid.length(carry.cell, r1.dtype))
         new = Carry(
             cell=jnp.where(ends_cell, carry.cell + 1, carry.cell),
-            offset=jnp.where(ends_cell, 0, jnp.where(step, offset, carry.offset)),
+            offset=jnp.where(ends_cell, 0, offset),
             jump=jump,
-            y=where_tree(step, right, carry.y),
+            y=right,
             counts=jnp.where(chosen & fires, number, carry.counts),
             num_events=num_events,
             last=jnp.where(step, jnp.where(hit, k, -1), carry.last).astype(carry.last.dtype),
@@ -186,8 +189,8 @@ class Stepper(eqx.Module):
             time=jnp.where(step, start + offset, jnp.inf),
             mark=jnp.where(fires, k, -1).astype(jnp.int32),
             origin=carry if self.emit_origin else None,
-            left=where_tree(step, left, carry.y) if self.emit_steps else None,
-            right=new.y if self.emit_steps else None,
+            left=left if self.emit_steps else None,
+            right=right if self.emit_steps else None,
         )
         return new, emitted
 
