@@ -56,12 +56,16 @@ class Receptor(eqx.Module):
     fatigue: jax.Array
     log_delay: jax.Array
 
+    def intensity(self) -> rs.ExponentialIntensity:
+        """The hazard per ms: 1 at threshold 1."""
+        return rs.ExponentialIntensity(jnp.exp(self.log_beta), 1.0, 1.0)
+
     def network(self) -> rs.SpikingNetwork:
-        """The neuron without its input; threshold 1, time scale 1 ms at threshold."""
+        """The neuron without its input."""
         rates = jnp.stack([jnp.exp(self.log_mu), jnp.zeros(())])
         return rs.SpikingNetwork(
             membrane=rs.LIF(mu=rates, v_reset=jnp.exp(self.log_reset)),
-            firing=rs.StochasticFiring(rs.ExponentialIntensity(jnp.exp(self.log_beta), 1.0, 1.0)),
+            firing=rs.StochasticFiring(self.intensity()),
         )
 
     def current(self, level: jax.Array, t: jax.Array) -> jax.Array:
@@ -129,7 +133,7 @@ def clamped_potential(model: Receptor, level: jax.Array, clamp: Clamp):
 def integrated_hazard(model: Receptor, level: jax.Array, clamp: Clamp):
     """The log intensity just before each spike, and the hazard up to each point."""
     left, right = clamped_potential(model, level, clamp)
-    intensity = model.network().firing.intensity
+    intensity = model.intensity()
     steps = jnp.asarray(np.diff(clamp.points), jnp.float32)
     hazard = steps * 0.5 * (intensity(right[:-1]) + intensity(left[1:]))
     at_spikes = jnp.log(intensity(left[np.flatnonzero(clamp.is_spike)]))
@@ -319,7 +323,7 @@ def draw(result: dict, level: jax.Array, path: Path) -> None:
     raster.set(xlabel="time since the split (ms)", xlim=(0, length), yticks=(10.5, 23))
     raster.set_yticklabels(["model", "recorded"])
     hist = fig.add_subplot(grid[2, 0])
-    bins = np.arange(0.0, 45.0, 1.0)
+    bins = [float(edge) for edge in range(45)]
     hist.hist(shown["isi"], bins, density=True, color="#b3001b", alpha=0.45, label="recorded")
     hist.hist(shown["model_isi"], bins, density=True, histtype="step", color="#1f4e79", lw=1.6,
               label="model, free run")  # fmt: skip

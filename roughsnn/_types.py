@@ -3,7 +3,7 @@
 Axis names: `neurons`, `spikes`, `times`, `channels`, `samples`, `cells`, `events`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import diffrax as dfx
@@ -15,6 +15,9 @@ RealScalar: TypeAlias = float | int | np.ndarray | Real[Array, ""]
 IntScalar: TypeAlias = int | Int[Array, ""]
 BoolScalar: TypeAlias = bool | Bool[Array, ""]
 PRNGKey: TypeAlias = Key[Array, ""] | Shaped[Array, "2"]
+
+# What a parameter of a model may be given as.
+Numeric: TypeAlias = float | np.ndarray | Shaped[Array, "..."] | Sequence[Any]
 
 State: TypeAlias = PyTree[Shaped[Array, "..."]]
 Args: TypeAlias = Any

@@ -49,9 +49,15 @@ for intensity in (rs.ExponentialIntensity(), rs.SoftplusIntensity()):
         assert jnp.isfinite(result.model)
 
 single = jax.tree.map(lambda x: x[0], data)
-single.window(0.1, 0.2), single.first(1), single.neuron(0), single.per_neuron(2), single.counts()
+for method in ("counts", "complete", "to_lists"):
+    getattr(single, method)()
+single.window(0.1, 0.2)
+single.first(1)
+single.neuron(0)
+single.per_neuron(2)
 path = rs.BrownianPath(0.0, 1.0, 0.1, shape=(2,), key=jr.key(0))
-path.evaluate(0.3, 0.4), path.derivative(jnp.asarray(0.3))
+path.evaluate(0.3, 0.4)
+path.derivative(jnp.asarray(0.3))
 step = rs.StepPath([0.1, 0.2], [[0.0], [3.0], [0.0]])
 quiet = rs.LIF(mu=(15.0, 0.0), v_reset=1.0)
 network = rs.SpikingNetwork(quiet, rs.ThresholdFiring(1.0))

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._misc import as_float_array, is_concrete
+from .._types import Numeric
 from .intensity import AbstractIntensity
 from .membrane import AbstractMembrane
 
@@ -52,7 +53,7 @@ class StochasticFiring(AbstractFiring):
     intensity: AbstractIntensity
     alpha: Float[Array, "*neurons"]
 
-    def __init__(self, intensity: AbstractIntensity, alpha=0.0):
+    def __init__(self, intensity: AbstractIntensity, alpha: Numeric = 0.0):
         if not isinstance(intensity, AbstractIntensity):
             raise TypeError(
                 "`intensity` must be a roughsnn.AbstractIntensity, got a "
@@ -96,7 +97,7 @@ class ThresholdFiring(AbstractFiring):
 
     threshold: Float[Array, "*neurons"]
 
-    def __init__(self, threshold=1.0):
+    def __init__(self, threshold: Numeric = 1.0):
         self.threshold = as_float_array("threshold", threshold)
 
     def level(self, u):

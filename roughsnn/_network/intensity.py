@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._misc import as_float_array, is_concrete
+from .._types import Numeric
 
 
 def _positive(name: str, value) -> Array:
@@ -52,7 +53,13 @@ class ExponentialIntensity(AbstractIntensity):
     timescale: Float[Array, "*neurons"]
     cap: float = eqx.field(static=True)
 
-    def __init__(self, beta=5.0, threshold=1.0, timescale=1.0, cap: float = 10.0):
+    def __init__(
+        self,
+        beta: Numeric = 5.0,
+        threshold: Numeric = 1.0,
+        timescale: Numeric = 1.0,
+        cap: float = 10.0,
+    ):
         self.beta = as_float_array("beta", beta)
         self.threshold = as_float_array("threshold", threshold)
         self.timescale = _positive("timescale", timescale)
@@ -82,7 +89,7 @@ class SoftplusIntensity(AbstractIntensity):
     threshold: Float[Array, "*neurons"]
     rate: Float[Array, "*neurons"]
 
-    def __init__(self, beta=5.0, threshold=1.0, rate=1.0):
+    def __init__(self, beta: Numeric = 5.0, threshold: Numeric = 1.0, rate: Numeric = 1.0):
         self.beta = as_float_array("beta", beta)
         self.threshold = as_float_array("threshold", threshold)
         self.rate = _positive("rate", rate)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._misc import as_float_array, is_concrete
+from .._types import Numeric
 
 
 class AbstractMembrane(eqx.Module):
@@ -84,7 +85,7 @@ class LIF(AbstractLinearMembrane):
     sigma: Float[Array, "2 channels"]
     v_reset: Float[Array, "*neurons"]
 
-    def __init__(self, mu, sigma=None, v_reset=1.0):
+    def __init__(self, mu: Numeric, sigma: Numeric | None = None, v_reset: Numeric = 1.0):
         self.mu = as_float_array("mu", mu)
         self.v_reset = as_float_array("v_reset", v_reset)
         sigma = jnp.zeros((2, 0), self.mu.dtype) if sigma is None else sigma

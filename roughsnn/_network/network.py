@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 from .._event.event import Event
 from .._misc import as_float_array, is_concrete, one_hot
 from .._path.base import AbstractCellPath
-from .._types import Drive
+from .._types import Drive, Numeric
 from .firing import AbstractFiring
 from .membrane import AbstractMembrane
 from .state import NeuronState
@@ -51,8 +51,8 @@ class SpikingNetwork(eqx.Module):
         self,
         membrane: AbstractMembrane,
         firing: AbstractFiring,
-        weights=None,
-        mask=None,
+        weights: Numeric | None = None,
+        mask: Numeric | None = None,
     ):
         if not isinstance(membrane, AbstractMembrane):
             raise TypeError(

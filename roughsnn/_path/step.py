@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._misc import as_float_array, is_concrete
-from .._types import RealScalar
+from .._types import Numeric, RealScalar
 from .base import AbstractJumpPath
 
 
@@ -31,7 +31,7 @@ class StepPath(AbstractJumpPath):
     t0: float = eqx.field(static=True, default=-np.inf)
     t1: float = eqx.field(static=True, default=np.inf)
 
-    def __init__(self, jump_times, values):
+    def __init__(self, jump_times: Numeric, values: Numeric):
         self.jump_times = as_float_array("jump_times", jump_times)
         self.values = as_float_array("values", values)
         self.t0, self.t1 = -np.inf, np.inf

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, PyTree
 
 from .._event.affine import is_affine
 from .._event.chandrupatla import Chandrupatla
@@ -24,7 +24,7 @@ from .._misc import (
 )
 from .._random import seeds
 from .._results import RESULTS
-from .._types import Args, PRNGKey, RealScalar, State
+from .._types import Args, Numeric, PRNGKey, RealScalar, State
 from .adjoint import AbstractAdjoint, CheckpointAdjoint
 from .localise import check_terms
 from .saveat import check_saveat, collect
@@ -51,7 +51,7 @@ def eventsolve(
     root_finder: optx.AbstractRootFinder | AbstractCrossing | None = None,
     adjoint: AbstractAdjoint | None = None,
     stop_after: int | None = None,
-    jump_ts: Float[Array, " jumps"] | None = None,
+    jump_ts: Numeric | None = None,
     throw: bool = True,
 ) -> Solution:
     r"""Solves a differential equation that restarts itself at its own events.
@@ -152,7 +152,7 @@ def eventsolve(
         finished=jnp.array(False),
     )
     adjoint = CheckpointAdjoint() if adjoint is None else adjoint
-    jumps = 0 if jump_ts is None else len(jump_ts)
+    jumps = 0 if grid.jump_ts is None else grid.jump_ts.shape[0] - 1
     # One more than cells, jumps and events, to see an event too many.
     length = cells + jumps + max_events + 1
     final, emitted = adjoint.loop(stepper, carry, length, stepper.live, stepper.idle(carry))

@@ -15,7 +15,7 @@ class Solution(eqx.Module):
     - `event_times`: shape `(max_events,)`, increasing, padded with inf.
     - `event_marks`: shape `(max_events,)`, the coordinate that fired, padded with -1.
     - `event_count`: scalar, how many events are stored.
-    - `ts`, `ys`: as asked for by `saveat`; see [`roughsnn.eventsolve`][].
+    - `ts`, `ys`: as asked for by `saveat`, else `None`; see [`roughsnn.eventsolve`][].
     - `y1`: the state at the end of the solve.
     - `result`: a [`roughsnn.RESULTS`][]; `sol.result == roughsnn.RESULTS.successful`.
     """
@@ -23,7 +23,7 @@ class Solution(eqx.Module):
     event_times: Float[Array, " events"]
     event_marks: Int[Array, " events"]
     event_count: Int[Array, ""]
-    ts: Float[Array, " times"] | None
-    ys: PyTree | None
+    ts: PyTree
+    ys: PyTree
     y1: State
     result: RESULTS

@@ -1,5 +1,7 @@
 """Orders of convergence, as slopes over several step sizes."""
 
+from typing import Any
+
 import diffrax as dfx
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,7 @@ from ..helpers import constant, single_neuron, standard_error
 T1 = 1.28
 
 
-def first_three(dt0, sigma, samples, solver=None, interpolation="linear"):
+def first_three(dt0, sigma, samples, solver=None, interpolation: Any = "linear"):
     """The first three spike times of many samples, on Brownian motions shared by all dt0."""
     network = single_neuron(sigma)
 

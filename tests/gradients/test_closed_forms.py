@@ -16,7 +16,7 @@ from ..helpers import constant, single_neuron
 MU, THRESHOLD = 2.0, 1.0
 
 
-def hard(c, mu=MU, solver=None, dt0=0.01, t1=3.0):
+def hard(c, mu, solver=None, dt0=0.01, t1=3.0):
     network = rs.SpikingNetwork(
         rs.LIF(mu=jnp.stack([mu, jnp.zeros(())]), v_reset=1.0), rs.ThresholdFiring(THRESHOLD)
     )

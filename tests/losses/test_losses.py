@@ -122,7 +122,7 @@ def test_bad_input():
     with pytest.raises(ValueError, match="batch of trains"):
         rs.losses.first_spike_mse(single, single, 1)
     with pytest.raises(TypeError, match="`y` must be a roughsnn.SpikeTrain"):
-        rs.losses.first_spike_mae(X, X.times, 1)
+        rs.losses.first_spike_mae(X, **{"y": X.times, "n": 1})
     with pytest.raises(ValueError, match="same window"):
         rs.losses.expected_signature(X, batch([[0.1], [0.2]], [[], []], t1=2.0))
     with pytest.raises(ValueError, match="pairs the samples"):

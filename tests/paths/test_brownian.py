@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -7,7 +9,7 @@ import pytest
 import roughsnn as rs
 
 
-def make(key, dt=0.1, shape=(), interpolation="parabola", t1=1.0, **options):
+def make(key, dt=0.1, shape=(), interpolation: Any = "parabola", t1=1.0, **options: Any):
     return rs.BrownianPath(
         0.0, t1, dt, shape=shape, key=key, interpolation=interpolation, **options
     )
@@ -42,6 +44,7 @@ def test_area_is_that_of_the_refined_path(key):
     walk = np.concatenate([np.zeros((4, 1)), np.cumsum(inner, 1)], 1)
     theta = np.linspace(0, 1, walk.shape[1])
     bridge = walk - theta * walk[:, -1:]
+    assert coarse.areas is not None
     np.testing.assert_allclose(coarse.areas, bridge[:, 1:].mean(1), atol=1e-4)
 
 

@@ -1,5 +1,7 @@
 """The general solver on problems that are not networks."""
 
+from typing import Any
+
 import diffrax as dfx
 import jax
 import jax.numpy as jnp
@@ -33,9 +35,9 @@ def ball(bounce=0.8, gravity=1.0):
     return dfx.ODETerm(drift), event
 
 
-def drop(solver, height=1.0, bounce=0.8, key=None, **options):
+def drop(solver, height: Any = 1.0, bounce: Any = 0.8, key=None, **options: Any):
     terms, event = ball(bounce)
-    options = {"max_events": 4} | options
+    options = {"max_events": 4, **options}
     y0 = {"x": jnp.asarray(height), "w": jnp.zeros(())}
     key = jax.random.key(0) if key is None else key
     return rs.eventsolve(terms, solver, 0.0, 4.0, 0.01, y0, event=event, key=key, **options)
@@ -262,7 +264,7 @@ BAD = [
 
 @pytest.mark.parametrize(("change", "match"), BAD, ids=[m for _, m in BAD])
 def test_bad_input(change, match):
-    arguments = {
+    arguments: dict[str, Any] = {
         "terms": dfx.ODETerm(lambda t, y, args: -y),
         "solver": dfx.Euler(),
         "t0": 0.0,

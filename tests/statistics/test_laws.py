@@ -1,5 +1,7 @@
 """Laws of simulated spikes against formulas; fixed keys, bounds from standard errors."""
 
+from typing import Any
+
 import diffrax as dfx
 import jax
 import jax.numpy as jnp
@@ -21,8 +23,8 @@ def flat_network(rate: float, alpha: float = 0.0):
     return rs.SpikingNetwork(rs.LIF(mu=(1.0, 0.0)), rs.StochasticFiring(intensity, alpha))
 
 
-def simulate_many(network, drive, samples, seed=0, **options):
-    options = {"t0": 0.0, "dt0": 0.05} | options
+def simulate_many(network, drive, samples, seed=0, **options: Any):
+    options = {"t0": 0.0, "dt0": 0.05, **options}
     run = lambda key: rs.simulate(network, drive, key=key, **options)  # noqa: E731
     return jax.jit(jax.vmap(run))(jr.split(jr.key(seed), samples))
 

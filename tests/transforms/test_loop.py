@@ -112,7 +112,9 @@ def test_reverse_mode_memory_grows_like_the_root_of_the_number_of_steps():
             ).times[0]  # fmt: skip
 
         compiled = jax.jit(jax.grad(last)).lower(jnp.asarray(1.0), jr.key(0)).compile()
-        return compiled.memory_analysis().temp_size_in_bytes
+        analysis = compiled.memory_analysis()
+        assert analysis is not None
+        return analysis.temp_size_in_bytes
 
     small, large = temporary(1.0), temporary(16.0)
     assert large < 6 * small
