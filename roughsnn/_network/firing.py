@@ -31,8 +31,8 @@ class AbstractFiring(eqx.Module):
         """Fires where it rises through 0."""
 
     @abc.abstractmethod
-    def check(self, membrane: AbstractMembrane) -> None:
-        """Raises where pathwise gradients do not exist with this membrane."""
+    def check(self, membrane: AbstractMembrane) -> AbstractMembrane:
+        """The membrane, if pathwise gradients exist with it; raises if not."""
 
 
 class StochasticFiring(AbstractFiring):
@@ -80,7 +80,7 @@ class StochasticFiring(AbstractFiring):
 
     def check(self, membrane):
         """Every membrane will do: the hidden state has no noise."""
-        del membrane
+        return membrane
 
 
 class ThresholdFiring(AbstractFiring):
@@ -114,11 +114,16 @@ class ThresholdFiring(AbstractFiring):
         return v - self.threshold
 
     def check(self, membrane):
-        """Refuses noise on the potential (condition C1)."""
-        if membrane.noisy_potential():
-            raise ValueError(
-                "ThresholdFiring needs a membrane without noise on v, got a nonzero first "
-                "row of `sigma`: the event function v - threshold would see the noise "
-                "(condition C1), and no exact gradient exists. Put the noise on the "
-                "current (second row of `sigma`), or use StochasticFiring."
-            )
+        """Refuses noise on the potential (condition C1), while tracing at run time."""
+        message = (
+            "ThresholdFiring needs a membrane without noise on v, got a nonzero first row of "
+            "`sigma`: the event function v - threshold would see the noise (condition C1), and "
+            "no exact gradient exists. Put the noise on the current (second row of `sigma`), or "
+            "use StochasticFiring."
+        )
+        noisy = membrane.noisy_potential()
+        if not is_concrete(noisy):
+            return eqx.error_if(membrane, noisy, message)
+        if noisy:
+            raise ValueError(message)
+        return membrane

@@ -7,7 +7,7 @@ import operator
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from .._misc import as_float_array, is_concrete
 from .._types import Numeric
@@ -41,8 +41,8 @@ class AbstractMembrane(eqx.Module):
         """The number of noise channels of one neuron."""
 
     @abc.abstractmethod
-    def noisy_potential(self) -> bool | None:
-        """Whether noise reaches v directly; `None` if that is not known while tracing."""
+    def noisy_potential(self) -> Bool[Array, ""]:
+        """Whether noise reaches v directly."""
 
 
 def _mix(dx: Array, row: Array) -> Array:
@@ -124,11 +124,9 @@ class LIF(AbstractLinearMembrane):
         """The number of noise channels of one neuron."""
         return self.sigma.shape[1]
 
-    def noisy_potential(self) -> bool | None:
+    def noisy_potential(self):
         """See [`roughsnn.AbstractMembrane`][]."""
-        if not is_concrete(self.sigma):
-            return None
-        return bool(np.any(np.asarray(self.sigma[0]) != 0))
+        return jnp.any(self.sigma[0] != 0)
 
     @property
     def rates(self):

@@ -62,8 +62,7 @@ class SpikingNetwork(eqx.Module):
             raise TypeError(
                 f"`firing` must be a roughsnn.AbstractFiring, got {type(firing).__name__}."
             )
-        firing.check(membrane)
-        self.membrane, self.firing = membrane, firing
+        self.membrane, self.firing = firing.check(membrane), firing
         self.weights, self.mask = None, None
         if weights is None:
             if mask is not None:

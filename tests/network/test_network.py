@@ -188,6 +188,19 @@ def test_bad_models(make, match):
         make()
 
 
+def test_a_noisy_membrane_with_a_hard_threshold_is_refused_under_jit_too():
+    @jax.jit
+    def run(sigma):
+        network = rs.SpikingNetwork(rs.LIF((2.0, 1.0), sigma, 1.0), rs.ThresholdFiring())
+        return rs.simulate(
+            network, constant(1.5), t0=0.0, t1=1.0, dt0=0.1, max_spikes=9, key=jr.key(0)
+        ).count
+
+    assert int(run(jnp.array([[0.0], [0.1]]))) == 1
+    with pytest.raises(Exception, match="without noise on v"):
+        jax.block_until_ready(run(jnp.array([[0.1], [0.0]])))
+
+
 ZERO = jnp.zeros(1)
 BAD_CALLS = [
     ({"t1": 0.0}, "`t1` must be larger"),
