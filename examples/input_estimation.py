@@ -236,32 +236,33 @@ def table(rows: list[dict]) -> str:
 
 
 def draw(runs: list[dict], path: Path) -> None:
-    """Left: the estimate over the steps. Right: the held-out error."""
+    """Left: the estimate over the steps. Right: the held-out error. Means over seeds and σ."""
     fig, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
     sizes = sorted({r["n"] for r in runs})
     shades = plt.get_cmap("viridis")(np.linspace(0.1, 0.85, len(sizes)))
-    colours = dict(zip(sizes, shades, strict=True))
-    styles = {("rmsprop", "signature"): "-", ("rmsprop", "mse"): "--"}
-    styles |= {("adam", "signature"): "-.", ("adam", "mse"): ":"}
-    for n in sizes:
-        for key, style in styles.items():
-            mine = [r for r in runs if r["n"] == n and (r["optimiser"], r["loss"]) == key]
-            if not mine:
-                continue
-            label = f"n = {n}, {key[1]}, {key[0]}"
-            c = np.mean([r["c"] for r in mine], 0)
-            left.plot(np.arange(1, len(c) + 1), c, style, color=colours[n], lw=1.4, label=label)
-            mae = np.mean([r["test_mae"] for r in mine], 0)
-            steps = np.minimum(np.arange(len(mae)) * mine[0]["test_every"], len(c) - 1)
-            right.semilogy(steps + 1, mae, style, color=colours[n], lw=1.4)
-    left.axhline(C_TRUE, color="0.5", lw=0.8)
-    left.text(0.99, C_TRUE, "truth ", color="0.4", ha="right", va="bottom",
-              transform=left.get_yaxis_transform())  # fmt: skip
+    styles = {"signature": "-", "mse": "--"}
+    optimisers = list(dict.fromkeys(r["optimiser"] for r in runs))
+    for n, shade in zip(sizes, shades, strict=True):
+        for loss, style in styles.items():
+            for optimiser in optimisers:
+                key = (n, loss, optimiser)
+                mine = [r for r in runs if (r["n"], r["loss"], r["optimiser"]) == key]
+                c = np.mean([r["c"] for r in mine], 0)
+                left.plot(np.arange(1, len(c) + 1), c, style, color=shade, lw=1.4)
+                mae = np.mean([r["test_mae"] for r in mine], 0)
+                steps = np.minimum(np.arange(len(mae)) * mine[0]["test_every"], len(c) - 1)
+                right.semilogy(steps + 1, mae, style, color=shade, lw=1.4)
+        left.plot([], [], color=shade, label=f"n = {n}")
+    for loss, style in styles.items():
+        left.plot([], [], style, color="0.3", label=f"{loss} loss")
+    left.axhline(C_TRUE, color="0.5", lw=0.8, label="truth")
+    for optimiser in optimisers:
+        c = np.asarray(next(r["c"] for r in runs if r["optimiser"] == optimiser))
+        half = int(np.argmax(c > 1.0))
+        left.annotate(optimiser, (half + 1, c[half]), (12, -4), textcoords="offset points")
     left.set(xlabel="step", ylabel="input c", title="Estimated input")
-    right.set(
-        xlabel="step", ylabel="time", title="Held-out error of the first three mean spike times"
-    )
-    left.legend(frameon=False, fontsize=8, loc="lower right")
+    right.set(xlabel="step", ylabel="time", title="Held-out error of mean spike times")
+    left.legend(frameon=False, loc="lower right")
     for axis in (left, right):
         axis.spines[["top", "right"]].set_visible(False)
     fig.savefig(path, dpi=150)
