@@ -106,9 +106,3 @@ def check_finite(name: str, array: Array) -> Array:
     if is_concrete(array) and not bool(np.all(np.isfinite(np.asarray(array)))):
         raise ValueError(f"`{name}` must be finite, got {np.asarray(array)}.")
     return array
-
-
-def real_dtype(tree: PyTree) -> jnp.dtype:
-    """The floating dtype that the inexact leaves of `tree` share."""
-    leaves = [x for x in jax.tree.leaves(tree) if eqx.is_inexact_array(x)]
-    return jnp.result_type(*leaves) if leaves else jnp.result_type(float)

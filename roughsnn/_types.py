@@ -8,12 +8,11 @@ from typing import Any, TypeAlias
 
 import diffrax as dfx
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Real, Shaped
+from jaxtyping import Array, Float, Int, Key, PyTree, Real, Shaped
 
 Scalar: TypeAlias = Float[Array, ""]
 RealScalar: TypeAlias = float | int | np.ndarray | Real[Array, ""]
 IntScalar: TypeAlias = int | Int[Array, ""]
-BoolScalar: TypeAlias = bool | Bool[Array, ""]
 PRNGKey: TypeAlias = Key[Array, ""] | Shaped[Array, "2"]
 
 # What a parameter of a model may be given as.

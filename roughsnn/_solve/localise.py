@@ -97,9 +97,8 @@ def check_terms(
     if isinstance(solver, (dfx.AbstractSRK, dfx.AbstractFosterLangevinSRK)):
         raise ValueError(
             f"{type(solver).__name__} asks for the Levy area of a rough path, but on a cell "
-            "the driver is smooth. Use an ODE solver such as diffrax.Heun() or "
-            "diffrax.Tsit5() with BrownianPath(interpolation='parabola'): it has the "
-            "order that the space-time Levy area gives."
+            "the driver is smooth. Use an ODE solver: diffrax.Heun() on "
+            "BrownianPath(interpolation='linear'), or diffrax.Tsit5() on 'parabola'."
         )
     for term in jax.tree.leaves(terms, is_leaf=is_term):
         if not isinstance(term, dfx.AbstractTerm):
