@@ -42,6 +42,12 @@ def one_hot(index: Array, size: int) -> Bool[Array, " size"]:
     return jnp.arange(size, dtype=index.dtype) == index
 
 
+def entry(x: Array, index: Array) -> Array:
+    """`x[index]` held constant; `index` must be in bounds."""
+    x = jax.lax.stop_gradient(x)
+    return x.at[index].get(mode="promise_in_bounds", wrap_negative_indices=False)
+
+
 def static_float(name: str, value: Any) -> float:
     """`value` as a Python float; a clear error for tracers and non-numbers."""
     if isinstance(value, Tracer):

@@ -1,10 +1,11 @@
-"""Random numbers by counter, cheap inside a loop."""
+"""Random numbers by counter, cheap inside a loop and in bulk."""
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, UInt32
+from jaxtyping import Array, Float, UInt32
 
 from ._types import IntScalar, PRNGKey, Scalar
 
@@ -37,14 +38,39 @@ def seeds(key: PRNGKey) -> UInt32[Array, "2"]:
     return jr.bits(key, (2,), jnp.uint32)
 
 
+def _fraction(high: Array, low: Array, dtype: Any) -> Array:
+    """The bits of two words as a number in (0, 1); `low` matters in float64 only."""
+    if jnp.finfo(dtype).bits < 64:
+        return ((high >> 9).astype(dtype) + 0.5) * jnp.asarray(2.0**-23, dtype)
+    top, bottom = (high >> 5).astype(dtype), (low >> 6).astype(dtype)
+    return (top * 2.0**26 + bottom + 0.5) * jnp.asarray(2.0**-53, dtype)
+
+
 def uniform(words: UInt32[Array, "2"], coordinate: Any, number: IntScalar, dtype: Any) -> Scalar:
     """The u in (0, 1) of the `number`-th event of `coordinate`; number 0 is the start.
 
     The same in float32 and float64 up to rounding.
     """
     counter = (jnp.asarray(coordinate).astype(jnp.uint32), jnp.asarray(number).astype(jnp.uint32))
-    a, b = threefry_2x32((words[0], words[1]), counter)
-    if jnp.finfo(dtype).bits < 64:
-        return ((a >> 9).astype(dtype) + 0.5) * jnp.asarray(2.0**-23, dtype)
-    high, low = (a >> 5).astype(dtype), (b >> 6).astype(dtype)
-    return (high * 2.0**26 + low + 0.5) * jnp.asarray(2.0**-53, dtype)
+    high, low = threefry_2x32((words[0], words[1]), counter)
+    return _fraction(high, low, dtype)
+
+
+def normals(
+    words: UInt32[Array, "2"], streams: tuple[int, ...], starts: tuple[int, ...], size: int, dtype
+) -> Float[Array, "blocks size"]:
+    """Standard normal numbers: block j holds numbers `starts[j] + (0, ..., size - 1)` of
+    `streams[j]`, the same in float32 and float64 up to rounding.
+
+    A loop over blocks, because XLA would copy the generator into whatever reads its
+    numbers, and so draw each one again for each of its uses.
+    """
+
+    def block(stream_and_start):
+        stream, start = stream_and_start
+        counter = start + jnp.arange(size, dtype=jnp.uint32)
+        high, low = threefry_2x32((words[0], words[1]), (counter, jnp.full_like(counter, stream)))
+        centred = 2 * _fraction(high, low, dtype) - 1
+        return jnp.asarray(2**0.5, dtype) * jax.lax.erf_inv(centred)
+
+    return jax.lax.map(block, (jnp.asarray(streams, jnp.uint32), jnp.asarray(starts, jnp.uint32)))

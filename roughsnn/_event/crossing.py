@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int
 
-from .._misc import one_hot, stop_gradients
+from .._misc import entry, one_hot, stop_gradients
 from .._types import Scalar
 
 # r -> E(t + r, y(t + r)), the event functions along the dense output of a step.
@@ -28,8 +28,12 @@ def rises(e0: Float[Array, " events"], e1: Float[Array, " events"]) -> Bool[Arra
 
 
 class Crossing(eqx.Module):
-    """Where a step is first crossed: offset, coordinate, and dE/dr of it there."""
+    """Whether a step is crossed and where first: offset, coordinate, and dE/dr of it there.
 
+    Only `offset` carries derivatives.
+    """
+
+    hit: Bool[Array, ""]
     offset: Scalar
     index: Int[Array, ""]
     slope: Scalar
@@ -49,7 +53,7 @@ class AbstractCrossing(eqx.Module):
         """The first r in [0, length] at which a coordinate of `along` reaches 0.
 
         `e0 = along(0)`, `e1 = along(length)`. A coordinate that starts above 0 fires
-        at r = 0. On a step without a crossing the result is finite, and unused.
+        at r = 0. On a step without a crossing the offset is finite, and unused.
         """
 
 
@@ -66,39 +70,53 @@ class QuadraticCrossing(AbstractCrossing):
         """See [`roughsnn.AbstractCrossing`][]."""
         zero = jnp.zeros_like(length)
         b = jax.jvp(along, (zero,), (jnp.ones_like(zero),))[1]
-        above = fires_at_once(e0)
         crosses = rises(e0, e1) & (length > 0)
-        # Which coordinate is first is not differentiated; only its own root is.
-        h, starts, slopes, ends = stop_gradients((length, e0, b, e1))
-        roots, _ = _first_root(crosses, h, starts, slopes, ends)
-        candidates = jnp.where(above, zero, jnp.where(crosses, roots, jnp.inf))
+        roots = _first_root(crosses, jnp.where(length > 0, length, 1), e0, b, e1)
         # What argmin does, in two reductions that vectorise.
+        fixed = jax.lax.stop_gradient(roots)
+        candidates = jnp.where(crosses | fires_at_once(e0), fixed, jnp.inf)
+        first = jnp.min(candidates)
+        hit = first < jnp.inf
         numbers = jnp.arange(e0.shape[0], dtype=jnp.int32)
-        is_first = candidates == jnp.min(candidates)
-        index = jnp.min(jnp.where(is_first, numbers, e0.shape[0] - 1))
-        chosen = one_hot(index, e0.shape[0])
-        start, slope, end = (jnp.sum(jnp.where(chosen, x, 0)) for x in (e0, b, e1))
-        offset, slope = _first_root(jnp.any(chosen & crosses), length, start, slope, end)
-        at_once = jnp.any(chosen & above)
-        return Crossing(jnp.where(at_once, zero, offset), index, jnp.where(at_once, jnp.inf, slope))
+        index = jnp.min(jnp.where(candidates == first, numbers, e0.shape[0] - 1))
+        offset = jnp.sum(jnp.where(one_hot(index, e0.shape[0]), roots, 0))
+        start, slope, end = (entry(x, index) for x in (e0, b, e1))
+        curvature = _curvature(length, start, slope, end)
+        slope = jnp.where(start > 0, jnp.inf, slope + 2 * curvature * offset)
+        return Crossing(hit, offset, index, jax.lax.stop_gradient(slope))
 
 
+def _curvature(length, e0, b, e1):
+    """a of E(r) = e0 + b r + a r^2 with E(length) = e1."""
+    return (e1 - e0 - b * length) / length**2
+
+
+@jax.custom_jvp
 def _first_root(crosses, length, e0, b, e1):
-    """The root in [0, length] of e0 + b r + a r^2 with value e1 at `length`; its slope there.
+    """The root in [0, length] of e0 + b r + a r^2 with value e1 at `length`.
 
-    Where it does not cross, (0, 0) with zero derivatives.
+    Where it does not cross, 0 with zero derivatives.
     """
-    h = jnp.where(crosses, length, 1)
-    start, b = jnp.where(crosses, e0, -1), jnp.where(crosses, b, 1)
-    a = (jnp.where(crosses, e1, 0) - start - b * h) / h**2
-    discriminant = b**2 - 4 * a * start
-    positive = discriminant > 0
-    slope = jnp.where(positive, jnp.sqrt(jnp.where(positive, discriminant, 1)), 0)
+    a = _curvature(length, e0, b, e1)
+    slope = jnp.sqrt(jnp.maximum(b**2 - 4 * a * e0, 0))
     dips = b < 0
-    top = jnp.where(dips, slope - b, -2 * start)
+    top = jnp.where(dips, slope - b, -2 * e0)
     bottom = jnp.where(dips, 2 * a, b + slope)
-    root = top / jnp.where(bottom > 0, bottom, 1)
-    return jnp.where(crosses, root, 0), jnp.where(crosses, slope, 0)
+    return jnp.where(crosses, top / jnp.where(bottom > 0, bottom, 1), 0)
+
+
+@_first_root.defjvp
+def _first_root_jvp(primals, tangents):
+    """The implicit function theorem: dr = -dE / E'."""
+    crosses, length, e0, b, e1 = primals
+    _, dlength, de0, db, de1 = tangents
+    root = _first_root(*primals)
+    a = _curvature(length, e0, b, e1)
+    slope = b + 2 * a * root
+    x = root / length
+    de = (1 - x**2) * de0 + x * (length - root) * db + x**2 * (de1 - (b + 2 * a * length) * dlength)
+    usable = crosses & (slope > 0)
+    return root, jnp.where(usable, -de, 0) / jnp.where(usable, slope, 1)
 
 
 class BracketedCrossing(AbstractCrossing):
@@ -123,8 +141,8 @@ class BracketedCrossing(AbstractCrossing):
         """See [`roughsnn.AbstractCrossing`][]."""
         zero = jnp.zeros_like(length)
         starts_above = jnp.any(fires_at_once(e0))
-        brackets = jnp.any(rises(e0, e1)) & ~starts_above & (length > 0)
         rising = rises(e0, e1)
+        brackets = jnp.any(rising) & ~starts_above & (length > 0)
         found = jax.lax.stop_gradient(self._search(along, length, e0, e1, rising, brackets))
         values = jnp.where(rising, along(found), -jnp.inf)
         index = jnp.where(starts_above, jnp.argmax(e0), jnp.argmax(values)).astype(jnp.int32)
@@ -142,7 +160,8 @@ class BracketedCrossing(AbstractCrossing):
             clipped = jax.lax.stop_gradient(jnp.clip(moved, zero, length) - moved)
             offset = jnp.where(usable, moved + clipped, offset)
         slope = jnp.where(starts_above, jnp.inf, slope)
-        return Crossing(jnp.where(brackets, offset, zero), index, slope)
+        offset, slope = jnp.where(brackets, offset, zero), jax.lax.stop_gradient(slope)
+        return Crossing(jnp.any(rising) | starts_above, offset, index, slope)
 
     def _search(self, along, length, e0, e1, rising, brackets):
         def highest_of(values):

@@ -1,14 +1,14 @@
 """Brownian motion on a grid, smooth inside a cell, the same motion at every dt."""
 
-import functools as ft
+import math
 from typing import Literal
 
 import equinox as eqx
 import jax.numpy as jnp
-import jax.random as jr
 from jaxtyping import Array, Float
 
 from .._misc import check_window, num_cells
+from .._random import normals, seeds
 from .._types import IntScalar, PRNGKey, RealScalar
 from .base import AbstractCellPath, CellPolynomial
 
@@ -23,19 +23,17 @@ def _interleave(first: Array, second: Array) -> Array:
     return jnp.stack([first, second], axis=1).reshape(-1, *first.shape[1:])
 
 
-def _halve(w: Array, a: Array, h: float, key: PRNGKey, areas: bool):
+def _halve(w: Array, a: Array, h: float, zd: Array, zq: Array | None):
     """Increments (and areas) of the halves of cells of length h, given those of the cells.
 
     With D = W1 - W2 and S = H1 + H2: W = W1 + W2, H = S/2 + D/4. Given (W, H), D has
     mean 3H and variance h/4, and H1 - H2 is independent with variance h/12.
     """
-    key_d, key_q = jr.split(key)
-    d = 3 * a + (h / 4) ** 0.5 * jr.normal(key_d, w.shape, w.dtype)
+    d = 3 * a + (h / 4) ** 0.5 * zd
     increments = _interleave((w + d) / 2, (w - d) / 2)
-    if not areas:
+    if zq is None:
         return increments, None
-    s = 2 * a - d / 2
-    q = (h / 12) ** 0.5 * jr.normal(key_q, w.shape, w.dtype)
+    s, q = 2 * a - d / 2, (h / 12) ** 0.5 * zq
     return increments, _interleave((s + q) / 2, (s - q) / 2)
 
 
@@ -101,21 +99,28 @@ class BrownianPath(AbstractCellPath):
                 f"`shape` must be a tuple of sizes such as (neurons, channels), got {shape!r}."
             )
         dtype = jnp.result_type(float) if dtype is None else dtype
-        coarse, levels = _split_odd(num_cells(self.t0, self.t1, self.dt))
+        cells = num_cells(self.t0, self.t1, self.dt)
+        coarse, levels = _split_odd(cells)
         wants_area = interpolation == "parabola"
         h = self.dt * 2**levels
-        normal = ft.partial(jr.normal, shape=(coarse, *shape), dtype=dtype)
-        w = h**0.5 * normal(jr.fold_in(key, 0))
-        a = None
-        if levels > 0 or wants_area:
-            a = (h / 12) ** 0.5 * normal(jr.fold_in(key, 1))
+        # As in a heap: the numbers that halve the cells of a level lie behind those that
+        # halved the levels above it. The areas of the finest cells need the second half.
+        size = math.prod(shape)
+        half = (cells + 1) // 2
+        blocks = ((0, 0), (0, half), (1, 0), (1, half))[: 4 if wants_area else 3]
+        streams, starts = zip(*((s, c * size) for s, c in blocks), strict=True)
+        z = normals(seeds(key), streams, starts, half * size, dtype).reshape(-1, size)
+        zw, za = z[: 2 * half], z[2 * half :]
+        w = h**0.5 * zw[:coarse]
+        a = (h / 12) ** 0.5 * za[:coarse] if levels > 0 or wants_area else None
         for level in range(levels):
             assert a is not None
+            now = slice(coarse * 2**level, coarse * 2 ** (level + 1))
             last = level == levels - 1
-            w, a = _halve(w, a, h, jr.fold_in(key, 2 + level), wants_area or not last)
+            w, a = _halve(w, a, h, zw[now], za[now] if wants_area or not last else None)
             h = h / 2
-        self.increments = w
-        self.areas = a if wants_area else None
+        self.increments = w.reshape(cells, *shape)
+        self.areas = a.reshape(cells, *shape) if wants_area and a is not None else None
 
     def cell(self, index: IntScalar) -> CellPolynomial:
         """The path on one cell, as a polynomial of the time since the cell's start."""

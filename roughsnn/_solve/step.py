@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree, UInt32
 
-from .._event.crossing import AbstractCrossing, Crossing, fires_at_once, rises
+from .._event.crossing import AbstractCrossing, Crossing
 from .._event.event import Event
-from .._misc import one_hot, where_tree
+from .._misc import entry, one_hot, where_tree
 from .._random import uniform
 from .._types import Args, Scalar, State
 from .localise import localise
@@ -119,7 +119,8 @@ class Stepper(eqx.Module):
         dense = self.solver.interpolation_cls(t0=r0, t1=r1, **dense_info)
         return start, r1, y1, dense, result == dfx.RESULTS.successful
 
-    def _find(self, carry: Carry, start, r1, y1, dense) -> tuple[Bool[Array, ""], Crossing, Any]:
+    def _find(self, carry: Carry, start, r1, y1, dense) -> tuple[Crossing, Any, Any]:
+        """The first crossing; whether it is grazing; whether the last event fires again."""
         r0, length = carry.offset, r1 - carry.offset
 
         def along(x):
@@ -128,24 +129,22 @@ class Stepper(eqx.Module):
         e0 = self.event.fn(start + r0, carry.y, self.args)
         e1 = self.event.fn(start + r1, y1, self.args)
         crossing = self.crossing.first(along, length, e0, e1)
-        chosen = one_hot(crossing.index, e0.shape[0])
-        scale = jnp.max(jnp.where(chosen, jnp.maximum(jnp.abs(e0), jnp.abs(e1)), 0))
+        e0_there = entry(e0, crossing.index)
+        scale = jnp.maximum(jnp.abs(e0_there), jnp.abs(entry(e1, crossing.index)))
         tolerance = float(jnp.finfo(length.dtype).eps) ** 0.5
-        grazed = crossing.slope * length <= tolerance * scale
-        hit = jnp.any(fires_at_once(e0) | rises(e0, e1))
-        last = one_hot(carry.last, e0.shape[0])
-        stuck = hit & chosen & (crossing.offset == 0) & (e0 >= 0)
-        again = jnp.any(last & (fires_at_once(e0) | stuck))
-        return hit, crossing, (hit & grazed, again)
+        grazed = crossing.hit & (crossing.slope * length <= tolerance * scale)
+        stuck = crossing.hit & (crossing.offset == 0) & (e0_there >= 0)
+        again = stuck & (crossing.index == carry.last)
+        again |= (carry.last >= 0) & (entry(e0, jnp.maximum(carry.last, 0)) > 0)
+        return crossing, grazed, again
 
     def __call__(self, carry: Carry) -> tuple[Carry, Emitted]:
         """The next carry; `carry` itself if it is not live."""
         live = self.live(carry)
         start, r1, y1, dense, solved = self.interval(carry)
-        hit, crossing, (grazed, again) = self._find(carry, start, r1, y1, dense)
-        k = crossing.index
-        chosen = one_hot(k, carry.counts.shape[0])
-        number = jnp.sum(jnp.where(chosen, carry.counts, 0), dtype=jnp.int32) + 1
+        crossing, grazed, again = self._find(carry, start, r1, y1, dense)
+        hit, k = crossing.hit, crossing.index
+        number = entry(carry.counts, k) + 1
         u = uniform(self.seeds, k, number, r1.dtype)
         overflow = hit & (carry.num_events >= self.max_events)
         abort = overflow | again | ~solved
@@ -179,7 +178,7 @@ class Stepper(eqx.Module):
             offset=jnp.where(ends_cell, 0, offset),
             jump=jump,
             y=right,
-            counts=jnp.where(chosen & fires, number, carry.counts),
+            counts=jnp.where(one_hot(k, carry.counts.shape[0]) & fires, number, carry.counts),
             num_events=num_events,
             last=jnp.where(step, jnp.where(hit, k, -1), carry.last).astype(carry.last.dtype),
             fault=jnp.where(live, fault, carry.fault).astype(carry.fault.dtype),
