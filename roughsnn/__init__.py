@@ -8,6 +8,7 @@ from ._results import RESULTS as RESULTS
 # paths and spike trains
 from ._path.base import AbstractCellPath as AbstractCellPath
 from ._path.base import AbstractJumpPath as AbstractJumpPath
+from ._path.boundary import Boundary as Boundary
 from ._path.brownian import BrownianPath as BrownianPath
 from ._path.marcus import marcus_lift as marcus_lift
 from ._path.spike_train import SpikeTrain as SpikeTrain
@@ -15,6 +16,8 @@ from ._path.step import StepPath as StepPath
 
 # events
 from ._event.chandrupatla import Chandrupatla as Chandrupatla
+from ._event.conditions import ConditionReport as ConditionReport
+from ._event.conditions import check_event as check_event
 from ._event.crossing import AbstractCrossing as AbstractCrossing
 from ._event.crossing import BracketedCrossing as BracketedCrossing
 from ._event.crossing import QuadraticCrossing as QuadraticCrossing
@@ -25,6 +28,7 @@ from ._solve.adjoint import AbstractAdjoint as AbstractAdjoint
 from ._solve.adjoint import CheckpointAdjoint as CheckpointAdjoint
 from ._solve.adjoint import DirectAdjoint as DirectAdjoint
 from ._solve.eventsolve import eventsolve as eventsolve
+from ._solve.reference import reference_solve as reference_solve
 from ._solve.solution import Solution as Solution
 
 # networks
@@ -44,6 +48,9 @@ from ._network.state import NeuronState as NeuronState
 
 # losses
 from . import losses as losses
+
+# checks
+from . import testing as testing
 
 # data
 from . import io as io

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import diffrax as dfx
 import equinox as eqx
 import equinox.internal as eqxi
 import jax
@@ -22,6 +23,11 @@ def any_in_batch(pred: Bool[Array, ""]) -> Bool[Array, ""]:
 def is_concrete(*xs: Any) -> bool:
     """Whether every array leaf holds numbers (is not a tracer)."""
     return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(xs))
+
+
+def is_term(x: Any) -> bool:
+    """Whether `x` is a diffrax term that is not a sum of terms."""
+    return isinstance(x, dfx.AbstractTerm) and not isinstance(x, dfx.MultiTerm)
 
 
 def where_tree(pred: Bool[Array, ""], on_true: PyTree, on_false: PyTree) -> PyTree:

@@ -1,5 +1,9 @@
 """Losses on batches of spike trains."""
 
+from ._loss.boundary import binned_counts as binned_counts
+from ._loss.boundary import counts as counts
+from ._loss.boundary import filtered as filtered
+from ._loss.boundary import with_boundary as with_boundary
 from ._loss.expected_signature import expected_signature as expected_signature
 from ._loss.spike_times import first_spike_mae as first_spike_mae
 from ._loss.spike_times import first_spike_mse as first_spike_mse

@@ -28,7 +28,10 @@ LAYERS = {
     "_loss": GROUND | {"_path"},
     "_fit": GROUND | {"_path", "_loss"},
     "_io": GROUND | {"_path"},
+    "_testing": GROUND | {"_path", "_event", "_solve", "_network"},
     "losses": {"_loss"},
+    "testing": {"_testing"},
+    "pytest_plugin": {"_testing"},
     "io": {"_io"},
     "__init__": None,
 }

@@ -36,3 +36,9 @@ def _depends(jaxpr, inputs: list[bool]) -> list[bool]:
             outs = [any(ins)] * len(eqn.outvars)
         marked.update(v for v, m in zip(eqn.outvars, outs, strict=True) if m)
     return [is_marked(v) for v in jaxpr.outvars]
+
+
+def is_constant(fn: Callable, *primals) -> bool:
+    """Whether `fn` does not read `primals`. Conservative in the same way."""
+    closed = jax.make_jaxpr(fn)(*primals)
+    return not any(_depends(closed.jaxpr, [True] * len(closed.jaxpr.invars)))

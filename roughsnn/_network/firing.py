@@ -5,7 +5,7 @@ import abc
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from .._misc import as_float_array, is_concrete
 from .._types import Numeric
@@ -29,6 +29,15 @@ class AbstractFiring(eqx.Module):
         self, v: Float[Array, " neurons"], s: Float[Array, " neurons"] | None
     ) -> Float[Array, " neurons"]:
         """Fires where it rises through 0."""
+
+    @abc.abstractmethod
+    def at_risk(
+        self, s: Float[Array, " neurons"] | None, u: Float[Array, " neurons"]
+    ) -> Bool[Array, " neurons"] | None:
+        """Whether a spike is possible at `s`, over the threshold's random number `u`.
+
+        `None` if there is no random threshold.
+        """
 
     @abc.abstractmethod
     def check(self, membrane: AbstractMembrane) -> AbstractMembrane:
@@ -78,6 +87,11 @@ class StochasticFiring(AbstractFiring):
         assert s is not None
         return s
 
+    def at_risk(self, s, u):
+        """Where the hazard integrated since the last spike exceeds alpha."""
+        assert s is not None
+        return s > jnp.log(u)
+
     def check(self, membrane):
         """Every membrane will do: the hidden state has no noise."""
         return membrane
@@ -112,6 +126,10 @@ class ThresholdFiring(AbstractFiring):
         """See [`roughsnn.AbstractFiring`][]."""
         del s
         return v - self.threshold
+
+    def at_risk(self, s, u):
+        """No random threshold."""
+        del s, u
 
     def check(self, membrane):
         """Refuses noise on the potential (condition C1), while tracing at run time."""

@@ -1,5 +1,7 @@
 """A network of spiking neurons as an event SDE."""
 
+from typing import Literal
+
 import diffrax as dfx
 import equinox as eqx
 import jax
@@ -37,6 +39,8 @@ class SpikingNetwork(eqx.Module):
     - `mask`: boolean, shape `(neurons, neurons)`; only weights where it is true exist, and
         only they get a gradient. Must be false on the diagonal. By default everything
         off the diagonal.
+    - `conditions`: `"check"` refuses models without exact gradients (see
+        [`roughsnn.check_event`][]); `"waive"` does not, and marks their solutions.
 
     **Raises:** `ValueError` for wrong shapes, weights on the diagonal, values that are not
     finite, and for models without exact gradients.
@@ -46,6 +50,7 @@ class SpikingNetwork(eqx.Module):
     firing: AbstractFiring
     weights: Float[Array, "neurons neurons"] | None
     mask: Bool[Array, "neurons neurons"] | None
+    conditions: Literal["check", "waive"] = eqx.field(static=True)
 
     def __init__(
         self,
@@ -53,6 +58,8 @@ class SpikingNetwork(eqx.Module):
         firing: AbstractFiring,
         weights: Numeric | None = None,
         mask: Numeric | None = None,
+        *,
+        conditions: Literal["check", "waive"] = "check",
     ):
         if not isinstance(membrane, AbstractMembrane):
             raise TypeError(
@@ -62,7 +69,11 @@ class SpikingNetwork(eqx.Module):
             raise TypeError(
                 f"`firing` must be a roughsnn.AbstractFiring, got {type(firing).__name__}."
             )
-        self.membrane, self.firing = firing.check(membrane), firing
+        if conditions not in ("check", "waive"):
+            raise ValueError(f"`conditions` must be 'check' or 'waive', got {conditions!r}.")
+        self.conditions = conditions
+        self.membrane = membrane if conditions == "waive" else firing.check(membrane)
+        self.firing = firing
         self.weights, self.mask = None, None
         if weights is None:
             if mask is not None:

@@ -1,5 +1,8 @@
 """Spike trains from a network."""
 
+import dataclasses
+import itertools
+from collections.abc import Sequence
 from typing import Literal, overload
 
 import diffrax as dfx
@@ -11,9 +14,11 @@ import numpy as np
 import optimistix as optx
 from jaxtyping import Array
 
+from .._event.conditions import conditions_of
 from .._event.crossing import AbstractCrossing, QuadraticCrossing
-from .._misc import check_finite, check_window, is_concrete
+from .._misc import check_finite, check_window, is_concrete, static_float
 from .._path.base import AbstractJumpPath
+from .._path.boundary import Boundary
 from .._path.brownian import BrownianPath
 from .._path.spike_train import SpikeTrain
 from .._random import seeds, uniform
@@ -23,8 +28,8 @@ from .._solve.eventsolve import eventsolve
 from .._solve.solution import Solution
 from .._types import Drive, PRNGKey, RealScalar
 from .exponential import ExponentialTrapezoid
-from .firing import StochasticFiring
-from .membrane import AbstractLinearMembrane
+from .firing import StochasticFiring, ThresholdFiring
+from .membrane import LIF, AbstractLinearMembrane
 from .network import SpikingNetwork, evaluate_drive
 from .state import NeuronState
 
@@ -47,6 +52,7 @@ def simulate(
     interpolation: Literal["linear", "parabola"] = ...,
     adjoint: AbstractAdjoint | None = ...,
     stop_after: int | None = ...,
+    boundary_ts: Sequence[float] = ...,
     throw: bool = ...,
 ) -> SpikeTrain: ...
 
@@ -69,6 +75,7 @@ def simulate(
     interpolation: Literal["linear", "parabola"] = ...,
     adjoint: AbstractAdjoint | None = ...,
     stop_after: int | None = ...,
+    boundary_ts: Sequence[float] = ...,
     throw: bool = ...,
 ) -> tuple[SpikeTrain, Solution]: ...
 
@@ -90,6 +97,7 @@ def simulate(
     interpolation: Literal["linear", "parabola"] = "linear",
     adjoint: AbstractAdjoint | None = None,
     stop_after: int | None = None,
+    boundary_ts: Sequence[float] = (),
     throw: bool = True,
 ) -> SpikeTrain | tuple[SpikeTrain, Solution]:
     r"""One sample of the spike trains of a network; `jax.vmap` over keys gives many.
@@ -119,6 +127,10 @@ def simulate(
         as accurate with the chord. Do not combine it with `diffrax.Heun`, whose stage at
         the end of a cell does not have the right law then.
     - `stop_after`: end on purpose at this spike (of all neurons together).
+    - `boundary_ts`: increasing times inside of the window at which a functional may jump as a
+        spike passes, e.g. the edges of bins. The train's `boundary` then holds what
+        [`roughsnn.losses.binned_counts`][] needs; for t1 it always does. Not together with
+        `saveat`.
     - `throw`: whether a failure raises; with `throw=False` a train that had no room is
         marked by `overflow`.
 
@@ -142,12 +154,20 @@ def simulate(
         path = BrownianPath(
             t0, t1, dt0, shape=shape, key=path_key, interpolation=interpolation, dtype=dtype
         )
+    edges = _check_edges(boundary_ts, saveat, t0, t1)
+    if edges:
+        hidden = dfx.SubSaveAt(ts=jnp.asarray(edges, dtype), fn=lambda t, y, args: y.s)
+        save = dfx.SaveAt(subs=hidden)
+    else:
+        save = saveat
+    terms = network.terms(drive, path)
+    known = _check_conditions(network, terms, t0, neurons, dtype)
     if solver is None and isinstance(network.membrane, AbstractLinearMembrane):
         solver = ExponentialTrapezoid(NeuronState(*network.membrane.rates, None))
         if root_finder is None and isinstance(network.firing, StochasticFiring):
             root_finder = QuadraticCrossing()
     solution = eventsolve(
-        network.terms(drive, path),
+        terms,
         dfx.Heun() if solver is None else solver,
         t0,
         t1,
@@ -156,13 +176,15 @@ def simulate(
         event=network.event(),
         max_events=max_spikes,
         key=event_key,
-        saveat=saveat,
+        saveat=save,
         root_finder=root_finder,
         adjoint=adjoint,
         stop_after=stop_after,
         jump_ts=drive.jump_times if isinstance(drive, AbstractJumpPath) else None,
+        conditions="waive",
         throw=throw,
     )
+    solution = dataclasses.replace(solution, conditions=known)
     train = SpikeTrain(
         times=solution.event_times,
         marks=solution.event_marks,
@@ -172,6 +194,10 @@ def simulate(
         t1=t1,
         num_neurons=neurons,
     )
+    given = initial is not None and initial.s is not None
+    at_edges = solution.ys if edges else None
+    boundary = _boundary(network, train, solution, edges, at_edges, event_key, given, stop_after)
+    train = dataclasses.replace(train, boundary=boundary)
     return train if saveat is None else (train, solution)
 
 
@@ -194,6 +220,63 @@ def _check_drive(network: SpikingNetwork, drive: Drive, t0: float) -> tuple[int,
         )
     leaves = [x for x in jax.tree.leaves(network) if eqx.is_inexact_array(x)]
     return out.shape[0], jnp.result_type(out.dtype, *leaves)
+
+
+def _check_edges(boundary_ts, saveat, t0: float, t1: float) -> tuple[float, ...]:
+    edges = tuple(static_float(f"boundary_ts[{n}]", t) for n, t in enumerate(boundary_ts))
+    inside = [t0, *edges, t1]
+    if any(b <= a for a, b in itertools.pairwise(inside)):
+        raise ValueError(
+            f"`boundary_ts` must be increasing and lie inside of the window ({t0}, {t1}), got "
+            f"{edges}. t1 itself need not be named."
+        )
+    if edges and saveat is not None:
+        raise ValueError("`boundary_ts` cannot be combined with `saveat`: simulate twice.")
+    return edges
+
+
+def _boundary(
+    network, train: SpikeTrain, solution: Solution, edges, at_edges, key, given, stop_after
+) -> Boundary | None:
+    """Which neurons could fire at the edges and at t1, and how far they are from it."""
+    s1 = solution.y1.s
+    if s1 is None:
+        return None
+    ts = (*edges, train.t1)
+    excess = s1[None] if at_edges is None else jnp.concatenate([at_edges, s1[None]])
+    neurons = jnp.arange(train.num_neurons, dtype=jnp.int32)
+    words = seeds(key)
+
+    def one(t, s):
+        fired = jnp.where((train.times < t) | (t == train.t1), train.marks, -1)
+        number = jnp.sum(fired[:, None] == neurons[None], axis=0, dtype=jnp.int32)
+        u = jax.vmap(lambda k, n: uniform(words, k, n, s.dtype))(neurons, number)
+        risk = network.firing.at_risk(s, u)
+        # A threshold that was given is not random. A solve that was ended never got here.
+        return (risk & (number > 0)) if given else risk
+
+    there = jax.vmap(one)(jnp.asarray(ts, excess.dtype), excess)
+    if stop_after is not None:
+        there = there & (train.count < stop_after)
+    there = there & jnp.isfinite(excess)
+    return Boundary(jnp.where(there, excess, 0), there, ts)
+
+
+def _check_conditions(network, terms, t0: float, neurons: int, dtype):
+    """What is known of C1-C5. The package's own parts meet them by construction."""
+    if network.conditions == "waive":
+        return "waived"
+    own = type(network.membrane) is LIF and type(network.firing) in (
+        StochasticFiring,
+        ThresholdFiring,
+    )
+    if own:
+        return "hold"
+    level = network.firing.level(jnp.full(neurons, 0.5, dtype))
+    with jax.ensure_compile_time_eval():
+        zero = jnp.zeros(neurons, dtype)
+        y = NeuronState(zero, zero, level)
+    return conditions_of(terms, network.event(), t0, y, None)
 
 
 def _initial_state(network, initial, neurons: int, dtype, key: PRNGKey) -> NeuronState:

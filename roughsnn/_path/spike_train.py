@@ -1,5 +1,6 @@
 """Spike trains: padded arrays of times and marks on a window."""
 
+import dataclasses
 import operator
 from collections.abc import Iterable, Sequence
 
@@ -9,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from .._misc import check_positive_int, check_window, is_concrete
-from .._types import RealScalar
+from .._misc import check_positive_int, check_window, is_concrete, one_hot
+from .._types import IntScalar, RealScalar
+from .boundary import Boundary
 
 
 class SpikeTrain(eqx.Module):
@@ -28,6 +30,8 @@ class SpikeTrain(eqx.Module):
         The losses refuse such trains.
     - `t0`, `t1`: the window; concrete numbers.
     - `num_neurons`: the number of neurons.
+    - `boundary`: for a simulated train a [`roughsnn.Boundary`][], which
+        [`roughsnn.losses.with_boundary`][] needs; else `None`.
     """
 
     times: Float[Array, "*samples spikes"]
@@ -37,6 +41,7 @@ class SpikeTrain(eqx.Module):
     t0: float = eqx.field(static=True)
     t1: float = eqx.field(static=True)
     num_neurons: int = eqx.field(static=True)
+    boundary: Boundary | None = None
 
     @classmethod
     def from_lists(
@@ -149,10 +154,13 @@ class SpikeTrain(eqx.Module):
         train = self.with_room(max(n, self.times.shape[-1]))
         count = jnp.minimum(self.count, n)
         overflow = self.overflow & (self.count < n)
-        return eqx.tree_at(
-            lambda s: (s.times, s.marks, s.count, s.overflow),
+        return dataclasses.replace(
             train,
-            (train.times[..., :n], train.marks[..., :n], count, overflow),
+            times=train.times[..., :n],
+            marks=train.marks[..., :n],
+            count=count,
+            overflow=overflow,
+            boundary=None,
         )
 
     def neuron(self, n: int) -> "SpikeTrain":
@@ -161,9 +169,18 @@ class SpikeTrain(eqx.Module):
             raise ValueError(f"`n` must be in 0 ... {self.num_neurons - 1}, got {n}.")
         alone = self._select(self.marks == n, self.t0, self.t1)
         marks = jnp.where(alone.marks >= 0, 0, -1)
-        train = eqx.tree_at(lambda s: s.marks, alone, marks)
-        return SpikeTrain(
-            train.times, train.marks, train.count, train.overflow, self.t0, self.t1, 1
+        boundary = None if self.boundary is None else self.boundary.neuron(n)
+        return dataclasses.replace(alone, marks=marks, num_neurons=1, boundary=boundary)
+
+    def with_spike(self, neuron: IntScalar) -> "SpikeTrain":
+        """The train with one more spike of `neuron`, at t1, and room for it."""
+        train = self.with_room(self.times.shape[-1] + 1)
+        here = one_hot(self.count, train.times.shape[-1])
+        return dataclasses.replace(
+            train,
+            times=jnp.where(here, jnp.asarray(self.t1, self.times.dtype), train.times),
+            marks=jnp.where(here, jnp.asarray(neuron, jnp.int32), train.marks),
+            count=self.count + 1,
         )
 
     def per_neuron(self, n: int) -> Float[Array, "neurons {n}"]:
@@ -194,6 +211,7 @@ class SpikeTrain(eqx.Module):
             t0=t0,
             t1=t1,
             num_neurons=self.num_neurons,
+            boundary=None if self.boundary is None else self.boundary.until(t1),
         )
 
     def equals(self, other: "SpikeTrain") -> Bool[Array, ""]:

@@ -1,6 +1,7 @@
 """`eventsolve`: diffeqsolve that goes on after each event."""
 
 import dataclasses
+from typing import Literal
 
 import diffrax as dfx
 import equinox as eqx
@@ -12,6 +13,7 @@ from jaxtyping import Array, PyTree
 
 from .._event.affine import is_affine
 from .._event.chandrupatla import Chandrupatla
+from .._event.conditions import conditions_of
 from .._event.crossing import AbstractCrossing, BracketedCrossing, QuadraticCrossing
 from .._event.event import Event
 from .._misc import (
@@ -52,6 +54,7 @@ def eventsolve(
     adjoint: AbstractAdjoint | None = None,
     stop_after: int | None = None,
     jump_ts: Numeric | None = None,
+    conditions: Literal["check", "waive"] = "check",
     throw: bool = True,
 ) -> Solution:
     r"""Solves a differential equation that restarts itself at its own events.
@@ -92,11 +95,15 @@ def eventsolve(
     - `stop_after`: end the solve, on purpose and without an error, at this event.
     - `jump_ts`: increasing times at which the vector fields jump, e.g. a current that is
         switched on. The solver stops there and does not read the field at the jump.
+    - `conditions`: `"check"` calls [`roughsnn.check_event`][] first, if the values of the
+        model are known (not while they are traced); `"waive"` solves whatever the answer
+        would be. `Solution.conditions` says what was done.
     - `throw`: whether a failure raises; otherwise it is in `result`.
 
     **Returns:** a [`roughsnn.Solution`][].
 
-    **Raises:** `ValueError` or `TypeError` for static mistakes. With `throw`, a
+    **Raises:** `ValueError` or `TypeError` for static mistakes, and for models without
+    exact gradients. With `throw`, a
     `RuntimeError` for more than `max_events` events (it names a number that is enough), a
     grazing or re-triggering event, a failed step or a state that is not finite.
 
@@ -151,6 +158,9 @@ def eventsolve(
         fault=zero,
         finished=jnp.array(False),
     )
+    if conditions not in ("check", "waive"):
+        raise ValueError(f"`conditions` must be 'check' or 'waive', got {conditions!r}.")
+    known = "waived" if conditions == "waive" else conditions_of(terms, event, t0, y0, args)
     adjoint = CheckpointAdjoint() if adjoint is None else adjoint
     jumps = 0 if grid.jump_ts is None else grid.jump_ts.shape[0] - 1
     # One more than cells, jumps and events, to see an event too many.
@@ -166,6 +176,7 @@ def eventsolve(
         ys=ys,
         y1=final.y,
         result=_result(final),
+        conditions=known,
     )
     return _raise_if_failed(solution, stepper, final) if throw else solution
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
+from .._misc import is_term
 from .._path.base import AbstractCellPath
 from .._types import IntScalar, RealScalar
 
@@ -41,11 +42,6 @@ class _Delayed(dfx.AbstractPath):
 
     def derivative(self, t, left=True):
         return self.path.derivative(t + self.delay, left)
-
-
-def is_term(x) -> bool:
-    """Whether `x` is a term that is not a sum of terms."""
-    return isinstance(x, dfx.AbstractTerm) and not isinstance(x, dfx.MultiTerm)
 
 
 def takes_single_term(solver: dfx.AbstractSolver) -> bool:

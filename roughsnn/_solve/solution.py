@@ -1,5 +1,7 @@
 """What a solve returns."""
 
+from typing import Literal
+
 import equinox as eqx
 from jaxtyping import Array, Float, Int, PyTree
 
@@ -18,6 +20,9 @@ class Solution(eqx.Module):
     - `ts`, `ys`: as asked for by `saveat`, else `None`; see [`roughsnn.eventsolve`][].
     - `y1`: the state at the end of the solve.
     - `result`: a [`roughsnn.RESULTS`][]; `sol.result == roughsnn.RESULTS.successful`.
+    - `conditions`: whether gradients through it are exact: `"hold"` if the conditions of
+        [`roughsnn.check_event`][] were checked or hold by construction, `"unchecked"` if the
+        model's values were traced, `"waived"` if the check was switched off.
     """
 
     event_times: Float[Array, " events"]
@@ -27,3 +32,4 @@ class Solution(eqx.Module):
     ys: PyTree
     y1: State
     result: RESULTS
+    conditions: Literal["hold", "unchecked", "waived"] = eqx.field(static=True)

@@ -219,7 +219,7 @@ class TestFailures:
         term = dfx.ODETerm(lambda t, y, args: jnp.ones(()))
         sol = rs.eventsolve(
             term, dfx.Heun(), 0.0, 2.0, 0.1, jnp.zeros(()), event=event, max_events=5,
-            key=jax.random.key(0), throw=False,
+            key=jax.random.key(0), throw=False, conditions="waive",
         )  # fmt: skip
         assert bool(sol.result == rs.RESULTS.event_retriggered) and int(sol.event_count) == 1
 
@@ -315,8 +315,9 @@ def test_steps_finer_than_the_path(key):
 
     def end(dt0):
         return rs.eventsolve(
-            terms, dfx.Tsit5(), 0.0, 1.0, dt0, jnp.zeros(()), event=event, max_events=1, key=key
-        ).y1
+            terms, dfx.Tsit5(), 0.0, 1.0, dt0, jnp.zeros(()), event=event, max_events=1, key=key,
+            conditions="waive",
+        ).y1  # fmt: skip
 
     decay = jnp.exp(-0.1)
     exact = sum((1 - decay) / 0.1 * dw * decay ** (9 - i) for i, dw in enumerate(path.increments))

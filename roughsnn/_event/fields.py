@@ -1,0 +1,116 @@
+"""The drift, the noise, the event function and the jumps as functions of one flat vector."""
+
+import math
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, PyTree
+
+from .._misc import is_term
+from .._path.base import AbstractCellPath
+from .._types import Args, RealScalar, State
+from .event import Event
+
+
+def smooth_drift(terms: PyTree, t: RealScalar, y: State, args: Args) -> State:
+    """The sum of the vector fields of all terms that are not noise."""
+    total = jax.tree.map(jnp.zeros_like, y)
+    for term in jax.tree.leaves(terms, is_leaf=is_term):
+        if _is_noise(term):
+            continue
+        ode = term.to_ode() if isinstance(term, dfx.ControlTerm) else term
+        total = jax.tree.map(jnp.add, total, ode.vf(t, y, args))
+    return total
+
+
+class Fields:
+    """An event SDE at a fixed time, with its state as a vector of size n."""
+
+    def __init__(self, terms: PyTree, event: Event, t: RealScalar, y: State, args: Args):
+        if not isinstance(terms, dfx.AbstractTerm):
+            raise TypeError(
+                "`terms` must be one diffrax term or a diffrax.MultiTerm, got a "
+                f"{type(terms).__name__}."
+            )
+        if not isinstance(event, Event):
+            raise TypeError(f"`event` must be a roughsnn.Event, got {type(event).__name__}.")
+        self._terms = terms
+        self._noisy = [t for t in jax.tree.leaves(terms, is_leaf=is_term) if _is_noise(t)]
+        self.y, self._unravel = ravel_pytree(y)
+        self._event, self._args, self._state = event, args, y
+        self._t = jnp.asarray(t, self.y.dtype)
+        self.num_coordinates = eqx.filter_eval_shape(self.event, self.y).shape[0]
+
+    def probe(self) -> PyTree:
+        """Everything once, to see whether the values are known."""
+        k, u = jnp.zeros((), jnp.int32), jnp.full((), 0.5, self.y.dtype)
+        jumped = self.jump(self.y, k, u)
+        return self.y, self.event(self.y), self.drift(self.y), self.noise(self.y), jumped
+
+    def event(self, x: Float[Array, " n"]) -> Float[Array, " events"]:
+        """E(t, x)."""
+        return self._event.fn(self._t, self._unravel(x), self._args)
+
+    def drift(self, x: Float[Array, " n"]) -> Float[Array, " n"]:
+        """mu(t, x)."""
+        return ravel_pytree(smooth_drift(self._terms, self._t, self._unravel(x), self._args))[0]
+
+    def speed(self, x: Float[Array, " n"]) -> Float[Array, " events"]:
+        """dE/dt along the drift."""
+
+        def along(t, x):
+            return self._event.fn(t, self._unravel(x), self._args)
+
+        return jax.jvp(along, (self._t, x), (jnp.ones_like(self._t), self.drift(x)))[1]
+
+    def jump(self, x: Float[Array, " n"], k, u) -> Float[Array, " n"]:
+        """T_k(t, x, u)."""
+        return ravel_pytree(self._event.transition(self._t, self._unravel(x), self._args, k, u))[0]
+
+    def noise(self, x: Float[Array, " n"]) -> Float[Array, "n channels"]:
+        """sigma(t, x), a column for each channel."""
+        columns = [jnp.zeros((x.shape[0], 0), x.dtype)]
+        for term in self._noisy:
+            field = term.vf(self._t, self._unravel(x), self._args)
+            zero, unravel = ravel_pytree(self._control(term))
+
+            def act(control, term=term, field=field, unravel=unravel):
+                return ravel_pytree(term.prod(field, unravel(control)))[0]
+
+            columns.append(jax.jacfwd(act)(zero.astype(x.dtype)))
+        return jnp.concatenate(columns, axis=1)
+
+    def _control(self, term: dfx.ControlTerm):
+        shapes = eqx.filter_eval_shape(term.contr, self._t, self._t)
+        return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+    def channel_name(self, c: int) -> str:
+        """The index of channel `c` in the driver that it belongs to."""
+        for number, term in enumerate(self._noisy):
+            for leaf in jax.tree.leaves(self._control(term)):
+                size = math.prod(leaf.shape)
+                if c < size:
+                    index = tuple(int(i) for i in np.unravel_index(c, leaf.shape))
+                    which = f" of driver {number}" if len(self._noisy) > 1 else ""
+                    return f"{index}{which}"
+                c -= size
+        raise IndexError(c)
+
+    def component_name(self, i: int) -> str:
+        """Where entry `i` of the vector is in the state, e.g. `.v[3]`."""
+        for path, leaf in jax.tree_util.tree_leaves_with_path(self._state):
+            size = int(jnp.size(leaf))
+            if i < size:
+                index = [int(j) for j in np.unravel_index(i, jnp.shape(leaf))]
+                return f"y{jax.tree_util.keystr(path)}{index if index else ''}"
+            i -= size
+        raise IndexError(i)
+
+
+def _is_noise(term: dfx.AbstractTerm) -> bool:
+    rough = (AbstractCellPath, dfx.AbstractBrownianPath)
+    return isinstance(term, dfx.ControlTerm) and isinstance(term.control, rough)

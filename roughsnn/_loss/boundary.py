@@ -1,0 +1,151 @@
+"""Gradients of functionals that jump where a spike leaves the window."""
+
+import itertools
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from .._misc import static_float
+from .._path.spike_train import SpikeTrain
+from .._types import Scalar
+
+
+def _correction(train: SpikeTrain, ts: tuple[float, ...]) -> Float[Array, "times neurons"]:
+    """Zeros, with the derivative of the probability of one more spike of each neuron."""
+    found = None if train.boundary is None else train.boundary.at(ts)
+    if found is None:
+        has = "nothing" if train.boundary is None else f"only that of {train.boundary.ts}"
+        raise ValueError(
+            f"The train does not hold what gradients at the boundaries {ts} need; it has "
+            f"{has}. It must come from `roughsnn.simulate` of a network that fires "
+            "stochastically, with interior times named by `boundary_ts`."
+        )
+    fixed = jax.lax.stop_gradient(found.excess)
+    return jnp.where(found.at_risk, found.excess - fixed, 0)
+
+
+def with_boundary(fn: Callable[[SpikeTrain], PyTree], train: SpikeTrain) -> PyTree:
+    r"""`fn(train)` with the gradient that its mean has, also where spikes leave the window.
+
+    Let $F$ be a functional of the path on [0, T], $F^{+k}$ its value with one more spike of
+    neuron k at T, $\Lambda_k$ the hazard integrated since k's last spike. Then
+
+    $$\frac{d}{d\theta} E[F] = E\Bigl[\partial F + \sum_k 1\{\Lambda_k(T) > \alpha\}
+    (F^{+k} - F)\,\partial s^k_T\Bigr],$$
+
+    and the pathwise part $\partial F$ alone is biased unless $F^{+k} = F$ (for a count it is
+    0). The second part is added to the derivative, not to the value. (Smoothed perturbation
+    analysis: Gong & Ho, IEEE Trans. Autom. Control 32 (1987), for the thresholds of
+    Holberg & Salvi 2024, eq. 1-3.)
+
+    Costs one evaluation of `fn` for each neuron; for counts use
+    [`roughsnn.losses.counts`][], which costs nothing. Not needed, and zero, where `fn` is
+    continuous as a spike leaves: with a taper, [`roughsnn.losses.filtered`][] trains, or
+    spike times that count a missing spike as t1.
+
+    **Arguments:**
+
+    - `fn`: a function of one train that returns a pytree of floating arrays.
+    - `train`: one train from [`roughsnn.simulate`][] (`jax.vmap` over a batch, then average:
+        a nonlinear function of means over samples gets right gradients too).
+
+    **Returns:** what `fn` returns.
+
+    **Raises:** `ValueError` for a train that was not simulated with random thresholds, or has
+    spikes missing.
+
+    !!! warning
+
+        Jumps of `fn` where two neurons' spikes swap order are not seen.
+    """
+    train = train.complete()
+    (correction,) = _correction(train, (train.t1,))
+    value = fn(train.with_room(train.times.shape[-1] + 1))
+    neurons = jnp.arange(train.num_neurons, dtype=jnp.int32)
+    more = jax.vmap(lambda k: fn(train.with_spike(k)))(neurons)
+
+    def add(value, more):
+        change = jax.lax.stop_gradient(more - value[None])
+        return value + jnp.tensordot(correction.astype(value.dtype), change, 1)
+
+    return jax.tree.map(add, value, more)
+
+
+def counts(train: SpikeTrain) -> Float[Array, " neurons"]:
+    r"""The number of spikes of each neuron, with the gradient of its mean.
+
+    The pathwise derivative of a count is 0; that of its mean is the mean of
+    $1\{\Lambda_k(T) > \alpha\}\,\partial s^k_T$, which is also the derivative of the
+    compensator $\int_0^T \lambda\,1\{\Lambda > \alpha\}\,dt$.
+
+    **Arguments:**
+
+    - `train`: one train from [`roughsnn.simulate`][].
+
+    **Returns:** counts, shape `(neurons,)`, in floating numbers.
+
+    **Raises:** as [`roughsnn.losses.with_boundary`][].
+    """
+    train = train.complete()
+    (correction,) = _correction(train, (train.t1,))
+    return train.counts().astype(correction.dtype) + correction
+
+
+def binned_counts(train: SpikeTrain, edges: Sequence[float]) -> Float[Array, "bins neurons"]:
+    """The number of spikes of each neuron in each bin, with the gradient of its mean.
+
+    Simulate with `boundary_ts=edges` (t0 and t1 left out).
+
+    **Arguments:**
+
+    - `train`: one train from [`roughsnn.simulate`][].
+    - `edges`: increasing times in [t0, t1].
+
+    **Returns:** counts, shape `(len(edges) - 1, neurons)`.
+
+    **Raises:** as [`roughsnn.losses.with_boundary`][]; `ValueError` for fewer than two edges.
+    """
+    train = train.complete()
+    edges = [static_float(f"edges[{n}]", t) for n, t in enumerate(edges)]
+    if len(edges) < 2 or any(b <= a for a, b in itertools.pairwise(edges)):
+        raise ValueError(f"`edges` must be at least two increasing times, got {edges}.")
+    if edges[0] < train.t0 or edges[-1] > train.t1:
+        raise ValueError(f"`edges` must lie in the window [{train.t0}, {train.t1}], got {edges}.")
+    inner = tuple(t for t in edges if t > train.t0)
+    correction = _correction(train, inner)
+    ends = jnp.asarray(inner, train.times.dtype)
+    before = (train.times[None] < ends[:, None]) | (ends == train.t1)[:, None]
+    neurons = jnp.arange(train.num_neurons, dtype=jnp.int32)
+    own = (train.marks[:, None] == neurons[None]).astype(correction.dtype)
+    until = before.astype(correction.dtype) @ own + correction
+    if len(inner) < len(edges):
+        until = jnp.concatenate([jnp.zeros_like(until[:1]), until])
+    return jnp.diff(until, axis=0)
+
+
+def filtered(
+    train: SpikeTrain, ts: Float[Array, " times"], timescale: float | Scalar
+) -> Float[Array, "times neurons"]:
+    r"""The train filtered by $\kappa(t) = (t/\tau)\,e^{1 - t/\tau}$, at the times `ts`.
+
+    As $\kappa(0) = 0$ it is continuous in the spike times everywhere, so its pathwise
+    gradient is that of its mean.
+
+    **Arguments:**
+
+    - `train`: one train.
+    - `ts`: times, shape `(times,)`.
+    - `timescale`: $\tau$, positive.
+
+    **Returns:** shape `(times, neurons)`.
+    """
+    train = train.complete()
+    there = train.marks >= 0
+    age = ts[:, None] - jnp.where(there, train.times, train.t1)[None]
+    active = there[None] & (age > 0)
+    scaled = jnp.where(active, age, 0) / timescale
+    response = jnp.where(active, scaled * jnp.exp(1 - scaled), 0)
+    neurons = jnp.arange(train.num_neurons, dtype=jnp.int32)
+    return response @ (train.marks[:, None] == neurons[None]).astype(response.dtype)

@@ -1,0 +1,155 @@
+"""An independent engine: `diffrax.diffeqsolve`, restarted after every event."""
+
+from typing import Any
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optimistix as optx
+from jaxtyping import Array, PyTree
+
+from .._event.event import Event
+from .._event.fields import smooth_drift
+from .._misc import check_positive_int, check_window, entry, one_hot, where_tree
+from .._random import seeds, uniform
+from .._results import RESULTS
+from .._types import Args, PRNGKey, RealScalar, State
+from .solution import Solution
+
+
+def reference_solve(
+    terms: PyTree[dfx.AbstractTerm],
+    solver: dfx.AbstractSolver,
+    t0: RealScalar,
+    t1: RealScalar,
+    dt0: RealScalar,
+    y0: State,
+    args: Args = None,
+    *,
+    event: Event,
+    max_events: int,
+    key: PRNGKey,
+    stepsize_controller: dfx.AbstractStepSizeController | None = None,
+    root_finder: optx.AbstractRootFinder | None = None,
+    adjoint: dfx.AbstractAdjoint | None = None,
+    max_steps: int = 4096,
+) -> Solution:
+    r"""The problem of [`roughsnn.eventsolve`][] on diffrax's own event machinery: slow, and an
+    oracle for the fast engine.
+
+    Each stretch between events is one `diffrax.diffeqsolve` that a `diffrax.Event` ends. The
+    event time is then held constant, and its derivative put in by Theorem 3.2 of Holberg &
+    Salvi (2024): $\partial\tau = -\partial E_k/\dot E_k$, and the next stretch starts at the
+    held time from the state whose derivative is
+
+    $$\partial Y_\tau = \nabla\mathcal T_k\,\partial Y_{\tau-} + \partial_\theta\mathcal T_k
+    - (\mu(Y_\tau) - \nabla\mathcal T_k\,\mu(Y_{\tau-}) - \partial_t\mathcal T_k)\,
+    \partial\tau .$$
+
+    So no driver is ever asked for its value at a differentiated time. Only the drift enters:
+    with noise the conditions of [`roughsnn.check_event`][] must hold.
+
+    The same randomness as `eventsolve` with the same key. Steps restart at each event, so with
+    noise the two engines agree as `dt0` becomes small against the cells of the path. First
+    derivatives only.
+
+    **Arguments:** as [`roughsnn.eventsolve`][], and
+
+    - `stepsize_controller`: any diffrax controller for problems without noise; by default
+        `diffrax.ConstantStepSize()`, the only right one with noise.
+    - `root_finder`: by default `optimistix.Newton` to nearly machine precision.
+    - `adjoint`: by default diffrax's; pass `diffrax.ForwardMode()` for `jax.jvp`.
+    - `max_steps`: the most steps between two events.
+
+    **Returns:** a [`roughsnn.Solution`][] with `y1` and no saved states. `result` says
+    `max_events_reached`, `step_failed` or `nonfinite_state`; nothing raises.
+
+    !!! warning
+
+        An event function that is 0 just after its own jump (a bouncing ball) is taken by
+        diffrax for an event at once (diffrax#492).
+    """
+    t0, t1, dt0 = check_window(t0, t1, dt0, "dt0")
+    max_events = check_positive_int("max_events", max_events)
+    y0 = jax.tree.map(jnp.asarray, y0)
+    dtype = jnp.result_type(*jax.tree.leaves(y0))
+    tolerance = 16 * float(jnp.finfo(dtype).eps)
+    root_finder = optx.Newton(tolerance, tolerance) if root_finder is None else root_finder
+    options: dict[str, Any] = dict(
+        stepsize_controller=dfx.ConstantStepSize()
+        if stepsize_controller is None
+        else stepsize_controller,
+        adjoint=dfx.RecursiveCheckpointAdjoint() if adjoint is None else adjoint,
+        saveat=dfx.SaveAt(t1=True),
+        max_steps=max_steps,
+        throw=False,
+    )
+    coordinates = eqx.filter_eval_shape(event.fn, jnp.asarray(t0, dtype), y0, args).shape[0]
+    words = seeds(key)
+    ends = dfx.Event(
+        lambda t, y, args, **kwargs: jnp.max(event.fn(t, y, args)), root_finder, direction=True
+    )
+
+    def stretch(carry, _):
+        t, y, counts, failed = carry
+        found = dfx.diffeqsolve(terms, solver, t, t1, dt0, y, args, event=ends, **options)
+        assert found.ts is not None and found.event_mask is not None
+        tau = jax.lax.stop_gradient(found.ts[-1])
+        hit = jnp.asarray(found.event_mask) & (t < t1)
+        again = dfx.diffeqsolve(terms, solver, t, tau, dt0, y, args, **options)
+        left = jax.tree.map(lambda x: x[-1], again.ys)
+        k = jnp.argmax(event.fn(tau, left, args)).astype(jnp.int32)
+        number = entry(counts, k) + 1
+        u = uniform(words, k, number, dtype)
+        shift = jnp.where(hit, _shift(terms, event, tau, left, args, k, coordinates), 0)
+        right = _jump(terms, event, tau, left, args, k, u, shift)
+        y = where_tree(hit, right, left)
+        counts = jnp.where(one_hot(k, coordinates) & hit, number, counts)
+        ok = _fine(found) & _fine(again)
+        out = jnp.where(hit, tau + shift, jnp.inf), jnp.where(hit, k, -1)
+        return (jnp.where(hit, tau, t1), y, counts, failed | ~ok), out
+
+    start = (jnp.asarray(t0, dtype), y0, jnp.zeros(coordinates, jnp.int32), jnp.array(False))
+    (_, y1, counts, failed), (times, marks) = jax.lax.scan(stretch, start, length=max_events + 1)
+    overflow = marks[-1] >= 0
+    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(y1)]))
+    result = RESULTS.where(finite, RESULTS.successful, RESULTS.nonfinite_state)
+    result = RESULTS.where(failed, RESULTS.step_failed, result)
+    result = RESULTS.where(overflow, RESULTS.max_events_reached, result)
+    return Solution(
+        event_times=times[:-1],
+        event_marks=marks[:-1],
+        event_count=jnp.minimum(jnp.sum(counts, dtype=jnp.int32), max_events),
+        ts=None,
+        ys=None,
+        y1=y1,
+        result=result,
+        conditions="unchecked",
+    )
+
+
+def _fine(solution: dfx.Solution) -> Array:
+    result = solution.result
+    return (result == dfx.RESULTS.successful) | (result == dfx.RESULTS.event_occurred)
+
+
+def _shift(terms, event: Event, tau, left: State, args, k, coordinates: int) -> Array:
+    """Zero, with the derivative of the event time."""
+
+    def along(t, y):
+        return jnp.sum(jnp.where(one_hot(k, coordinates), event.fn(t, y, args), 0))
+
+    drift = smooth_drift(terms, tau, left, args)
+    value = along(tau, left)
+    speed = jax.lax.stop_gradient(jax.jvp(along, (tau, left), (jnp.ones_like(tau), drift))[1])
+    safe = jnp.where(speed > 0, speed, 1)
+    return -(value - jax.lax.stop_gradient(value)) / safe
+
+
+def _jump(terms, event: Event, tau, left: State, args, k, u, shift) -> State:
+    """The state after the jump, with its derivative at the held time."""
+    move = lambda y, f, x: jax.tree.map(lambda a, b: a + b * x, y, f)  # noqa: E731
+    there = move(left, smooth_drift(terms, tau, left, args), shift)
+    right = event.transition(tau + shift, there, args, k, u)
+    return move(right, smooth_drift(terms, tau, right, args), -shift)

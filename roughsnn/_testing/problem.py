@@ -1,0 +1,121 @@
+"""The function under test, along a line in parameter space."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, PyTree
+
+from .._types import PRNGKey
+
+# Keys, and a move of the parameters, over which a function that depends on them shows it.
+_KEYS, _FAR = 64, 0.5
+
+
+class Problem:
+    """F(s; key) = fn(params + s direction, key) as a vector, and what its entries are."""
+
+    def __init__(self, fn: Callable, params: PyTree, dt: float | None):
+        self.dynamic, self.static = eqx.partition(params, eqx.is_inexact_array)
+        self.fn, self.dt = fn, dt
+
+    def __call__(self, dynamic: PyTree, key: PRNGKey) -> PyTree:
+        """The floating arrays that `fn` returns."""
+        params = eqx.combine(dynamic, self.static)
+        out = self.fn(params, key) if self.dt is None else self.fn(params, key, self.dt)
+        return eqx.filter(out, eqx.is_inexact_array)
+
+    def vector(self, dynamic: PyTree, key: PRNGKey) -> Float[Array, " outputs"]:
+        """They as one vector."""
+        return ravel_pytree(self(dynamic, key))[0]
+
+    def along(self, direction: PyTree, s, key: PRNGKey) -> Float[Array, " outputs"]:
+        """The vector at params + s direction."""
+        moved = jax.tree.map(lambda p, d: p + jnp.asarray(s, p.dtype) * d, self.dynamic, direction)
+        return self.vector(moved, key)
+
+    @property
+    def extra(self) -> tuple[float, ...]:
+        """What `fn` takes behind its key."""
+        return () if self.dt is None else (self.dt,)
+
+
+def check_key(key: Any) -> Any:
+    """`key`, if it is a single typed key."""
+    is_key = isinstance(key, jax.Array) and (
+        jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ()
+    )
+    if not is_key:
+        got = f"{key.dtype} of shape {key.shape}" if hasattr(key, "dtype") else repr(key)
+        raise TypeError(f"`key` must be one jax.random.key, got {got}.")
+    return key
+
+
+def check_function(problem: Problem, key: PRNGKey, deterministic: bool) -> None:
+    """Refuses functions of which nothing could be learnt."""
+    if not jax.tree.leaves(problem.dynamic):
+        raise ValueError("`params` holds no floating array: there is nothing to differentiate.")
+    fn = lambda key: problem.fn(  # noqa: E731
+        eqx.combine(problem.dynamic, problem.static), key, *problem.extra
+    )
+    shapes = eqx.filter_eval_shape(fn, key)
+    leaves = [x for x in jax.tree.leaves(shapes) if isinstance(x, jax.ShapeDtypeStruct)]
+    if not any(jnp.issubdtype(x.dtype, jnp.floating) for x in leaves):
+        kinds = sorted({str(x.dtype) for x in leaves})
+        raise TypeError(
+            f"`fn` must return at least one floating array, got {kinds or 'no array'}. An "
+            "integer has no derivative; roughsnn.losses.counts has the right one for counts."
+        )
+    here, far = _sample(problem, key)
+    if np.any(np.isnan(here)):
+        raise ValueError("`fn` returns nan. (Infinite entries are taken for padding.)")
+    if not np.any(np.isfinite(here)):
+        raise ValueError("`fn` returns no finite number, so there is nothing to compare.")
+    if not deterministic and np.all(here == here[:1]):
+        raise ValueError(
+            "`fn` returns the same for all keys. Does it ignore its key? For a model without "
+            "noise pass deterministic=True."
+        )
+    if np.array_equal(here, far, equal_nan=True):
+        raise ValueError(
+            "`fn` does not change with its parameters: it is constant, and nothing could be "
+            "compared."
+        )
+
+
+def _sample(problem: Problem, key: PRNGKey) -> tuple[np.ndarray, np.ndarray]:
+    """Outputs for many keys, at the parameters and far from them."""
+
+    @eqx.filter_jit
+    def run():
+        def one(key):
+            direction = random_direction(problem, key)
+            return tuple(problem.along(direction, s, key) for s in (0.0, _FAR))
+
+        return jax.vmap(one)(jr.split(jr.fold_in(key, 1), _KEYS))
+
+    here, far = run()
+    return np.asarray(here), np.asarray(far)
+
+
+def random_direction(problem: Problem, key: PRNGKey) -> PyTree:
+    """A random direction, as large as the parameters."""
+    leaves, structure = jax.tree.flatten(problem.dynamic)
+    keys = jr.split(key, len(leaves))
+    scaled = [
+        jr.normal(k, x.shape, x.dtype) * (0.1 + jnp.sqrt(jnp.mean(x**2))).astype(x.dtype)
+        for k, x in zip(keys, leaves, strict=True)
+    ]
+    return jax.tree.unflatten(structure, scaled)
+
+
+def leaf_names(example: PyTree) -> tuple[list[str], np.ndarray]:
+    """A name for each leaf of the output, and for each entry the number of its leaf."""
+    found = jax.tree_util.tree_leaves_with_path(example)
+    names = [jax.tree_util.keystr(path) or "output" for path, _ in found]
+    return names, np.repeat(np.arange(len(found)), [int(np.size(x)) for _, x in found])

@@ -1,0 +1,192 @@
+from typing import Any
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import lineax as lx
+import pytest
+
+import roughsnn as rs
+
+from ..helpers import constant
+
+
+def model(reset="subtract", synapse=None, noise=None, threshold=1.0, speed=5.0):
+    """Two LIF neurons with a hard threshold as a user would write them, y = (v, i)."""
+    weights = jnp.array([[0.0, 0.3], [0.2, 0.0]])
+
+    def drift(t, y, args):
+        v, i = y
+        return speed * (1.5 + i - v), -i
+
+    def diffusion(t, y, args):
+        v, _ = y
+        amplitudes = {
+            "v": (jnp.full(2, 0.1), jnp.zeros(2)),
+            "i": (jnp.zeros(2), jnp.full(2, 0.1)),
+            "v, multiplicative": (0.1 * v, jnp.zeros(2)),
+            "v, vanishing at threshold and reset": (0.1 * v * (v - threshold), jnp.zeros(2)),
+        }[str(noise)]
+        act = lambda dx: (amplitudes[0] * dx, amplitudes[1] * dx)  # noqa: E731
+        return lx.FunctionLinearOperator(act, jax.ShapeDtypeStruct((2,), v.dtype))
+
+    def transition(t, y, args, k, u):
+        v, i = y
+        fired = jnp.arange(2, dtype=jnp.int32) == k
+        after = {"subtract": v - 1, "constant": jnp.zeros(2), "none": v}[reset]
+        v = jnp.where(fired, after, v)
+        if synapse == "delta":
+            v = v + weights[k]
+        if synapse == "current":
+            i = i + weights[k]
+        return v, i
+
+    terms = dfx.ODETerm(drift)
+    if noise is not None:
+        path = rs.BrownianPath(0.0, 1.0, 0.01, shape=(2,), key=jr.key(0))
+        terms = dfx.MultiTerm(terms, dfx.ControlTerm(diffusion, path))
+    return terms, rs.Event(lambda t, y, args: y[0] - threshold, transition)
+
+
+Y0 = (jnp.array([0.2, 0.4]), jnp.array([0.1, 0.0]))
+
+# Constructor arguments -> the conditions that fail, and words that the message must hold.
+CASES = [
+    (dict(), set(), ()),
+    (dict(synapse="current"), set(), ()),
+    (dict(synapse="current", noise="i"), set(), ()),
+    (dict(reset="constant", synapse="current"), set(), ()),
+    (dict(noise="v"), {"C1"}, ("coordinate 0", "channel (0,)", "on the current")),
+    (dict(reset="constant", noise="v"), {"C1", "C3"}, ("y[0][0]", "by subtraction")),
+    (dict(noise="v, multiplicative"), {"C1", "C3"}, ("vanish at the reset",)),
+    (dict(noise="v, vanishing at threshold and reset", reset="constant"), set(), ()),
+    (dict(speed=0.0), {"C2"}, ("coordinate 0", "more input")),
+    (dict(reset="none"), {"C4"}, ("coordinate 0", "after its own jump", "larger")),
+    (dict(synapse="delta"), {"C4"}, ("coordinate 1", "by 0.3")),
+    (dict(synapse="delta", reset="constant"), {"C4", "C5"}, ("coordinates 0 and 1",)),
+]
+
+
+@pytest.mark.parametrize("kwargs, failing, words", CASES, ids=lambda c: str(c))
+def test_each_condition_is_decided_and_named(kwargs, failing, words):
+    terms, event = model(**kwargs)
+    report = rs.check_event(terms, event, 0.0, Y0, throw=False)
+    assert {c.name for c in report.conditions if not c.holds} == failing, str(report)
+    assert report.holds == (not failing)
+    if not failing:
+        report.raise_if_failed()
+        return
+    with pytest.raises(ValueError, match="no exact pathwise gradient") as error:
+        rs.check_event(terms, event, 0.0, Y0)
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_says_whether_it_was_decided_exactly():
+    def decided(**kwargs):
+        report = rs.check_event(*model(**kwargs), 0.0, Y0, throw=False)
+        return {c.name: c.decided for c in report.conditions}
+
+    linear = decided(noise="i", synapse="current")
+    assert {linear[c] for c in ("C1", "C3", "C5")} == {"exact"}
+    assert linear["C2"] == linear["C4"] == "sampled"
+    multiplicative = decided(noise="v, multiplicative")
+    assert multiplicative["C1"] == multiplicative["C3"] == "sampled"
+    terms, event = model(noise="i")
+    curved = rs.Event(lambda t, y, a: y[0] ** 3 - 1.0, event.transition)
+    report = rs.check_event(terms, curved, 0.0, Y0)
+    assert report.conditions[0].decided == "sampled"
+
+
+def test_more_coordinates_than_are_looked_at():
+    drift = dfx.ODETerm(lambda t, y, a: 2.0 - y)
+    subtract = lambda t, y, a, k, u: jnp.where(jnp.arange(50, dtype=jnp.int32) == k, y - 1, y)  # noqa: E731
+    event = rs.Event(lambda t, y, a: y - 1.0, subtract)
+    report = rs.check_event(drift, event, 0.0, jnp.zeros(50), coordinates=3)
+    assert report.holds and report.conditions[4].decided == "sampled"
+
+
+def test_a_bouncing_ball_leaves_the_surface_downwards():
+    """E(T(y)) = 0 there, and falling: no event, so C4 holds."""
+    path = rs.BrownianPath(0.0, 1.0, 0.01, shape=(), key=jr.key(0))
+    drift = dfx.ODETerm(lambda t, y, a: jnp.stack([y[1], jnp.asarray(-9.8)]))
+    kick = dfx.ControlTerm(lambda t, y, a: jnp.array([0.0, 0.1]), path)
+    height = lambda t, y, a: -y[:1]  # noqa: E731
+    elastic = rs.Event(height, lambda t, y, a, k, u: jnp.stack([y[0], -y[1]]))
+    y0 = jnp.array([1.0, 0.0])
+    report = rs.check_event(dfx.MultiTerm(drift, kick), elastic, 0.0, y0, throw=False)
+    # The noise kicks the velocity up before and down after the reflection.
+    assert {c.name for c in report.conditions if not c.holds} == {"C3"}
+    sticky = rs.Event(height, lambda t, y, a, k, u: y)
+    report = rs.check_event(drift, sticky, 0.0, y0, throw=False)
+    assert {c.name for c in report.conditions if not c.holds} == {"C4"}
+
+
+class ResetToConstant(rs.AbstractMembrane):
+    """A membrane of a user's own, with noise on v and a reset that forgets it."""
+
+    def drift(self, v, i, drive):
+        return 5 * (drive + i - v), -i
+
+    def noise(self, dx):
+        return 0.3 * dx[:, 0], jnp.zeros_like(dx[:, 0])
+
+    def reset(self, v):
+        return jnp.zeros_like(v)
+
+    @property
+    def channels(self):
+        return 1
+
+    def noisy_potential(self):
+        return jnp.array(True)
+
+
+def simulate(network, saveat=True, **kwargs):
+    return rs.simulate(
+        network, constant(1.5), t0=0.0, t1=0.2, dt0=0.01, max_spikes=9, key=jr.key(0),
+        saveat=dfx.SaveAt(t1=True), **kwargs,
+    )[1]  # fmt: skip
+
+
+def test_networks_are_checked_when_first_solved():
+    firing = rs.StochasticFiring(rs.ExponentialIntensity())
+    bad = rs.SpikingNetwork(ResetToConstant(), firing)
+    with pytest.raises(ValueError, match=r"C3 FAILS .*\.v\[0\]"):
+        simulate(bad)
+    waived = rs.SpikingNetwork(ResetToConstant(), firing, conditions="waive")
+    assert simulate(waived).conditions == "waived"
+    own = rs.SpikingNetwork(rs.LIF((5.0, 1.0), ((0.3,), (0.0,))), firing)
+    assert simulate(own).conditions == "hold"
+    # A hard threshold on a noisy membrane is refused when it is built.
+    with pytest.raises(ValueError, match="C1"):
+        rs.SpikingNetwork(own.membrane, rs.ThresholdFiring())
+    hard = rs.SpikingNetwork(own.membrane, rs.ThresholdFiring(), conditions="waive")
+    assert simulate(hard).conditions == "waived"
+
+
+def test_solves_are_checked_where_values_are_known():
+    terms, event = model(noise="i", synapse="current")
+
+    def solve(y0, terms=terms, event=event, **kwargs):
+        return rs.eventsolve(
+            terms, dfx.Heun(), 0.0, 0.1, 0.01, y0, event=event, max_events=5,
+            key=jr.key(0), **kwargs,
+        )  # fmt: skip
+
+    assert solve(Y0).conditions == "hold"
+    assert solve(Y0, conditions="waive").conditions == "waived"
+    assert eqx.filter_jit(solve)(Y0).conditions == "unchecked"
+    bad: Any = dict(zip(("terms", "event"), model(noise="v"), strict=True))
+    with pytest.raises(ValueError, match="C1 FAILS"):
+        solve(Y0, **bad)
+    # Closed over, so still known.
+    with pytest.raises(ValueError, match="C1 FAILS"):
+        jax.jit(lambda: solve(Y0, **bad).event_times)()
+    with pytest.raises(ValueError, match="'check' or 'waive'"):
+        solve(Y0, conditions="ignore")
+    with pytest.raises(TypeError, match="concrete"):
+        jax.jit(lambda y: rs.check_event(terms, event, 0.0, y).holds)(Y0)
+    with pytest.raises(TypeError, match="MultiTerm"):
+        rs.check_event((terms,), event, 0.0, Y0)

@@ -1,0 +1,200 @@
+"""The harness: what it must pass, and what it must not."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+import roughsnn as rs
+from roughsnn.testing import check_gradients
+
+pytest_plugins = ["roughsnn.pytest_plugin"]
+
+QUICK: Any = dict(num_keys=4, num_directions=2, samples=512)
+X = {"x": jnp.array([0.7, -1.2])}
+
+
+def smooth(p, key):
+    """Smooth in its parameters, for every key; some entries padded."""
+    z = jr.normal(key, (2,))
+    wave = jnp.sin(p["x"] * z) + p["x"] ** 2
+    return {"wave": wave, "padded": jnp.array([jnp.sum(wave * z), jnp.inf])}
+
+
+def wrong(p, key):
+    """Part of the dependence is hidden from automatic differentiation."""
+    z = jr.normal(key, (2,))
+    return jnp.sum(jax.lax.stop_gradient(p["x"]) * p["x"] * z)
+
+
+def jumping(p, key):
+    """A step: its derivative is zero, that of its mean is not."""
+    return jnp.where(p["x"][0] + 0.5 * jr.normal(key) > 0, 1.0, 0.0)
+
+
+def kinked(p, key):
+    """The parameters sit on the kink: no derivative for any key."""
+    return jnp.maximum(p["x"][0], 0.7) * (2 + jr.uniform(key))
+
+
+def verdicts(report):
+    return {(c.check, c.output): c.verdict for c in report.comparisons}
+
+
+def test_a_right_gradient_passes(check_gradients):
+    report = check_gradients(smooth, X, jr.key(0), **QUICK)
+    assert report.passed and report.verdict == "agrees"
+    assert set(verdicts(report)) == {
+        ("reverse = forward", "all"),
+        ("same noise", "['padded']"), ("same noise", "['wave']"),
+        ("mean", "['padded']"), ("mean", "['wave']"),
+    }  # fmt: skip
+    by_output = {c.output: c.compared for c in report.comparisons if c.check == "same noise"}
+    assert by_output == {"['padded']": 8, "['wave']": 16}
+
+
+def test_a_wrong_gradient_is_found_on_every_noise():
+    report = check_gradients(wrong, X, jr.key(0), **QUICK)
+    assert verdicts(report)["same noise", "output"] == "disagrees"
+    with pytest.raises(AssertionError, match="disagrees"):
+        report.raise_if_failed()
+
+
+def test_a_jump_is_found_by_the_mean_only():
+    report = check_gradients(jumping, X, jr.key(0), num_keys=4, samples=20_000)
+    assert verdicts(report)["same noise", "output"] == "agrees"
+    assert verdicts(report)["mean", "output"] == "disagrees"
+    assert not report.passed
+
+
+def test_a_kink_is_told_from_a_wrong_gradient():
+    report = check_gradients(kinked, X, jr.key(0), **QUICK)
+    assert verdicts(report)["same noise", "output"] in ("kink", "agrees")
+    moved = {"x": X["x"] + 1e-4}
+    report = check_gradients(kinked, moved, jr.key(0), mean_step=1e-6, **QUICK)
+    assert verdicts(report)["same noise", "output"] == "agrees"
+
+
+def test_a_derivative_that_grows_as_dt_falls():
+    def rough(p, key, dt):
+        return jnp.sum(p["x"] ** 2) / dt**0.5 * jr.normal(key)
+
+    report = check_gradients(rough, X, jr.key(0), dts=(0.04, 0.01, 0.0025), mean_step=1e-3, **QUICK)
+    assert verdicts(report)["dt -> 0", "output"] == "diverges"
+    report = check_gradients(
+        lambda p, key, dt: smooth(p, key)["wave"] + dt, X, jr.key(0), dts=(0.02, 0.01), **QUICK
+    )
+    assert report.passed and {c.dt for c in report.comparisons} == {0.02, 0.01}
+
+
+def test_tangents_from_elsewhere():
+    right = lambda p, d, key: jax.jvp(lambda p: smooth(p, key), (p,), (d,))[1]  # noqa: E731
+    double = lambda p, d, key: jax.tree.map(lambda x: 2 * x, right(p, d, key))  # noqa: E731
+    assert check_gradients(smooth, X, jr.key(0), reference=right, **QUICK).passed
+    report = check_gradients(smooth, X, jr.key(0), reference=double, **QUICK)
+    assert verdicts(report)["reference", "['wave']"] == "disagrees"
+
+
+def test_float32():
+    x = jax.tree.map(lambda a: a.astype(jnp.float32), X)
+
+    def z32(p, key):
+        z = jr.normal(key, (2,), jnp.float32)
+        return jnp.sin(p["x"] * z) + p["x"] ** 2
+
+    def wrong32(p, key):
+        z = jr.normal(key, (2,), jnp.float32)
+        return jnp.sum(jax.lax.stop_gradient(p["x"]) * p["x"] * z)
+
+    assert check_gradients(z32, x, jr.key(0), **QUICK).passed
+    report = check_gradients(wrong32, x, jr.key(0), **QUICK)
+    assert verdicts(report)["same noise", "output"] == "disagrees"
+
+
+def test_a_model_of_this_package():
+    def times(p, key):
+        network = rs.SpikingNetwork(
+            rs.LIF(p["mu"], jnp.array([[0.25], [0.0]]), 1.4),
+            rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 1.0), 0.03),
+        )
+        train = rs.simulate(
+            network, lambda t: p["c"], t0=0.0, t1=1.0, dt0=0.02, max_spikes=3, stop_after=3,
+            key=key,
+        )  # fmt: skip
+        return jnp.where(train.marks >= 0, train.times, 1.0)
+
+    p = {"c": jnp.array([1.5]), "mu": jnp.array([15.0, 0.5])}
+    report = check_gradients(times, p, jr.key(0), **QUICK)
+    assert report.passed, str(report)
+
+
+def test_functionals_that_are_right_on_average_only():
+    def counts(c, key):
+        network = rs.SpikingNetwork(
+            rs.LIF(jnp.array([15.0, 0.0]), jnp.array([[0.25], [0.0]]), 1.4),
+            rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 1.0), 0.03),
+        )
+        train = rs.simulate(
+            network, lambda t: c, t0=0.0, t1=0.3, dt0=0.02, max_spikes=20, key=key
+        )  # fmt: skip
+        return {"naive": train.counts().astype(float), "corrected": rs.losses.counts(train)}
+
+    report = check_gradients(
+        counts, jnp.array([1.5]), jr.key(0), samples=4096, num_keys=2, pathwise=False
+    )
+    assert verdicts(report)["mean", "['corrected']"] == "agrees", str(report)
+    assert verdicts(report)["mean", "['naive']"] == "disagrees", str(report)
+
+
+def test_prints_and_draws(tmp_path):
+    plt = pytest.importorskip("matplotlib.pyplot")
+    report = check_gradients(smooth, X, jr.key(0), **QUICK)
+    text = str(report)
+    assert "same noise" in text and "['wave']" in text and "agrees" in text
+    ax = report.plot()
+    assert len(ax.lines) == 2 * len(report.curves) == 4
+    plt.close(ax.figure)
+
+
+@pytest.mark.parametrize(
+    "fn, params, error, words",
+    [
+        (lambda p, k: jnp.array([1, 2]), X, TypeError, "int"),
+        (lambda p, k: p["x"] * jnp.nan * jr.normal(k), X, ValueError, "nan"),
+        (lambda p, k: p["x"] * jnp.inf, X, ValueError, "finite"),
+        (lambda p, k: p["x"] ** 2, X, ValueError, "ignore its key"),
+        (lambda p, k: jr.normal(k, (2,)), X, ValueError, "constant"),
+        (lambda p, k: jr.normal(k, (2,)), {"n": 3}, ValueError, "no floating array"),
+    ],
+)
+def test_functions_of_which_nothing_could_be_learnt(fn, params, error, words):
+    with pytest.raises(error, match=words):
+        check_gradients(fn, params, jr.key(0), **QUICK)
+
+
+def test_bad_arguments():
+    bad_keys: list[Any] = [0, jr.split(jr.key(0), 2), jnp.zeros(2)]
+    for key in bad_keys:
+        with pytest.raises(TypeError, match=r"jax\.random\.key"):
+            check_gradients(smooth, X, key)
+    with pytest.raises(ValueError, match="dts"):
+        check_gradients(smooth, X, jr.key(0), dts=(0.01, 0.02))
+    with pytest.raises(ValueError, match="steps"):
+        check_gradients(smooth, X, jr.key(0), steps=(1e-3,))
+    with pytest.raises(ValueError, match="nothing is compared"):
+        check_gradients(smooth, X, jr.key(0), deterministic=True, pathwise=False)
+    assert check_gradients(
+        lambda p, k: p["x"] ** 2, X, jr.key(0), deterministic=True, **QUICK
+    ).passed
+
+
+def test_a_report_without_comparisons_is_no_success():
+    empty = rs.testing.GradientReport((), ())
+    assert not empty.passed and empty.verdict == "unresolved"
+    with pytest.raises(AssertionError):
+        empty.raise_if_failed()
+    with np.errstate(all="ignore"):
+        assert "check" in str(empty)
