@@ -28,6 +28,8 @@ from ._solve.adjoint import AbstractAdjoint as AbstractAdjoint
 from ._solve.adjoint import CheckpointAdjoint as CheckpointAdjoint
 from ._solve.adjoint import DirectAdjoint as DirectAdjoint
 from ._solve.eventsolve import eventsolve as eventsolve
+from ._solve.recursion import OnlineGradient as OnlineGradient
+from ._solve.recursion import online_gradient as online_gradient
 from ._solve.reference import reference_solve as reference_solve
 from ._solve.solution import Solution as Solution
 

@@ -2,3 +2,5 @@
 
 from ._testing.gradients import check_gradients as check_gradients
 from ._testing.report import GradientReport as GradientReport
+from ._testing.rescaling import RescalingTest as RescalingTest
+from ._testing.rescaling import time_rescaling_test as time_rescaling_test

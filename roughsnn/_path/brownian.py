@@ -20,7 +20,7 @@ def _split_odd(n: int) -> tuple[int, int]:
 
 
 def _interleave(first: Array, second: Array) -> Array:
-    return jnp.stack([first, second], axis=1).reshape(-1, *first.shape[1:])
+    return jnp.stack([first, second], axis=1).reshape(2 * first.shape[0], *first.shape[1:])
 
 
 def _halve(w: Array, a: Array, h: float, zd: Array, zq: Array | None):
@@ -109,7 +109,8 @@ class BrownianPath(AbstractCellPath):
         half = (cells + 1) // 2
         blocks = ((0, 0), (0, half), (1, 0), (1, half))[: 4 if wants_area else 3]
         streams, starts = zip(*((s, c * size) for s, c in blocks), strict=True)
-        z = normals(seeds(key), streams, starts, half * size, dtype).reshape(-1, size)
+        z = normals(seeds(key), streams, starts, half * size, dtype)
+        z = z.reshape(len(blocks) * half, size)
         zw, za = z[: 2 * half], z[2 * half :]
         w = h**0.5 * zw[:coarse]
         a = (h / 12) ** 0.5 * za[:coarse] if levels > 0 or wants_area else None

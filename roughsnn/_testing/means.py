@@ -4,14 +4,11 @@ import dataclasses
 import statistics
 from collections.abc import Sequence
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jax.flatten_util import ravel_pytree
 
-from .problem import Problem, random_direction
+from .problem import Problem
 from .report import Comparison, nothing
 from .same_noise import SameNoise
 
@@ -27,20 +24,9 @@ def compare_means(
     # Five points: the curvature of the mean is not to be seen in the difference.
     shifts, weights = np.array([-2, -1, 1, 2]) * h, np.array([1, -8, 8, -1]) / (12 * h)
 
-    @eqx.filter_jit
-    def run():
-        direction = random_direction(problem, same.direction_keys[0])
-
-        def one(key):
-            fn = lambda s: problem.along(direction, s, key)  # noqa: E731
-            value = same.slope.dtype.type(0)
-            zero = jnp.asarray(value, ravel_pytree(problem.dynamic)[0].dtype)
-            slope = jax.jvp(fn, (zero,), (jnp.ones_like(zero),))[1]
-            return slope, jax.vmap(fn)(jnp.asarray(shifts, zero.dtype))
-
-        return jax.lax.map(one, keys, batch_size=256)
-
-    slope, values = (np.asarray(x, np.float64) for x in run())
+    directions = jnp.broadcast_to(same.direction_keys[0], keys.shape)
+    values, slopes = problem.probe(directions, keys, np.append(shifts, 0.0))
+    values, slope = values[:, :-1], slopes[:, -1]
     known = np.all(np.isfinite(values), axis=(0, 1)) & np.all(np.isfinite(slope), axis=0)
     # A padded entry is no random variable; a missing one makes its mean undefined.
     difference = np.tensordot(np.where(known, values, 0), weights, (1, 0))

@@ -14,7 +14,9 @@ from jaxtyping import Array, Float, PyTree
 from .._types import PRNGKey
 
 # Keys, and a move of the parameters, over which a function that depends on them shows it.
-_KEYS, _FAR = 64, 0.5
+_KEYS, _FAR = 256, 0.05
+# How many evaluations are done at once.
+_LANES = 512
 
 
 class Problem:
@@ -23,6 +25,7 @@ class Problem:
     def __init__(self, fn: Callable, params: PyTree, dt: float | None):
         self.dynamic, self.static = eqx.partition(params, eqx.is_inexact_array)
         self.fn, self.dt = fn, dt
+        self._lanes = eqx.filter_jit(jax.vmap(self._lane))
 
     def __call__(self, dynamic: PyTree, key: PRNGKey) -> PyTree:
         """The floating arrays that `fn` returns."""
@@ -34,10 +37,40 @@ class Problem:
         """They as one vector."""
         return ravel_pytree(self(dynamic, key))[0]
 
-    def along(self, direction: PyTree, s, key: PRNGKey) -> Float[Array, " outputs"]:
-        """The vector at params + s direction."""
-        moved = jax.tree.map(lambda p, d: p + jnp.asarray(s, p.dtype) * d, self.dynamic, direction)
-        return self.vector(moved, key)
+    def _lane(self, direction_key: PRNGKey, key: PRNGKey, s) -> tuple[Array, Array]:
+        """Value and slope at params + s direction."""
+        direction = random_direction(self, direction_key)
+
+        def along(s):
+            moved = jax.tree.map(lambda p, d: p + s.astype(p.dtype) * d, self.dynamic, direction)
+            return self.vector(moved, key)
+
+        return jax.jvp(along, (s,), (jnp.ones_like(s),))
+
+    def probe(
+        self, direction_keys: PRNGKey, keys: PRNGKey, shifts: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Values and slopes, shape `(*batch, shifts, outputs)`, for arrays of keys.
+
+        One program of a fixed number of lanes, so it is compiled once for all checks.
+        """
+        batch, number = keys.shape, len(shifts)
+        total = keys.size * number
+        lane = np.arange(-(-total // _LANES) * _LANES) % total
+        key, shift = lane // number, np.asarray(shifts)[lane % number]
+        flat, directions = keys.reshape(-1), direction_keys.reshape(-1)
+        dtype = jnp.result_type(float)
+        done = [
+            self._lanes(directions[key[at]], flat[key[at]], jnp.asarray(shift[at], dtype))
+            for at in np.split(np.arange(len(lane)), len(lane) // _LANES)
+        ]
+        values, slopes = (
+            np.concatenate([np.asarray(x, np.float64) for x in column])[:total].reshape(
+                *batch, number, -1
+            )
+            for column in zip(*done, strict=True)
+        )
+        return values, slopes
 
     @property
     def extra(self) -> tuple[float, ...]:
@@ -71,7 +104,8 @@ def check_function(problem: Problem, key: PRNGKey, deterministic: bool) -> None:
             f"`fn` must return at least one floating array, got {kinds or 'no array'}. An "
             "integer has no derivative; roughsnn.losses.counts has the right one for counts."
         )
-    here, far = _sample(problem, key)
+    keys = jr.split(jr.fold_in(key, 1), _KEYS)
+    here, far = np.moveaxis(problem.probe(keys, keys, np.array([0.0, _FAR]))[0], 1, 0)
     if np.any(np.isnan(here)):
         raise ValueError("`fn` returns nan. (Infinite entries are taken for padding.)")
     if not np.any(np.isfinite(here)):
@@ -86,21 +120,6 @@ def check_function(problem: Problem, key: PRNGKey, deterministic: bool) -> None:
             "`fn` does not change with its parameters: it is constant, and nothing could be "
             "compared."
         )
-
-
-def _sample(problem: Problem, key: PRNGKey) -> tuple[np.ndarray, np.ndarray]:
-    """Outputs for many keys, at the parameters and far from them."""
-
-    @eqx.filter_jit
-    def run():
-        def one(key):
-            direction = random_direction(problem, key)
-            return tuple(problem.along(direction, s, key) for s in (0.0, _FAR))
-
-        return jax.vmap(one)(jr.split(jr.fold_in(key, 1), _KEYS))
-
-    here, far = run()
-    return np.asarray(here), np.asarray(far)
 
 
 def random_direction(problem: Problem, key: PRNGKey) -> PyTree:

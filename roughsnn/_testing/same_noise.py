@@ -34,8 +34,9 @@ class SameNoise:
         self.direction_keys = jr.split(jr.fold_in(key, 3), number)
         example = problem(problem.dynamic, key)
         self.names, self.owner = leaf_names(example)
-        dtype = ravel_pytree(example)[0].dtype
-        self.eps = float(jnp.finfo(dtype).eps)
+        # What is computed is no better than the coarsest number that goes in or out.
+        arrays = (*jax.tree.leaves(example), *jax.tree.leaves(problem.dynamic))
+        self.eps = max(float(jnp.finfo(x.dtype).eps) for x in arrays)
         double = self.eps < 1e-10
         default = np.logspace(-2, -6, 5) if double else np.logspace(-1, -3, 5)
         # A difference says something if its rounding is below this part of the derivative.
@@ -43,19 +44,11 @@ class SameNoise:
         self.steps = check_steps(default if steps is None else steps)
         shifts = np.concatenate([[0.0], self.steps, -self.steps])
 
-        @eqx.filter_jit
-        def evaluate():
-            def one(direction_key, key):
-                direction = random_direction(problem, direction_key)
-                fn = lambda s: problem.along(direction, s, key)  # noqa: E731
-                zero = jnp.zeros((), dtype)
-                slope = jax.jvp(fn, (zero,), (jnp.ones_like(zero),))[1]
-                return slope, jax.vmap(fn)(jnp.asarray(shifts, dtype))
-
-            over_keys = jax.vmap(one, (None, 0))
-            return jax.vmap(over_keys, (0, None))(self.direction_keys, self.keys)
-
-        slope, values = (np.asarray(x, np.float64) for x in evaluate())
+        shape = (number, num_keys)
+        directions = jnp.broadcast_to(self.direction_keys[:, None], shape)
+        keys = jnp.broadcast_to(self.keys[None], shape)
+        values, slopes = problem.probe(directions, keys, shifts)
+        slope = slopes[:, :, 0]
         n = len(self.steps)
         self.slope, middle = slope, values[:, :, 0]
         up, down = values[:, :, 1 : n + 1], values[:, :, n + 1 :]

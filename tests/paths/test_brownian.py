@@ -98,3 +98,20 @@ def test_bad_input(key, change, match):
 def test_traced_window_is_refused(key):
     with pytest.raises(TypeError, match="`t1` must be a concrete number"):
         jax.jit(lambda t1: rs.BrownianPath(0.0, t1, 0.1, shape=(), key=key).increments)(1.0)
+
+
+def test_no_channels_and_odd_numbers_of_cells():
+    """Nothing to draw, and nothing to halve."""
+    empty = rs.BrownianPath(0.0, 1.0, 0.1, shape=(3, 0), key=jr.key(0))
+    assert empty.increments.shape == (10, 3, 0)
+    odd = rs.BrownianPath(0.0, 0.7, 0.1, shape=(2,), key=jr.key(0), interpolation="linear")
+    assert odd.increments.shape == (7, 2) and odd.areas is None
+
+
+def test_the_same_motion_in_both_precisions():
+    """Up to rounding: the numbers come from the same bits."""
+    a, b = (
+        rs.BrownianPath(0.0, 1.0, 1 / 64, shape=(5,), key=jr.key(0), dtype=d).increments
+        for d in (jnp.float32, jnp.float64)
+    )
+    np.testing.assert_allclose(a, b, atol=1e-5)

@@ -1,0 +1,161 @@
+"""The forward recursion of Theorem 3.2: derivatives of event times as they happen."""
+
+from collections.abc import Callable
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optimistix as optx
+from jaxtyping import Array, Float, Int, PyTree
+
+from .._event.crossing import AbstractCrossing
+from .._event.event import Event
+from .._event.fields import smooth_drift
+from .._misc import check_positive_int, check_window, entry, one_hot, where_tree
+from .._random import uniform
+from .._results import RESULTS
+from .._types import Args, Numeric, PRNGKey, RealScalar, State
+from .failure import raise_if_failed, result_of
+from .setup import compact, set_up
+
+Problem = Callable[[PyTree], tuple[PyTree[dfx.AbstractTerm], Event, State, Args]]
+
+
+class OnlineGradient(eqx.Module):
+    """What [`roughsnn.online_gradient`][] returns; padded as a [`roughsnn.Solution`][].
+
+    **Attributes:**
+
+    - `event_times`, `event_marks`, `event_count`: the events.
+    - `time_derivatives`: shape `(max_events,)`, the derivative of each event time, padded
+        with 0.
+    - `y1`, `y1_derivative`: the state at the end and its derivative.
+    - `result`: a [`roughsnn.RESULTS`][].
+    """
+
+    event_times: Float[Array, " events"]
+    event_marks: Int[Array, " events"]
+    event_count: Int[Array, ""]
+    time_derivatives: Float[Array, " events"]
+    y1: State
+    y1_derivative: State
+    result: RESULTS
+
+
+def online_gradient(
+    problem: Problem,
+    params: PyTree,
+    direction: PyTree,
+    *,
+    solver: dfx.AbstractSolver,
+    t0: RealScalar,
+    t1: RealScalar,
+    dt0: RealScalar,
+    max_events: int,
+    key: PRNGKey,
+    root_finder: optx.AbstractRootFinder | AbstractCrossing | None = None,
+    jump_ts: Numeric | None = None,
+    throw: bool = True,
+) -> OnlineGradient:
+    r"""The derivative of an event SDE along a direction, carried forward with the path.
+
+    Between events $\partial Y$ follows the linearised flow at fixed time; at event n, with
+    $\partial$ the derivative along `direction` at fixed time,
+
+    $$\partial\tau_n = -\frac{\nabla E_k\,\partial Y_{\tau_n-} + \partial_\theta E_k}
+    {\partial_t E_k + \nabla E_k\,\mu}, \qquad
+    \partial Y_{\tau_n} = \nabla\mathcal T_k\,\partial Y_{\tau_n-} + \partial_\theta\mathcal T_k
+    - \bigl(\mu(Y_{\tau_n}) - \nabla\mathcal T_k\,\mu(Y_{\tau_n-}) - \partial_t\mathcal T_k\bigr)
+    \partial\tau_n$$
+
+    (Holberg & Salvi 2024, Theorem 3.2, eq. 6-7). The location of the event is not
+    differentiated, only the drift enters the jump, and nothing is stored: memory does not
+    grow with time, and $\partial\tau_n$ is known when event n happens. As `dt0` → 0 it is
+    the derivative of [`roughsnn.eventsolve`][] on the same key; the conditions of
+    [`roughsnn.check_event`][] are assumed.
+
+    One direction; `jax.vmap` over `direction` gives several, on one and the same path.
+
+    **Arguments:**
+
+    - `problem`: `params -> (terms, event, y0, args)`, as for `eventsolve`.
+    - `params`, `direction`: pytrees of floating arrays of one structure.
+    - `solver`, `t0`, `t1`, `dt0`, `max_events`, `key`, `root_finder`, `jump_ts`, `throw`: as
+        for [`roughsnn.eventsolve`][].
+
+    **Returns:** a [`roughsnn.OnlineGradient`][].
+
+    **Raises:** as [`roughsnn.eventsolve`][].
+    """
+    t0, t1, dt0 = check_window(t0, t1, dt0, "dt0")
+    max_events = check_positive_int("max_events", max_events)
+    if jax.tree.structure(params) != jax.tree.structure(direction):
+        raise ValueError(
+            "`direction` must have the structure of `params`: got "
+            f"{jax.tree.structure(direction)} and {jax.tree.structure(params)}."
+        )
+
+    def stepper_at(params):
+        terms, event, y0, args = problem(params)
+        return set_up(
+            terms, solver, t0, t1, dt0, y0, args,
+            event=event, max_events=max_events, key=key, root_finder=root_finder,
+            stop_after=None, jump_ts=jump_ts, sub=None,
+        )  # fmt: skip
+
+    stepper, start, length = stepper_at(params)
+    y0_derivative = jax.jvp(lambda p: stepper_at(p)[1].y, (params,), (direction,))[1]
+
+    def body(carry, _):
+        carry, dy = carry
+        new, emitted = stepper(carry)
+        fires, k = emitted.mark >= 0, jnp.maximum(emitted.mark, 0)
+        begin, stop, *_ = stepper.interval(carry)
+        local = jnp.where(fires, new.offset, stop)
+
+        def left_at(params, y):
+            here = eqx.tree_at(lambda c: c.y, carry, y)
+            return stepper_at(params)[0].interval(here)[3].evaluate(local)
+
+        left, dleft = jax.jvp(left_at, (params, carry.y), (direction, dy))
+        u = uniform(stepper.seeds, k, entry(new.counts, k), local.dtype)
+        dtau, dright = _jump(problem, params, direction, begin + local, left, dleft, k, u)
+        dy = where_tree(fires, dright, dleft)
+        return (new, dy), (emitted.time, emitted.mark, jnp.where(fires, dtau, 0))
+
+    (final, dy1), (times, marks, dtaus) = jax.lax.scan(body, (start, y0_derivative), length=length)
+    times, marks, dtaus = compact(marks, max_events, (times, jnp.inf), (marks, -1), (dtaus, 0.0))
+    found = OnlineGradient(
+        event_times=times,
+        event_marks=marks,
+        event_count=final.num_events,
+        time_derivatives=dtaus,
+        y1=final.y,
+        y1_derivative=dy1,
+        result=result_of(final),
+    )
+    return raise_if_failed(found, stepper, final) if throw else found
+
+
+def _jump(problem: Problem, params, direction, t, left, dleft, k, u) -> tuple[Array, State]:
+    """The derivative of the event time, and that of the state at fixed time after it."""
+    terms, _, _, args = problem(params)
+
+    def event_at(params, t, y):
+        _, event, _, args = problem(params)
+        values = event.fn(t, y, args)
+        return jnp.sum(jnp.where(one_hot(k, values.shape[0]), values, 0))
+
+    def jump_at(params, t, y):
+        _, event, _, args = problem(params)
+        return event.transition(t, y, args, k, u)
+
+    mu, one = smooth_drift(terms, t, left, args), jnp.ones_like(t)
+    moved = lambda fn: jax.jvp(lambda p, y: fn(p, t, y), (params, left), (direction, dleft))  # noqa: E731
+    carried = lambda fn: jax.jvp(lambda t, y: fn(params, t, y), (t, left), (one, mu))[1]  # noqa: E731
+    speed = carried(event_at)
+    dtau = -moved(event_at)[1] / jnp.where(speed > 0, speed, 1)
+    right, dright = moved(jump_at)
+    after = smooth_drift(terms, t, right, args)
+    return dtau, jax.tree.map(lambda d, a, b: d - (a - b) * dtau, dright, after, carried(jump_at))

@@ -1,0 +1,161 @@
+"""From the arguments of a solve to its flat loop."""
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optimistix as optx
+from jaxtyping import Array
+
+from .._event.affine import is_affine
+from .._event.chandrupatla import Chandrupatla
+from .._event.crossing import AbstractCrossing, BracketedCrossing, QuadraticCrossing
+from .._event.event import Event
+from .._misc import is_concrete, num_cells
+from .._random import seeds
+from .._types import State
+from .localise import check_terms
+from .step import Carry, Grid, Stepper
+
+
+def set_up(
+    terms, solver, t0: float, t1: float, dt0: float, y0, args, *,
+    event, max_events: int, key, root_finder, stop_after, jump_ts, sub,
+) -> tuple[Stepper, Carry, int]:  # fmt: skip
+    """The map of one iteration, where it starts, and how often it is applied at most.
+
+    Takes what [`roughsnn.eventsolve`][] takes, and checks it.
+    """
+    if not isinstance(solver, dfx.AbstractSolver):
+        raise TypeError(f"`solver` must be a diffrax solver, got {type(solver).__name__}.")
+    if not isinstance(event, Event):
+        raise TypeError(f"`event` must be a roughsnn.Event, got {type(event).__name__}.")
+    check_terms(terms, solver, t0, t1, dt0)
+    y0, dtype = _check_state(y0)
+    num_coordinates = _check_event(event, t0, y0, args, dtype)
+    cells = num_cells(t0, t1, dt0)
+    grid = Grid(t0, t1, dt0, cells, _check_jumps(jump_ts, dtype))
+    stepper = Stepper(
+        terms=terms,
+        solver=_differentiable(solver),
+        event=event,
+        args=args,
+        seeds=seeds(key),
+        crossing=_choose_crossing(root_finder, solver, event, t0, y0, args, dtype),
+        grid=grid,
+        max_events=max_events,
+        stop_after=stop_after,
+        emit_origin=sub is not None and sub.ts is not None,
+        emit_steps=sub is not None and bool(sub.steps),
+    )
+    zero = jnp.zeros((), jnp.int32)
+    carry = Carry(
+        cell=zero,
+        offset=jnp.zeros((), dtype),
+        jump=_first_jump(grid),
+        y=y0,
+        counts=jnp.zeros(num_coordinates, jnp.int32),
+        num_events=zero,
+        last=zero - 1,
+        fault=zero,
+        finished=jnp.array(False),
+    )
+    jumps = 0 if grid.jump_ts is None else grid.jump_ts.shape[0] - 1
+    # One more than cells, jumps and events, to see an event too many.
+    return stepper, carry, cells + jumps + max_events + 1
+
+
+def compact(
+    marks: Array, max_events: int, *columns: tuple[Array, int | float]
+) -> tuple[Array, ...]:
+    """What the iterations emitted at events, moved to the front and padded.
+
+    `columns` are pairs of values and of what they are padded with.
+    """
+    rank = jnp.cumsum(marks >= 0, dtype=jnp.int32)
+    wanted = jnp.arange(1, max_events + 1, dtype=jnp.int32)
+    index = jnp.searchsorted(rank, wanted, side="left")
+    stored = index < marks.shape[0]
+    index = jnp.minimum(index, marks.shape[0] - 1)
+    return tuple(jnp.where(stored, x[index], fill) for x, fill in columns)
+
+
+def _check_state(y0: State):
+    y0 = jax.tree.map(jnp.asarray, y0)
+    leaves = jax.tree.leaves(y0)
+    for leaf in leaves:
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise ValueError(
+                f"Every leaf of `y0` must have a floating dtype, got {leaf.dtype}. Use e.g. "
+                "jnp.asarray(y0, float)."
+            )
+    if not leaves:
+        raise ValueError("`y0` must hold at least one array.")
+    return y0, jnp.result_type(*leaves)
+
+
+def _check_event(event: Event, t0, y0, args, dtype) -> int:
+    t = jax.ShapeDtypeStruct((), dtype)
+    out = eqx.filter_eval_shape(event.fn, t, y0, args)
+    if not hasattr(out, "shape") or len(out.shape) != 1 or out.shape[0] == 0:
+        shape = getattr(out, "shape", type(out).__name__)
+        raise ValueError(
+            f"`event.fn` must return one array of shape (events,), got {shape}. For a single "
+            "event return jnp.array([value])."
+        )
+    scalar = jax.ShapeDtypeStruct((), jnp.int32)
+    after = eqx.filter_eval_shape(event.transition, t, y0, args, scalar, t)
+    expected = jax.eval_shape(lambda y: y, y0)
+    same = lambda a: jax.tree.map(lambda x: (x.shape, x.dtype), a)  # noqa: E731
+    if jax.tree.structure(after) != jax.tree.structure(expected) or same(after) != same(expected):
+        raise ValueError(
+            "`event.transition` must return a state with the structure, shapes and dtypes "
+            f"of `y0`: got {after}, expected {expected}."
+        )
+    return out.shape[0]
+
+
+def _check_jumps(jump_ts, dtype):
+    if jump_ts is None:
+        return None
+    jump_ts = jnp.asarray(jump_ts, dtype)
+    if jump_ts.ndim != 1:
+        raise ValueError(f"`jump_ts` must have shape (jumps,), got {jump_ts.shape}.")
+    if is_concrete(jump_ts) and np.any(np.diff(np.asarray(jump_ts)) <= 0):
+        raise ValueError("`jump_ts` must be increasing.")
+    return jnp.append(jump_ts, jnp.inf)
+
+
+def _differentiable(solver: dfx.AbstractSolver) -> dfx.AbstractSolver:
+    """A Runge-Kutta solver whose loop over stages works in forward and in reverse mode.
+
+    Its default is a checkpointed loop, which `jax.jvp` refuses (diffrax#549).
+    """
+    if isinstance(solver, dfx.AbstractRungeKutta) and solver.scan_kind is None:
+        none = lambda x: x is None  # noqa: E731
+        return eqx.tree_at(lambda s: s.scan_kind, solver, "bounded", is_leaf=none)
+    return solver
+
+
+def _first_jump(grid: Grid) -> Array:
+    if grid.jump_ts is None:
+        return jnp.zeros((), jnp.int32)
+    return jnp.searchsorted(grid.jump_ts, grid.t0, side="right").astype(jnp.int32)
+
+
+def _choose_crossing(root_finder, solver, event, t0, y0, args, dtype) -> AbstractCrossing:
+    if isinstance(root_finder, AbstractCrossing):
+        return root_finder
+    if isinstance(root_finder, optx.AbstractRootFinder):
+        return BracketedCrossing(root_finder)
+    if root_finder is not None:
+        raise TypeError(
+            "`root_finder` must be an optimistix.AbstractRootFinder or a "
+            f"roughsnn.AbstractCrossing, got {type(root_finder).__name__}."
+        )
+    linear = solver.interpolation_cls is dfx.LocalLinearInterpolation
+    fn = lambda t, y: event.fn(t, y, args)  # noqa: E731
+    if linear and is_affine(fn, jnp.asarray(t0, dtype), y0):
+        return QuadraticCrossing()
+    return BracketedCrossing(Chandrupatla())

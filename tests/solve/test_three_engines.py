@@ -1,0 +1,163 @@
+"""`eventsolve`, `reference_solve` and `online_gradient` agree, in values and gradients."""
+
+from typing import Any
+
+import diffrax as dfx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optimistix as optx
+import pytest
+
+import roughsnn as rs
+
+from ..helpers import (
+    largest_difference,
+    random_direction,
+    recurrent_network,
+    recurrent_parameters,
+)
+
+T1, CELL = 0.3, 0.02
+ROOM: Any = dict(max_events=20, key=jr.key(3))
+
+
+def problem_of(hard: bool, noisy: bool, cell: float = CELL):
+    """Parameters of three coupled neurons -> terms, event, y0, args."""
+
+    def problem(p):
+        sigma = p["sigma"].at[0].set(0.0) if hard else p["sigma"]
+        network = recurrent_network(dict(p, sigma=sigma), hard)
+        path = None
+        if noisy:
+            path = rs.BrownianPath(
+                0.0, T1, cell, shape=(3, 2), key=jr.key(1), interpolation="linear"
+            )
+        zero = jnp.zeros(3)
+        y0 = rs.NeuronState(zero, zero, None if hard else jnp.array([-0.5, -0.3, -0.4]))
+        drive = lambda t: p["input"] * (1 + 0.1 * jnp.sin(3 * t))  # noqa: E731
+        return network.terms(drive, path), network.event(), y0, None
+
+    return problem
+
+
+def outputs(sol):
+    return jnp.where(sol.event_marks >= 0, sol.event_times, 0), sol.y1.v
+
+
+def compare(hard, noisy, solver, dt0, **reference):
+    """Largest relative differences of values and of all first derivatives."""
+    problem, p = problem_of(hard, noisy), recurrent_parameters()
+
+    def slow(p):
+        terms, event, y0, _ = problem(p)
+        sol = rs.reference_solve(
+            terms, solver, 0.0, T1, dt0, y0, event=event, **reference, **ROOM
+        )  # fmt: skip
+        return outputs(sol), sol.event_marks
+
+    def fast(p):
+        terms, event, y0, _ = problem(p)
+        sol = rs.eventsolve(terms, solver, 0.0, T1, min(dt0, CELL / 8), y0, event=event, **ROOM)
+        return outputs(sol), sol.event_marks
+
+    (a, marks), (b, other) = jax.jit(slow)(p), jax.jit(fast)(p)
+    np.testing.assert_array_equal(marks, other)
+    assert int(jnp.sum(marks >= 0)) >= 2
+    gradients = [jax.jit(jax.jacrev(lambda p, f=f: f(p)[0]))(p) for f in (slow, fast)]
+    return largest_difference(a, b), largest_difference(*gradients)
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_without_noise_and_with_adaptive_steps(hard):
+    values, gradients = compare(
+        hard, False, dfx.Tsit5(), 0.01, stepsize_controller=dfx.PIDController(1e-10, 1e-12)
+    )
+    assert values < 1e-8 and gradients < 1e-7
+
+
+@pytest.mark.slow
+def test_with_noise_as_the_steps_shrink():
+    """The reference restarts its steps at events, so it has kinks inside them."""
+    errors = np.array([compare(False, True, dfx.Heun(), CELL / n) for n in (16, 128)])
+    assert np.all(errors[1] < [1e-5, 1e-4])
+    # Second order: 64 times less; 20 leaves room for where the kinks fall.
+    assert np.all(errors[0] > 20 * errors[1])
+
+
+def test_reference_reports_failures():
+    terms, event, y0, _ = problem_of(True, False)(recurrent_parameters())
+    room: Any = {"max_events": 20}
+    solve = lambda **kwargs: rs.reference_solve(  # noqa: E731
+        terms, dfx.Tsit5(), 0.0, T1, 0.01, y0, event=event, key=jr.key(3),
+        **(room | kwargs),
+    )  # fmt: skip
+    few = solve(max_events=2)
+    assert bool(few.result == rs.RESULTS.max_events_reached) and int(few.event_count) == 2
+    assert bool(solve(max_steps=2).result == rs.RESULTS.step_failed)
+    bisection = optx.Bisection(1e-12, 1e-12, flip="detect")
+    np.testing.assert_allclose(
+        solve(root_finder=bisection).event_times, solve().event_times, atol=1e-9
+    )
+
+
+def online_errors(hard: bool, cell: float, solver) -> tuple[float, float]:
+    p = recurrent_parameters()
+    problem, direction = problem_of(hard, True, cell), random_direction(p, 1, hard=hard)
+
+    def fast(p):
+        terms, event, y0, _ = problem(p)
+        return outputs(rs.eventsolve(terms, solver, 0.0, T1, cell, y0, event=event, **ROOM))
+
+    values, derivatives = jax.jit(lambda p: jax.jvp(fast, (p,), (direction,)))(p)
+    found = jax.jit(
+        lambda p: rs.online_gradient(
+            problem, p, direction, solver=solver, t0=0.0, t1=T1, dt0=cell, **ROOM
+        )
+    )(p)
+    assert largest_difference(values, outputs(found)) < 1e-12
+    assert int(found.event_count) >= 2
+    return (
+        largest_difference(derivatives[0], found.time_derivatives),
+        largest_difference(derivatives[1], found.y1_derivative.v),
+    )
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_the_recursion_is_the_derivative_of_the_solve(hard):
+    """To the accuracy with which the solver's dense output has the field as its slope."""
+    coarse, fine = (online_errors(hard, cell, dfx.Tsit5()) for cell in (0.02, 0.005))
+    assert max(fine) < 1e-6 and max(fine) < max(coarse) / 16
+
+
+def test_the_recursion_with_the_default_solver():
+    mu = recurrent_parameters()["mu"]
+    solver = rs.ExponentialTrapezoid(rs.NeuronState(mu[0], mu[1], None))
+    coarse, fine = (online_errors(False, cell, solver) for cell in (0.02, 0.0025))
+    assert max(fine) < 5e-3 and max(fine) < max(coarse) / 4
+
+
+def test_the_recursion_takes_many_directions_at_once():
+    p, problem = recurrent_parameters(), problem_of(True, True)
+    directions = [random_direction(p, n, hard=True) for n in range(3)]
+
+    def run(direction):
+        return rs.online_gradient(
+            problem, p, direction, solver=dfx.Heun(), t0=0.0, t1=T1, dt0=CELL, **ROOM
+        ).time_derivatives
+
+    together = jax.vmap(run)(jax.tree.map(lambda *x: jnp.stack(x), *directions))
+    np.testing.assert_allclose(together[1], run(directions[1]), rtol=1e-12)
+    # Linear in the direction.
+    both = run(jax.tree.map(lambda a, b: 2 * a - b, directions[0], directions[2]))
+    np.testing.assert_allclose(both, 2 * together[0] - together[2], rtol=1e-9, atol=1e-12)
+
+
+def test_the_recursion_checks_its_arguments():
+    p = recurrent_parameters()
+    with pytest.raises(ValueError, match="structure of `params`"):
+        rs.online_gradient(
+            problem_of(True, True), p, {"mu": p["mu"]}, solver=dfx.Heun(), t0=0.0, t1=T1,
+            dt0=CELL, **ROOM,
+        )  # fmt: skip

@@ -1,0 +1,79 @@
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+import roughsnn as rs
+from roughsnn.testing import time_rescaling_test
+
+from ..helpers import recurrent_network, recurrent_parameters
+
+T1, DT = 12.0, 0.01
+
+
+def drive(t):
+    return jnp.array([1.5, 1.2, 1.0]) * (1 + 0.3 * jnp.sin(3 * t))
+
+
+def sample(sigma):
+    p = recurrent_parameters()
+    network = recurrent_network(dict(p, sigma=jnp.asarray(sigma), alpha=jnp.asarray(0.3)))
+    key = jr.key(0)
+    train = rs.simulate(network, drive, t0=0.0, t1=T1, dt0=DT, max_spikes=600, key=key)
+    # simulate splits its key into that of the path and that of the thresholds.
+    shape = (3, network.membrane.channels)
+    path = rs.BrownianPath(
+        0.0, T1, DT, shape=shape, key=jr.split(key)[0], interpolation="linear"
+    )  # fmt: skip
+    return network, train, path if shape[1] else None
+
+
+@pytest.mark.parametrize("sigma", [((), ()), ((0.3, 0.1), (0.05, 0.2))])
+def test_a_train_passes_under_its_own_network_and_fails_under_others(sigma):
+    network, train, path = sample(sigma)
+    own = time_rescaling_test(train, network, drive, dt0=DT, path=path)
+    assert own.p_value > 0.01 and len(own.quantiles) == int(train.count) - 3 > 100
+    # The mean of a uniform number, within 4 standard errors.
+    assert abs(own.quantiles.mean() - 0.5) < 4 / np.sqrt(12 * len(own.quantiles))
+    wrong = time_rescaling_test(train, network, lambda t: 0.7 * drive(t), dt0=DT, path=path)
+    assert wrong.p_value < 1e-4 and wrong.statistic > own.statistic
+    uncoupled = rs.SpikingNetwork(network.membrane, network.firing, jnp.zeros((3, 3)))
+    assert time_rescaling_test(train, uncoupled, drive, dt0=DT, path=path).p_value < own.p_value
+
+
+def test_the_rescaled_intervals_are_the_thresholds():
+    """Constant intensity: the integrated hazard is the length of the interval."""
+    firing = rs.StochasticFiring(rs.ExponentialIntensity(0.0, 0.0, 0.5), alpha=0.2)
+    network = rs.SpikingNetwork(rs.LIF((5.0, 1.0)), firing)
+    times = np.array([0.3, 0.9, 1.1, 2.0])
+    train = rs.SpikeTrain.from_lists([times], t0=0.0, t1=3.0, max_spikes=6)
+    found = time_rescaling_test(train, network, lambda t: jnp.ones(1), dt0=0.1)
+    excess = np.maximum(2 * np.diff(times) - 0.2, 0)
+    np.testing.assert_allclose(found.quantiles, np.sort(1 - np.exp(-excess)), atol=1e-12)
+    # By hand: n = 3, quantiles 0.18, 0.63, 0.80.
+    expected = max(np.max(np.arange(1, 4) / 3 - found.quantiles), np.max(
+        found.quantiles - np.arange(3) / 3))  # fmt: skip
+    np.testing.assert_allclose(found.statistic, expected)
+
+
+def test_p_values_are_uniform_under_the_model():
+    rng = np.random.default_rng(0)
+    from roughsnn._testing.rescaling import _kolmogorov
+
+    p = np.array([_kolmogorov(np.sort(rng.uniform(size=50)))[1] for _ in range(2000)])
+    for level in (0.05, 0.5):
+        error = np.sqrt(level * (1 - level) / 2000)
+        assert abs(np.mean(p < level) - level) < 4 * error + 0.01
+
+
+def test_what_cannot_be_tested():
+    network, train, _ = sample(((0.3, 0.1), (0.05, 0.2)))
+    with pytest.raises(ValueError, match="path"):
+        time_rescaling_test(train, network, drive, dt0=DT)
+    hard = rs.SpikingNetwork(rs.LIF((5.0, 1.0)), rs.ThresholdFiring())
+    with pytest.raises(TypeError, match="StochasticFiring"):
+        time_rescaling_test(train, hard, drive, dt0=DT)
+    soft = rs.SpikingNetwork(rs.LIF((5.0, 1.0)), rs.StochasticFiring(rs.ExponentialIntensity()))
+    single = rs.SpikeTrain.from_lists([[0.5]], t0=0.0, t1=1.0)
+    with pytest.raises(ValueError, match="two spikes"):
+        time_rescaling_test(single, soft, lambda t: jnp.ones(1), dt0=DT)
