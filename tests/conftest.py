@@ -4,6 +4,8 @@ import jax
 import jax.random as jr
 import pytest
 
+pytest_plugins = ["roughsnn.pytest_plugin"]
+
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -27,10 +27,11 @@ def compare_means(
     directions = jnp.broadcast_to(same.direction_keys[0], keys.shape)
     values, slopes = problem.probe(directions, keys, np.append(shifts, 0.0))
     values, slope = values[:, :-1], slopes[:, -1]
-    known = np.all(np.isfinite(values), axis=(0, 1)) & np.all(np.isfinite(slope), axis=0)
     # A padded entry is no random variable; a missing one makes its mean undefined.
+    known = np.all(np.isfinite(values), axis=(0, 1))
     difference = np.tensordot(np.where(known, values, 0), weights, (1, 0))
-    slope = np.where(known, slope, 0)
+    broken = known & ~np.all(np.isfinite(slope), axis=0)
+    slope = np.where(known & ~broken, slope, 0)
     gap = slope - difference
     error = np.std(gap, axis=0, ddof=1) / samples**0.5
     limit = statistics.NormalDist().inv_cdf(1 - _LEVEL / (2 * max(1, int(np.sum(known)))))
@@ -43,6 +44,11 @@ def compare_means(
         if not np.any(mine):
             note = "no entry is finite in every sample"
             rows.append(dataclasses.replace(nothing("mean", name, problem.dt), note=note))
+            continue
+        if np.any(mine & broken):
+            note = "the derivative is not finite in every sample"
+            line = nothing("mean", name, problem.dt)
+            rows.append(dataclasses.replace(line, verdict="disagrees", note=note))
             continue
         at = int(np.argmax(np.where(mine, distance / bound, -1)))
         word = "agrees" if distance[at] <= bound[at] else "disagrees"
@@ -59,7 +65,7 @@ def compare_means(
                 distance[at],
                 bound[at],
                 f"{z:.1f} standard errors",
-            )  # fmt: skip
+            )
         )
     return rows
 
@@ -86,6 +92,6 @@ def growth(names: list[str], dts: Sequence[float], sizes: np.ndarray) -> list[Co
                 grown - 1,
                 0.5,
                 f"size ~ dt^{order:.2f}",
-            )  # fmt: skip
+            )
         )
     return rows

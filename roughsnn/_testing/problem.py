@@ -1,5 +1,6 @@
 """The function under test, along a line in parameter space."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -137,4 +138,4 @@ def leaf_names(example: PyTree) -> tuple[list[str], np.ndarray]:
     """A name for each leaf of the output, and for each entry the number of its leaf."""
     found = jax.tree_util.tree_leaves_with_path(example)
     names = [jax.tree_util.keystr(path) or "output" for path, _ in found]
-    return names, np.repeat(np.arange(len(found)), [int(np.size(x)) for _, x in found])
+    return names, np.repeat(np.arange(len(found)), [math.prod(x.shape) for _, x in found])

@@ -32,7 +32,7 @@ class SameNoise:
         self.keys = jr.split(jr.fold_in(key, 2), check_positive_int("num_keys", num_keys))
         number = check_positive_int("num_directions", num_directions)
         self.direction_keys = jr.split(jr.fold_in(key, 3), number)
-        example = problem(problem.dynamic, key)
+        example = eqx.filter_eval_shape(problem, problem.dynamic, key)
         self.names, self.owner = leaf_names(example)
         # What is computed is no better than the coarsest number that goes in or out.
         arrays = (*jax.tree.leaves(example), *jax.tree.leaves(problem.dynamic))
@@ -61,7 +61,9 @@ class SameNoise:
             raise ValueError("No entry of the output is finite: there is nothing to compare.")
         # A common scale for each leaf: entries that happen to be small are no better known.
         size = lambda x: self._per_leaf(np.max, np.where(self.finite, np.abs(x), 0))  # noqa: E731
-        self.scale = np.maximum(size(slope), size(np.nan_to_num(self.central[:, :, -1])))
+        self.broken = self.finite & ~np.isfinite(slope)
+        known = np.where(self.broken, 0, slope)
+        self.scale = np.maximum(size(known), size(np.nan_to_num(self.central[:, :, -1])))
         self.rounding = ROUNDING * self.eps * size(middle)[:, :, None] / h
 
     def _per_leaf(self, reduce, x):
@@ -121,6 +123,7 @@ class SameNoise:
         # Nothing moves, and nothing should.
         still = (self.scale == 0) | (np.all(self.central == 0, axis=2) & (self.slope == 0))
         verdict[(least <= bound) | still] = "agrees"
+        verdict[self.broken] = "disagrees"
         return verdict, pick(self.central), np.where(still, 0, least), bound
 
     def against_differences(self) -> list[Comparison]:

@@ -11,8 +11,6 @@ import pytest
 import roughsnn as rs
 from roughsnn.testing import check_gradients
 
-pytest_plugins = ["roughsnn.pytest_plugin"]
-
 QUICK: Any = dict(num_keys=4, num_directions=2, samples=512)
 X = {"x": jnp.array([0.7, -1.2])}
 
@@ -45,6 +43,7 @@ def verdicts(report):
 
 
 def test_a_right_gradient_passes(check_gradients):
+    """By the fixture of `roughsnn.pytest_plugin`, as in a user's suite."""
     report = check_gradients(smooth, X, jr.key(0), **QUICK)
     assert report.passed and report.verdict == "agrees"
     assert set(verdicts(report)) == {
@@ -68,6 +67,23 @@ def test_a_jump_is_found_by_the_mean_only():
     assert verdicts(report)["same noise", "output"] == "agrees"
     assert verdicts(report)["mean", "output"] == "disagrees"
     assert not report.passed
+
+
+def test_a_derivative_that_is_not_a_number():
+    def infinite(p, key):
+        """Finite, and 0 / 0 for its derivative."""
+        return jnp.sum(p["x"]) * jr.uniform(key) + jnp.sqrt(0 * p["x"][0])
+
+    report = check_gradients(infinite, X, jr.key(0), **QUICK)
+    assert set(verdicts(report).values()) == {"disagrees"}
+
+    def trap(p, key):
+        """The where-trap: nan in reverse mode only."""
+        x = p["x"] * jr.uniform(key)
+        return jnp.where(x > 0, jnp.sqrt(x), 0.0) + jnp.sum(x)
+
+    report = check_gradients(trap, X, jr.key(0), **QUICK)
+    assert verdicts(report)["reverse = forward", "all"] == "disagrees"
 
 
 def test_a_kink_is_told_from_a_wrong_gradient():
