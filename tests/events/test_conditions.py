@@ -69,7 +69,11 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("kwargs, failing, words", CASES, ids=lambda c: str(c))
+@pytest.mark.parametrize(
+    "kwargs, failing, words",
+    CASES,
+    ids=[", ".join(map(str, c[0].values())) or "plain" for c in CASES],
+)
 def test_each_condition_is_decided_and_named(kwargs, failing, words):
     terms, event = model(**kwargs)
     report = rs.check_event(terms, event, 0.0, Y0, throw=False)
