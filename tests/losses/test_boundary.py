@@ -61,8 +61,7 @@ def assert_agree(fn, x, samples=8192):
     return gradient, difference, error
 
 
-@pytest.mark.parametrize("sigma", [0.0, 0.5])
-@pytest.mark.parametrize("alpha", [0.03, 0.7])
+@pytest.mark.parametrize("sigma, alpha", [(0.0, 0.03), (0.5, 0.7)])
 def test_counts_of_one_neuron(sigma, alpha):
     fn = lambda c, key: rs.losses.counts(single(c, key, sigma=sigma, alpha=alpha))  # noqa: E731
     gradient, _, error = assert_agree(fn, jnp.asarray(1.5))
