@@ -34,6 +34,8 @@ from ._solve.reference import reference_solve as reference_solve
 from ._solve.solution import Solution as Solution
 
 # networks
+from ._network.eligibility import Eligibility as Eligibility
+from ._network.eligibility import eligibility as eligibility
 from ._network.exponential import ExponentialTrapezoid as ExponentialTrapezoid
 from ._network.firing import AbstractFiring as AbstractFiring
 from ._network.firing import StochasticFiring as StochasticFiring

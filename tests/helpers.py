@@ -48,7 +48,7 @@ def recurrent_network(p: PyTree, hard: bool = False) -> rs.SpikingNetwork:
     if hard:
         firing = rs.ThresholdFiring(p["threshold"])
     else:
-        intensity = rs.ExponentialIntensity(p["beta"], p["threshold"], jnp.ones(()))
+        intensity = rs.ExponentialIntensity(p["beta"], p["threshold"], jnp.ones_like(p["beta"]))
         firing = rs.StochasticFiring(intensity, p["alpha"])
     membrane = rs.LIF(p["mu"], p["sigma"], p["reset"])
     return rs.SpikingNetwork(membrane, firing, p["weights"])

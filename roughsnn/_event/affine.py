@@ -6,19 +6,20 @@ import jax
 from jax.extend import core as jex_core
 
 
-def is_affine(fn: Callable, *primals) -> bool:
+def is_affine(fn: Callable, *primals, fixed: tuple = ()) -> bool:
     """Whether `fn` is affine in `primals`: its derivative does not read them.
 
-    Conservative: `False` may be said of an affine function, `True` is a proof.
+    `fn(*primals, *fixed)`, for any value of `fixed`. Conservative: `False` may be said of an
+    affine function, `True` is a proof.
     """
 
-    def derivative(point, direction):
-        return jax.jvp(fn, point, direction)[1]
+    def derivative(point, direction, fixed):
+        return jax.jvp(lambda *x: fn(*x, *fixed), point, direction)[1]
 
-    closed = jax.make_jaxpr(derivative)(primals, primals)
-    count = len(closed.jaxpr.invars) // 2
-    depends = _depends(closed.jaxpr, [True] * count + [False] * count)
-    return not any(depends)
+    closed = jax.make_jaxpr(derivative)(primals, primals, fixed)
+    count = len(jax.tree.leaves(primals))
+    rest = len(closed.jaxpr.invars) - count
+    return not any(_depends(closed.jaxpr, [True] * count + [False] * rest))
 
 
 def _depends(jaxpr, inputs: list[bool]) -> list[bool]:

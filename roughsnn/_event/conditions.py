@@ -1,21 +1,17 @@
 """Conditions C1-C5: whether an event SDE has exact pathwise gradients."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Literal
 
 import diffrax as dfx
 import jax
-import jax.numpy as jnp
-import jax.random as jr
-import numpy as np
 from jaxtyping import PyTree
 
 from .._misc import is_concrete
 from .._types import Args, PRNGKey, RealScalar, State
-from .affine import is_affine, is_constant
+from .decide import Condition, decide
 from .event import Event
 from .fields import Fields
-from .surface import Measured, measure
 
 _REMEDIES = {
     "C1": "An event time of a crossing that sees the noise has no pathwise derivative. Put the "
@@ -33,21 +29,6 @@ _REMEDIES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Condition:
-    """What was found about one condition."""
-
-    name: str
-    holds: bool
-    # "exact": decided by linear algebra; "sampled": at sampled states on the event surface.
-    decided: str
-    message: str
-
-    def __str__(self) -> str:
-        verdict = "holds" if self.holds else "FAILS"
-        return f"{self.name} {verdict} ({self.decided}): {self.message}"
-
-
-@dataclasses.dataclass(frozen=True)
 class ConditionReport:
     """What [`roughsnn.check_event`][] found; prints as one line for each condition."""
 
@@ -55,15 +36,15 @@ class ConditionReport:
 
     @property
     def holds(self) -> bool:
-        """Whether all conditions hold."""
-        return all(c.holds for c in self.conditions)
+        """Whether all conditions were found to hold."""
+        return all(c.holds is True for c in self.conditions)
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.conditions))
 
     def raise_if_failed(self) -> None:
         """`ValueError` naming the conditions that fail, and what to change."""
-        failed = [c for c in self.conditions if not c.holds]
+        failed = [c for c in self.conditions if c.holds is False]
         if failed:
             lines = [f"{c} {_REMEDIES[c.name]}" for c in failed]
             raise ValueError("This model has no exact pathwise gradient.\n" + "\n".join(lines))
@@ -94,7 +75,8 @@ def check_event(
 
     C1 and C3 are decided exactly where event function and transition are affine and the
     noise is additive, C5 where the transitions are affine; both are read off the jaxprs. All
-    else is decided at sampled states: `y` with noise added, moved onto the surface.
+    else is decided at sampled states: `y` with noise added, moved onto the surface. Where no
+    such state is found, the condition is undecided (`holds=None`).
 
     **Arguments:**
 
@@ -127,7 +109,7 @@ def check_event(
                 "`check_event` needs concrete values, got traced ones. Call it outside of "
                 "`jit`, `vmap` and `grad`."
             )
-        report = _check(fields, key, samples, coordinates)
+        report = ConditionReport(decide(fields, key, samples, coordinates))
     if throw:
         report.raise_if_failed()
     return report
@@ -146,118 +128,7 @@ def conditions_of(
         fields = Fields(terms, event, t, y, args)
         if not is_concrete(fields.probe()):
             return "unchecked"
-        report = _check(fields, None, 8, 4)
-        kept = tuple(c for c in report.conditions if c.name != "C2")
-        ConditionReport(kept).raise_if_failed()
-    return "hold"
-
-
-def _check(fields: Fields, key, samples: int, coordinates: int) -> ConditionReport:
-    ks, all_of_them = _choose(fields.num_coordinates, coordinates)
-    measured = measure(fields, ks, jr.key(0) if key is None else key, samples)
-    affine_event = is_affine(fields.event, fields.y)
-    k, u = jnp.asarray(0, jnp.int32), jnp.asarray(0.5, fields.y.dtype)
-    affine_jump = is_affine(lambda x: fields.jump(x, k, u), fields.y)
-    additive = is_constant(fields.noise, fields.y)
-    word = lambda exact: "exact" if exact and all_of_them else "sampled"  # noqa: E731
-    tolerance = float(jnp.finfo(fields.y.dtype).eps) ** 0.5 * 10
-    return ConditionReport(
-        (
-            _c1(fields, measured, ks, tolerance, word(affine_event and additive)),
-            _c2(measured, ks, tolerance),
-            _c3(fields, measured, ks, tolerance, word(affine_jump and additive)),
-            _c4(measured, ks, tolerance),
-            _c5(fields, measured, ks, tolerance, word(affine_jump)),
-        )
-    )
-
-
-def _choose(total: int, most: int) -> tuple[np.ndarray, bool]:
-    if total <= most:
-        return np.arange(total), True
-    return np.sort(np.random.default_rng(0).choice(total, most, replace=False)), False
-
-
-def _worst(x: np.ndarray) -> tuple[Any, ...]:
-    """The index of the largest entry; states outside of the model's domain do not count."""
-    return np.unravel_index(np.argmax(np.where(np.isfinite(x), x, -np.inf)), x.shape)
-
-
-def _c1(fields: Fields, m: Measured, ks, tolerance, decided) -> Condition:
-    if m.seen.shape[-1] == 0:
-        return Condition("C1", True, "exact", "there is no noise.")
-    k, n, c = _worst(m.seen)
-    if not m.seen[k, n, c] > tolerance * m.noise_scale:
-        return Condition("C1", True, decided, "the event function does not see the noise.")
-    what = (
-        f"the event function of coordinate {ks[k]} sees noise channel "
-        f"{fields.channel_name(c)}: its derivative along it is {m.seen[k, n, c]:.3g}, not 0."
-    )
-    return Condition("C1", False, decided, what)
-
-
-def _c2(m: Measured, ks, tolerance) -> Condition:
-    speed = np.where(m.on_surface & np.isfinite(m.speed), np.abs(m.speed), -1)
-    top = np.max(speed, axis=1)
-    grazing = (top >= 0) & (top <= tolerance)
-    if np.any(grazing):
-        k = ks[int(np.argmax(grazing))]
-        what = f"the drift never carries coordinate {k} through its threshold, only along it."
-        return Condition("C2", False, "sampled", what)
-    unseen = [int(k) for k, t in zip(ks, top, strict=True) if t < 0]
-    what = "thresholds are crossed at a speed that is not 0."
-    if unseen:
-        what = f"no state was found at which coordinates {unseen} are at their threshold."
-    return Condition("C2", True, "sampled", what)
-
-
-def _c3(fields: Fields, m: Measured, ks, tolerance, decided) -> Condition:
-    if m.mismatch.shape[-1] == 0:
-        return Condition("C3", True, "exact", "there is no noise.")
-    k, n, i, c = _worst(m.mismatch)
-    if not m.mismatch[k, n, i, c] > tolerance * m.noise_scale:
-        return Condition("C3", True, decided, "jumps commute with the noise.")
-    what = (
-        f"the jump of coordinate {ks[k]} does not commute with noise channel "
-        f"{fields.channel_name(c)}: in state component {fields.component_name(i)} the noise "
-        f"before and after differ by {m.mismatch[k, n, i, c]:.3g}."
-    )
-    return Condition("C3", False, decided, what)
-
-
-def _c4(m: Measured, ks, tolerance) -> Condition:
-    crossing = m.on_surface & (m.speed > tolerance)
-    bad = (m.after > tolerance) | ((m.after >= -tolerance) & (m.speed_after >= 0))
-    always = np.all(bad | ~crossing, axis=1) & np.any(crossing, axis=1)
-    if np.any(always):
-        k = int(np.argmax(always))
-        value = np.max(np.where(crossing[k], m.after[k], -np.inf))
-        what = (
-            f"coordinate {ks[k]} is still above its threshold after its own jump: its event "
-            f"function is {value:.3g} there."
-        )
-        return Condition("C4", False, "sampled", what)
-    if m.pushed.size and np.max(m.pushed) > tolerance:
-        p, n = _worst(m.pushed)
-        j, k = m.pairs[p]
-        what = (
-            f"the jump of coordinate {ks[k]} moves the event function of coordinate {ks[j]} by "
-            f"{m.pushed[p, n]:.3g} where both are at threshold, so it may fire at once or be "
-            "kept from firing."
-        )
-        return Condition("C4", False, "sampled", what)
-    return Condition("C4", True, "sampled", "jumps end below the thresholds.")
-
-
-def _c5(fields: Fields, m: Measured, ks, tolerance, decided) -> Condition:
-    if m.commutator.size == 0:
-        return Condition("C5", True, "exact", "there is one coordinate only.")
-    p, n, i = _worst(m.commutator)
-    if not m.commutator[p, n, i] > tolerance * m.state_scale:
-        return Condition("C5", True, decided, "the jumps of two coordinates commute.")
-    j, k = m.pairs[p]
-    what = (
-        f"the jumps of coordinates {ks[j]} and {ks[k]} do not commute: state component "
-        f"{fields.component_name(i)} depends on their order by {m.commutator[p, n, i]:.3g}."
-    )
-    return Condition("C5", False, decided, what)
+        found = decide(fields, None, 8, 4)
+        kept = ConditionReport(tuple(c for c in found if c.name != "C2"))
+        kept.raise_if_failed()
+    return "hold" if kept.holds else "unchecked"

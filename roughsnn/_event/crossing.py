@@ -71,7 +71,8 @@ class QuadraticCrossing(AbstractCrossing):
         zero = jnp.zeros_like(length)
         b = jax.jvp(along, (zero,), (jnp.ones_like(zero),))[1]
         crosses = rises(e0, e1) & (length > 0)
-        roots = _first_root(crosses, jnp.where(length > 0, length, 1), e0, b, e1)
+        length = jnp.where(length > 0, length, 1)
+        roots = _first_root(crosses, length, e0, b, e1)
         # What argmin does, in two reductions that vectorise.
         fixed = jax.lax.stop_gradient(roots)
         candidates = jnp.where(crosses | fires_at_once(e0), fixed, jnp.inf)

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PyTree
 
 from .._misc import is_term
 from .._path.base import AbstractCellPath
-from .._types import Args, RealScalar, State
+from .._types import Args, RealScalar, Scalar, State
 from .event import Event
 
 
@@ -59,13 +59,13 @@ class Fields:
         """mu(t, x)."""
         return ravel_pytree(smooth_drift(self._terms, self._t, self._unravel(x), self._args))[0]
 
-    def speed(self, x: Float[Array, " n"]) -> Float[Array, " events"]:
-        """dE/dt along the drift."""
+    def slope(self, x: Float[Array, " n"], k) -> tuple[Scalar, Float[Array, " n"]]:
+        """The derivatives of E_k in time and state."""
 
-        def along(t, x):
-            return self._event.fn(t, self._unravel(x), self._args)
+        def coordinate(t, x):
+            return self._event.fn(t, self._unravel(x), self._args)[k]
 
-        return jax.jvp(along, (self._t, x), (jnp.ones_like(self._t), self.drift(x)))[1]
+        return jax.grad(coordinate, (0, 1))(self._t, x)
 
     def jump(self, x: Float[Array, " n"], k, u) -> Float[Array, " n"]:
         """T_k(t, x, u)."""

@@ -19,31 +19,41 @@ _STEPS = 20
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """Numbers at sampled states; k runs over coordinates, p over pairs (j, k) of them."""
+    """Numbers at sampled states; k runs over coordinates, p over pairs (j, k) of them.
+
+    What should be 0 comes with the sum of the sizes of its terms, `..._scale`, against which
+    rounding is to be held.
+    """
 
     pairs: list[tuple[int, int]]
-    noise_scale: float
-    state_scale: float
-    on_surface: np.ndarray  # (k, samples)
+    level_scale: np.ndarray  # (k): how large E_k and its terms are
+    reached: np.ndarray  # (k, samples): whether the state is on the surface
     seen: np.ndarray  # (k, samples, channels): |dE_k sigma|
+    seen_scale: np.ndarray
     speed: np.ndarray  # (k, samples): dE_k/dt before the jump
+    speed_scale: np.ndarray
     mismatch: np.ndarray  # (k, samples, n, channels): |dT_k sigma - sigma(T_k)|
+    mismatch_scale: np.ndarray
     after: np.ndarray  # (k, samples): E_k after its jump
-    speed_after: np.ndarray  # (k, samples)
+    speed_after: np.ndarray
+    meet: np.ndarray  # (p, samples): whether both are at threshold
     pushed: np.ndarray  # (p, samples): |E_j after T_k - E_j|
     commutator: np.ndarray  # (p, samples, n): |T_j T_k - T_k T_j|
+    commutator_scale: np.ndarray
 
 
 def measure(fields: Fields, ks: np.ndarray, key: PRNGKey, samples: int) -> Measured:
     """Evaluates everything that the conditions compare, for the coordinates `ks`."""
     pairs = list(itertools.permutations(range(len(ks)), 2))
     key_y, key_u = jr.split(key)
-    scale = 0.5 * (1 + jnp.abs(fields.y))
+    largest = jnp.max(jnp.abs(fields.y))
+    scale = 0.5 * (jnp.where(largest > 0, largest, 1) + jnp.abs(fields.y))
     starts = fields.y[None] + scale[None] * jr.normal(
         key_y, (samples, *fields.y.shape), fields.y.dtype
     )
     us = jr.uniform(key_u, (2, samples), fields.y.dtype, minval=0.01, maxval=0.99)
     coordinates = jnp.asarray(ks, jnp.int32)
+    both = coordinates[np.asarray(pairs, np.int32).reshape(-1, 2)]
 
     @eqx.filter_jit
     def run():
@@ -53,21 +63,12 @@ def measure(fields: Fields, ks: np.ndarray, key: PRNGKey, samples: int) -> Measu
         def double(jk):
             return jax.vmap(lambda x, u, w: _double(fields, x, jk, u, w))(starts, us[0], us[1])
 
-        both = coordinates[np.asarray(pairs)] if pairs else None
-        return jax.vmap(single)(coordinates), None if both is None else jax.vmap(double)(both)
+        first = jnp.abs(fields.event(fields.y))[coordinates]
+        return first, jax.vmap(single)(coordinates), jax.vmap(double)(both)
 
-    single, double = jax.tree.map(np.asarray, run())
-    none = np.zeros((0, samples))
-    pushed, commutator = (none, none[..., None]) if double is None else double
-    noise = np.asarray(fields.noise(fields.y))
-    return Measured(
-        pairs=pairs,
-        noise_scale=1 + float(np.max(np.abs(noise), initial=0)),
-        state_scale=1 + float(np.max(np.abs(starts))),
-        pushed=pushed,
-        commutator=commutator,
-        **single,
-    )
+    first, alone, together = jax.tree.map(np.asarray, run())
+    terms = np.max(np.nan_to_num(alone.pop("terms")), axis=1)
+    return Measured(pairs=pairs, level_scale=first + terms, **alone, **together)
 
 
 def _project(fields: Fields, x: Array, coordinates: Int[Array, " m"]) -> Float[Array, " n"]:
@@ -101,20 +102,33 @@ def _push(fn, x: Array, columns: Float[Array, "n channels"]):
     return value, jax.vmap(derivative, 1, 1)(columns)
 
 
+def _speed(fields: Fields, x: Array, k) -> tuple[Array, Array]:
+    """dE_k/dt along the drift, and the sum of the sizes of its terms."""
+    in_time, in_state = fields.slope(x, k)
+    carried = in_state * fields.drift(x)
+    return in_time + jnp.sum(carried), jnp.abs(in_time) + jnp.sum(jnp.abs(carried))
+
+
 def _single(fields: Fields, x, k, u):
     """For a coordinate at threshold: what it sees of the noise, and what its jump does."""
     x = _project(fields, x, k[None])
     sigma = fields.noise(x)
-    e, seen = _push(fields.event, x, sigma)
+    _, slope = fields.slope(x, k)
     there, pushed = _push(lambda x: fields.jump(x, k, u), x, sigma)
-    reached = _reached(x, e[k])
+    noise_there = fields.noise(there)
+    speed, speed_scale = _speed(fields, x, k)
+    largest = jnp.max(jnp.abs(pushed) + jnp.abs(noise_there), axis=0, keepdims=True)
     return dict(
-        on_surface=reached,
-        seen=jnp.where(reached, jnp.abs(seen[k]), 0),
-        speed=fields.speed(x)[k],
-        mismatch=jnp.where(reached, jnp.abs(pushed - fields.noise(there)), 0),
+        reached=_reached(x, fields.event(x)[k]),
+        seen=jnp.abs(slope @ sigma),
+        seen_scale=jnp.abs(slope) @ jnp.abs(sigma),
+        speed=speed,
+        speed_scale=speed_scale,
+        mismatch=jnp.abs(pushed - noise_there),
+        mismatch_scale=jnp.broadcast_to(largest, pushed.shape),
+        terms=jnp.abs(slope) @ jnp.abs(x),
         after=fields.event(there)[k],
-        speed_after=fields.speed(there)[k],
+        speed_after=_speed(fields, there, k)[0],
     )
 
 
@@ -123,8 +137,11 @@ def _double(fields: Fields, x, jk, u, w):
     j, k = jk
     x = _project(fields, x, jk)
     e = fields.event(x)
-    reached = _reached(x, e[jk])
-    after_k = fields.jump(x, k, w)
-    pushed = jnp.abs(fields.event(after_k)[j] - e[j])
-    commutator = jnp.abs(fields.jump(after_k, j, u) - fields.jump(fields.jump(x, j, u), k, w))
-    return jnp.where(reached, pushed, 0), jnp.where(reached, commutator, 0)
+    after_j, after_k = fields.jump(x, j, u), fields.jump(x, k, w)
+    first_k, first_j = fields.jump(after_k, j, u), fields.jump(after_j, k, w)
+    return dict(
+        meet=_reached(x, e[jk]),
+        pushed=jnp.abs(fields.event(after_k)[j] - e[j]),
+        commutator=jnp.abs(first_k - first_j),
+        commutator_scale=jnp.abs(x) + jnp.abs(after_j) + jnp.abs(after_k),
+    )

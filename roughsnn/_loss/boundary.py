@@ -12,7 +12,7 @@ from .._path.spike_train import SpikeTrain
 from .._types import Scalar
 
 
-def _correction(train: SpikeTrain, ts: tuple[float, ...]) -> Float[Array, "times neurons"]:
+def correction_of(train: SpikeTrain, ts: tuple[float, ...]) -> Float[Array, "times neurons"]:
     """Zeros, with the derivative of the probability of one more spike of each neuron."""
     found = None if train.boundary is None else train.boundary.at(ts)
     if found is None:
@@ -40,8 +40,9 @@ def with_boundary(fn: Callable[[SpikeTrain], PyTree], train: SpikeTrain) -> PyTr
     analysis: Gong & Ho, IEEE Trans. Autom. Control 32 (1987), for the thresholds of
     Holberg & Salvi 2024, eq. 1-3.)
 
-    Costs one evaluation of `fn` for each neuron; for counts use
-    [`roughsnn.losses.counts`][], which costs nothing. Not needed, and zero, where `fn` is
+    Costs one evaluation of `fn` for each neuron. Forms that cost next to nothing:
+    [`roughsnn.losses.counts`][], [`roughsnn.losses.binned_counts`][], and `boundary=True` in
+    [`roughsnn.losses.expected_signature`][]. Not needed, and zero, where `fn` is
     continuous as a spike leaves: with a taper, [`roughsnn.losses.filtered`][] trains, or
     spike times that count a missing spike as t1.
 
@@ -61,7 +62,7 @@ def with_boundary(fn: Callable[[SpikeTrain], PyTree], train: SpikeTrain) -> PyTr
         Jumps of `fn` where two neurons' spikes swap order are not seen.
     """
     train = train.complete()
-    (correction,) = _correction(train, (train.t1,))
+    (correction,) = correction_of(train, (train.t1,))
     value = fn(train.with_room(train.times.shape[-1] + 1))
     neurons = jnp.arange(train.num_neurons, dtype=jnp.int32)
     more = jax.vmap(lambda k: fn(train.with_spike(k)))(neurons)
@@ -89,7 +90,7 @@ def counts(train: SpikeTrain) -> Float[Array, " neurons"]:
     **Raises:** as [`roughsnn.losses.with_boundary`][].
     """
     train = train.complete()
-    (correction,) = _correction(train, (train.t1,))
+    (correction,) = correction_of(train, (train.t1,))
     return train.counts().astype(correction.dtype) + correction
 
 
@@ -114,7 +115,7 @@ def binned_counts(train: SpikeTrain, edges: Sequence[float]) -> Float[Array, "bi
     if edges[0] < train.t0 or edges[-1] > train.t1:
         raise ValueError(f"`edges` must lie in the window [{train.t0}, {train.t1}], got {edges}.")
     inner = tuple(t for t in edges if t > train.t0)
-    correction = _correction(train, inner)
+    correction = correction_of(train, inner)
     ends = jnp.asarray(inner, train.times.dtype)
     before = (train.times[None] < ends[:, None]) | (ends == train.t1)[:, None]
     neurons = jnp.arange(train.num_neurons, dtype=jnp.int32)

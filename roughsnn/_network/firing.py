@@ -107,6 +107,13 @@ class ThresholdFiring(AbstractFiring):
     **Arguments:**
 
     - `threshold`: scalar or shape `(neurons,)`.
+
+    !!! warning
+
+        The first crossing jumps where a maximum of $v$ comes to touch the threshold. The
+        gradient of one path is exact, but its mean is that of the mean only where the drift
+        carries $v$ through the threshold nearly always (strong input, little noise and
+        inhibition).
     """
 
     threshold: Float[Array, "*neurons"]

@@ -1,6 +1,7 @@
 """What the gradient of a functional needs that jumps where a spike leaves the window."""
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
@@ -29,6 +30,11 @@ class Boundary(eqx.Module):
             return None
         index = np.array([self.ts.index(t) for t in ts], np.int32)
         return Boundary(self.excess[..., index, :], self.at_risk[..., index, :], ts)
+
+    def where(self, known: Bool[Array, "..."]) -> "Boundary":
+        """The same where `known`, no spike possible elsewhere."""
+        there = self.at_risk & known
+        return Boundary(jnp.where(there, self.excess, 0), there, self.ts)
 
     def until(self, t: float) -> "Boundary | None":
         """The part that belongs to times up to `t`."""

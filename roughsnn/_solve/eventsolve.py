@@ -122,6 +122,7 @@ def eventsolve(
     final, emitted = adjoint.loop(stepper, carry, length, stepper.live, stepper.idle(carry))
     times, marks = compact(emitted.mark, max_events, (emitted.time, jnp.inf), (emitted.mark, -1))
     ts, ys = collect(sub, stepper, emitted, t0, y0, final.y, args)
+    result = result_of(final)
     solution = Solution(
         event_times=times,
         event_marks=marks,
@@ -129,7 +130,7 @@ def eventsolve(
         ts=ts,
         ys=ys,
         y1=final.y,
-        result=result_of(final),
+        result=result,
         conditions=known,
     )
-    return raise_if_failed(solution, stepper, final) if throw else solution
+    return raise_if_failed(solution, result, stepper, final) if throw else solution

@@ -19,6 +19,7 @@ _DOUBLINGS = 10
 
 
 def result_of(final: Carry) -> RESULTS:
+    """The outcome of a solve that ended with this carry."""
     finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(final.y)]
     result = RESULTS.where(jnp.all(jnp.stack(finite)), RESULTS.successful, RESULTS.nonfinite_state)
     for code, member in (
@@ -31,9 +32,8 @@ def result_of(final: Carry) -> RESULTS:
     return result
 
 
-def raise_if_failed(solution: _Result, stepper: Stepper, final: Carry) -> _Result:
+def raise_if_failed(solution: _Result, result: RESULTS, stepper: Stepper, final: Carry) -> _Result:
     """Raises with the message of the result; on overflow with a number that is enough."""
-    result = result_of(final)
     others = (
         RESULTS.event_grazed,
         RESULTS.event_retriggered,

@@ -1,5 +1,6 @@
 """The forward recursion of Theorem 3.2: derivatives of event times as they happen."""
 
+import dataclasses
 from collections.abc import Callable
 
 import diffrax as dfx
@@ -18,6 +19,7 @@ from .._results import RESULTS
 from .._types import Args, Numeric, PRNGKey, RealScalar, State
 from .failure import raise_if_failed, result_of
 from .setup import compact, set_up
+from .step import Carry, Emitted, Stepper
 
 Problem = Callable[[PyTree], tuple[PyTree[dfx.AbstractTerm], Event, State, Args]]
 
@@ -82,7 +84,9 @@ def online_gradient(
     - `problem`: `params -> (terms, event, y0, args)`, as for `eventsolve`.
     - `params`, `direction`: pytrees of floating arrays of one structure.
     - `solver`, `t0`, `t1`, `dt0`, `max_events`, `key`, `root_finder`, `jump_ts`, `throw`: as
-        for [`roughsnn.eventsolve`][].
+        for [`roughsnn.eventsolve`][]. Parameters of the solver itself (the rates of
+        [`roughsnn.ExponentialTrapezoid`][]) are held constant, which does not matter as
+        `dt0` → 0.
 
     **Returns:** a [`roughsnn.OnlineGradient`][].
 
@@ -96,36 +100,34 @@ def online_gradient(
             f"{jax.tree.structure(direction)} and {jax.tree.structure(params)}."
         )
 
-    def stepper_at(params):
-        terms, event, y0, args = problem(params)
-        return set_up(
-            terms, solver, t0, t1, dt0, y0, args,
-            event=event, max_events=max_events, key=key, root_finder=root_finder,
-            stop_after=None, jump_ts=jump_ts, sub=None,
-        )  # fmt: skip
-
-    stepper, start, length = stepper_at(params)
-    y0_derivative = jax.jvp(lambda p: stepper_at(p)[1].y, (params,), (direction,))[1]
+    terms, event, y0, args = problem(params)
+    stepper, start, length = set_up(
+        terms, solver, t0, t1, dt0, y0, args,
+        event=event, max_events=max_events, key=key, root_finder=root_finder,
+        stop_after=None, jump_ts=jump_ts, sub=None,
+    )  # fmt: skip
+    y0_derivative = jax.jvp(lambda p: problem(p)[2], (params,), (direction,))[1]
 
     def body(carry, _):
         carry, dy = carry
         new, emitted = stepper(carry)
+        t, local = event_or_stop(stepper, carry, new, emitted)
         fires, k = emitted.mark >= 0, jnp.maximum(emitted.mark, 0)
-        begin, stop, *_ = stepper.interval(carry)
-        local = jnp.where(fires, new.offset, stop)
 
         def left_at(params, y):
-            here = eqx.tree_at(lambda c: c.y, carry, y)
-            return stepper_at(params)[0].interval(here)[3].evaluate(local)
+            terms, event, _, args = problem(params)
+            there = dataclasses.replace(stepper, terms=terms, event=event, args=args)
+            return there.flow(carry, y, local)
 
         left, dleft = jax.jvp(left_at, (params, carry.y), (direction, dy))
         u = uniform(stepper.seeds, k, entry(new.counts, k), local.dtype)
-        dtau, dright = _jump(problem, params, direction, begin + local, left, dleft, k, u)
+        dtau, dright = _jump(problem, params, direction, t, left, dleft, k, u)
         dy = where_tree(fires, dright, dleft)
         return (new, dy), (emitted.time, emitted.mark, jnp.where(fires, dtau, 0))
 
     (final, dy1), (times, marks, dtaus) = jax.lax.scan(body, (start, y0_derivative), length=length)
     times, marks, dtaus = compact(marks, max_events, (times, jnp.inf), (marks, -1), (dtaus, 0.0))
+    result = result_of(final)
     found = OnlineGradient(
         event_times=times,
         event_marks=marks,
@@ -133,9 +135,16 @@ def online_gradient(
         time_derivatives=dtaus,
         y1=final.y,
         y1_derivative=dy1,
-        result=result_of(final),
+        result=result,
     )
-    return raise_if_failed(found, stepper, final) if throw else found
+    return raise_if_failed(found, result, stepper, final) if throw else found
+
+
+def event_or_stop(stepper: Stepper, carry: Carry, new: Carry, emitted: Emitted):
+    """The time to which an iteration went, and the same in the cell's local time."""
+    begin, stop, *_ = stepper.interval(carry)
+    local = jnp.where(emitted.mark >= 0, new.offset, stop)
+    return begin + local, local
 
 
 def _jump(problem: Problem, params, direction, t, left, dleft, k, u) -> tuple[Array, State]:

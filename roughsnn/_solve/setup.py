@@ -78,7 +78,12 @@ def compact(
     index = jnp.searchsorted(rank, wanted, side="left")
     stored = index < marks.shape[0]
     index = jnp.minimum(index, marks.shape[0] - 1)
-    return tuple(jnp.where(stored, x[index], fill) for x, fill in columns)
+
+    def move(x, fill):
+        rows = stored.reshape(stored.shape + (1,) * (x.ndim - 1))
+        return jnp.where(rows, x[index], fill)
+
+    return tuple(move(x, fill) for x, fill in columns)
 
 
 def _check_state(y0: State):

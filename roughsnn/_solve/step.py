@@ -119,6 +119,11 @@ class Stepper(eqx.Module):
         dense = self.solver.interpolation_cls(t0=r0, t1=r1, **dense_info)
         return start, r1, y1, dense, result == dfx.RESULTS.successful
 
+    def flow(self, carry: Carry, y: State, local: Scalar) -> State:
+        """The smooth solution at `local`, if the carry's state were `y`."""
+        here = eqx.tree_at(lambda c: c.y, carry, y)
+        return self.interval(here)[3].evaluate(local)
+
     def _find(self, carry: Carry, start, r1, y1, dense) -> tuple[Crossing, Any, Any]:
         """The first crossing; whether it is grazing; whether the last event fires again."""
         r0, length = carry.offset, r1 - carry.offset

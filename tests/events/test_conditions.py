@@ -111,6 +111,49 @@ def test_more_coordinates_than_are_looked_at():
     assert report.holds and report.conditions[4].decided == "sampled"
 
 
+def test_a_surface_that_is_never_found_decides_nothing():
+    """A curved threshold out of reach: not "holds"; what is linear is known all the same."""
+    drift = dfx.ODETerm(lambda t, y, a: 2.0 - y)
+    path = rs.BrownianPath(0.0, 1.0, 0.01, shape=(), key=jr.key(0))
+    noise = dfx.ControlTerm(lambda t, y, a: jnp.array([0.3, 0.0]), path)
+    terms = dfx.MultiTerm(drift, noise)
+    add = lambda t, y, a, k, u: y + 1  # noqa: E731
+    y0 = jnp.array([0.0, 0.1])
+    report = rs.check_event(terms, rs.Event(lambda t, y, a: -(y**2) - 1.0, add), 0.0, y0)
+    verdicts = {c.name: c.holds for c in report.conditions}
+    assert verdicts == {"C1": None, "C2": None, "C3": True, "C4": None, "C5": True}
+    assert not report.holds and "UNDECIDED" in str(report) and "[0, 1]" in str(report)
+    # Squares of jumps do not commute, but two neurons are never seen at threshold.
+    square = lambda t, y, a, k, u: jnp.where(k == 0, y**2, y + 1)  # noqa: E731
+    report = rs.check_event(drift, rs.Event(lambda t, y, a: -(y**2) - 1.0, square), 0.0, y0)
+    assert report.conditions[4].holds is None
+
+    def solve(fn):
+        return rs.eventsolve(
+            terms, dfx.Euler(), 0.0, 0.1, 0.01, y0, event=rs.Event(fn, add), max_events=1,
+            key=jr.key(0),
+        ).conditions  # fmt: skip
+
+    assert solve(lambda t, y, a: -(y[:1] ** 2) - 1.0) == "unchecked"
+    assert solve(lambda t, y, a: y[1:] - 5.0) == "hold"
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize("unit", [1e-9, 1e9])
+def test_verdicts_do_not_depend_on_units(dtype, unit):
+    """A neuron in volts and seconds or in anything else, in both precisions."""
+    for name, failing in (("v", {"C1", "C3"}), ("i", set())):
+        drift = dfx.ODETerm(lambda t, y, a: jnp.stack([1e-3 * (1.5 * unit + y[1] - y[0]), -y[1]]))
+        column = jnp.array([0.0, 0.1 * unit] if name == "i" else [0.1 * unit, 0.0], dtype)
+        path = rs.BrownianPath(0.0, 1.0, 0.1, shape=(), key=jr.key(0), dtype=dtype)
+        noise = dfx.ControlTerm(lambda t, y, a, column=column: column, path)
+        fn = lambda t, y, a: y[:1] - unit  # noqa: E731
+        event = rs.Event(fn, lambda t, y, a, k, u: y.at[0].set(0.0))
+        y0 = jnp.array([0.2 * unit, 0.0], dtype)
+        report = rs.check_event(dfx.MultiTerm(drift, noise), event, 0.0, y0, throw=False)
+        assert {c.name for c in report.conditions if not c.holds} == failing, str(report)
+
+
 def test_a_bouncing_ball_leaves_the_surface_downwards():
     """E(T(y)) = 0 there, and falling: no event, so C4 holds."""
     path = rs.BrownianPath(0.0, 1.0, 0.01, shape=(), key=jr.key(0))

@@ -118,6 +118,24 @@ def test_the_gradient_with_respect_to_initial_state_and_time_dependent_drives():
     assert largest_difference(central_difference(outcome, p, direction, 1e-6), exact) < 1e-6
 
 
+@pytest.mark.parametrize("name", ["default", "Heun", "Tsit5 on the parabola"])
+def test_float32_derivatives_of_a_recurrent_network(name):
+    """Against float64 on the same noise and thresholds, for the first spikes and the state.
+
+    A step rounds s by eps; through the smallest hazard at a spike, and once more for each of
+    some spikes before it, that is up to some hundred eps of a time, and again of its derivative.
+    """
+    p, tolerance = recurrent_parameters(), 300 * float(jnp.finfo(jnp.float32).eps)
+    run = functools.partial(run_recurrent, key=jr.key(7), t1=0.4, **CASES[name])
+    slope = jax.jit(lambda p, d: jax.jvp(lambda p: run(p)[0], (p,), (d,)))
+    low = lambda tree: jax.tree.map(lambda x: x.astype(jnp.float32), tree)  # noqa: E731
+    direction = random_direction(p, 0)
+    single, double = slope(low(p), low(direction)), slope(p, direction)
+    assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(single))
+    assert int(jnp.sum(double[0]["times"] > 0)) >= 4
+    assert largest_difference(jax.tree.map(lambda x: x.astype(float), single), double) < tolerance
+
+
 def test_float32_agrees_with_float64_to_its_precision():
     """Thresholds do not depend on the precision, so neither do noise-free spike times."""
 

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import lineax as lx
+import numpy as np
 import pytest
 
 import roughsnn as rs
@@ -93,3 +94,86 @@ def test_c3_the_reset_forgets_the_noise(reset, grows):
     sizes = [size(dt) for dt in (0.02, 0.02 / 64)]
     print(reset, sizes)
     assert (sizes[1] > 2 * sizes[0]) if grows else (sizes[1] < 1.2 * sizes[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("synapse, biased", [("delta", True), ("none", False)])
+def test_c4_the_first_of_two_keeps_the_other_from_firing(synapse, biased):
+    """Hard thresholds, noise on the current: a race that the loser loses for good."""
+    weights = -jnp.array([[0.0, 0.5], [0.5, 0.0]])
+
+    def model(c, key, dt=0.02):
+        def drift(t, y, args):
+            v, i = y
+            return 4 * (jnp.stack([c, 1.3 + 0 * c]) + i - v), -3 * i
+
+        def transition(t, y, args, k, u):
+            v, i = y
+            v = jnp.where(jnp.arange(2, dtype=jnp.int32) == k, v - 1, v)
+            return (v + weights[k] if synapse == "delta" else v), i
+
+        def diffusion(t, y, args):
+            act = lambda dx: (jnp.zeros(2), 0.4 * dx)  # noqa: E731
+            return lx.FunctionLinearOperator(act, jax.ShapeDtypeStruct((2,), y[0].dtype))
+
+        path = rs.BrownianPath(0.0, T1, dt, shape=(2,), key=key, interpolation="linear")
+        terms = dfx.MultiTerm(dfx.ODETerm(drift), dfx.ControlTerm(diffusion, path))
+        sol = rs.eventsolve(
+            terms, dfx.Heun(), 0.0, T1, dt, (jnp.zeros(2), jnp.zeros(2)),
+            event=rs.Event(lambda t, y, args: y[0] - 0.8, transition), max_events=40, key=key,
+            conditions="waive",
+        )  # fmt: skip
+        train = rs.SpikeTrain(
+            sol.event_times, sol.event_marks, sol.event_count, jnp.array(False), 0.0, T1, 2
+        )
+        first = train.per_neuron(1)[0]
+        return jnp.sum(jnp.where(jnp.isfinite(first), first, T1))
+
+    score = gap_in_standard_errors(model, 16_384)
+    print(synapse, score)
+    assert (score > 6) if biased else (score < 3)
+
+
+def test_c2_a_threshold_that_is_reached_at_no_speed():
+    """y = 1 - (sqrt(1 - y0) - t/2)^2 touches 1 at t = 2 sqrt(1 - y0), with slope 0."""
+    drift = dfx.ODETerm(lambda t, y, args: jnp.sqrt(jnp.abs(1 - y)))
+    event = rs.Event(lambda t, y, args: y - 1.0, lambda t, y, args, k, u: y - 1.0)
+
+    def solve(y0, throw=False):
+        return rs.eventsolve(
+            drift, dfx.Tsit5(), 0.0, 3.0, 1 / 64, y0[None], event=event, max_events=1,
+            stop_after=1, key=jr.key(0), throw=throw,
+        )  # fmt: skip
+
+    y0 = jnp.asarray(0.19)
+    with pytest.raises(ValueError, match="C2 FAILS"):
+        rs.check_event(drift, event, 0.0, y0[None])
+    solution = solve(y0)
+    slope = jax.grad(lambda y0: solve(y0).event_times[0])(y0)
+    print(solution.event_times[0], slope)
+    np.testing.assert_allclose(solution.event_times[0], 1.8, atol=0.05)
+    exact = -1 / 0.9
+    assert not abs(slope - exact) < 0.2 * abs(exact)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("drive, noise, biased", [(0.9, 0.8, True), (1.5, 0.4, False)])
+def test_a_path_that_turns_back_below_a_hard_threshold(drive, noise, biased):
+    """Not refused, but a known limit: the first crossing jumps where a maximum of v touches it.
+
+    The pathwise derivative sees no such path (docs/limits.md); it does not matter where the
+    drift carries v through the threshold nearly always.
+    """
+    membrane = rs.LIF(jnp.array([5.0, 3.0]), jnp.array([[0.0], [noise]]), 1.0)
+    network = rs.SpikingNetwork(membrane, rs.ThresholdFiring(1.0))
+
+    def first(c, key):
+        shifted = drive + (c - 1.3)
+        times = rs.simulate(
+            network, lambda t: shifted[None], t0=0.0, t1=2.0, dt0=0.02, max_spikes=40, key=key
+        ).times
+        return jnp.where(jnp.isfinite(times[0]), times[0], 2.0)
+
+    score = gap_in_standard_errors(first, 8192)
+    print(drive, noise, score)
+    assert (score > 6) if biased else (score < 3)

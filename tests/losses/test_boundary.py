@@ -117,6 +117,37 @@ def test_a_signature_mmd():
     assert gradient > 5 * error
 
 
+def test_the_cheap_form_for_signatures_is_the_general_one():
+    """In the distance of expected signatures, for several neurons."""
+    data = jax.vmap(lambda k: recurrent(jnp.asarray(0.9), k))(jr.split(jr.key(5), 8))
+    target = jax.vmap(signature)(data)
+    keys = jr.split(jr.key(6), 8)
+
+    def trains(x):
+        return jax.vmap(lambda k: recurrent(x, k))(keys)
+
+    def cheap(x):
+        return rs.losses.expected_signature(trains(x), data, taper=0.0, boundary=True)
+
+    def general(x):
+        features = jax.vmap(lambda train: rs.losses.with_boundary(signature, train))(trains(x))
+        gap = jnp.sum((features.mean(0) - target.mean(0)) ** 2)
+        spread = [jnp.sum(jnp.var(f, 0, ddof=1)) / 8 for f in (features, target)]
+        return gap - spread[0] - spread[1]
+
+    x = jnp.asarray(1.0)
+    for differentiate in (jax.value_and_grad, lambda f: lambda x: (f(x), jax.jacfwd(f)(x))):
+        a, b = (jax.jit(differentiate(f))(x) for f in (cheap, general))
+        np.testing.assert_allclose(a, b, rtol=1e-9)
+    plain = jax.grad(lambda x: rs.losses.expected_signature(trains(x), data, taper=0.0))(x)
+    assert abs(plain - b[1]) > 0.01 * abs(b[1])
+    with pytest.raises(ValueError, match="needs `taper=0`"):
+        rs.losses.expected_signature(data, data, boundary=True)
+    with pytest.raises(ValueError, match="simulate"):
+        known = rs.SpikeTrain.stack([rs.SpikeTrain.from_lists([[0.1]], t0=0.0, t1=1.0)] * 2)
+        rs.losses.expected_signature(known, known, taper=0.0, boundary=True)
+
+
 def test_the_cheap_form_is_the_general_one():
     floating = lambda train: train.counts().astype(float)  # noqa: E731
     general = lambda x, key: rs.losses.with_boundary(floating, recurrent(x, key))  # noqa: E731

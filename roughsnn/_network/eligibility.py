@@ -1,0 +1,154 @@
+"""Per-synapse derivatives of spike times, carried forward: a three-factor rule."""
+
+from typing import Literal
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optimistix as optx
+from jaxtyping import Array, Float
+
+from .._event.crossing import AbstractCrossing
+from .._event.fields import smooth_drift
+from .._misc import check_positive_int, check_window, entry, one_hot, where_tree
+from .._path.spike_train import SpikeTrain
+from .._random import uniform
+from .._results import RESULTS
+from .._solve.failure import raise_if_failed, result_of
+from .._solve.recursion import event_or_stop
+from .._solve.setup import compact, set_up
+from .._types import Drive, PRNGKey, RealScalar
+from .network import SpikingNetwork
+from .prepare import Prepared, prepare
+from .state import NeuronState
+
+
+class Eligibility(eqx.Module):
+    r"""What [`roughsnn.eligibility`][] returns.
+
+    **Attributes:**
+
+    - `spikes`: the [`roughsnn.SpikeTrain`][].
+    - `time_derivatives`: shape `(max_spikes, neurons)`; entry `[n, j]` is
+        $\partial\tau_n/\partial w_{jk}$ for the neuron $k$ that fired spike n, padded with 0.
+    - `result`: a [`roughsnn.RESULTS`][].
+    """
+
+    spikes: SpikeTrain
+    time_derivatives: Float[Array, "spikes neurons"]
+    result: RESULTS
+
+
+def eligibility(
+    network: SpikingNetwork,
+    drive: Drive,
+    *,
+    t0: RealScalar,
+    t1: RealScalar,
+    dt0: RealScalar,
+    max_spikes: int,
+    key: PRNGKey,
+    initial: NeuronState | None = None,
+    solver: dfx.AbstractSolver | None = None,
+    root_finder: optx.AbstractRootFinder | AbstractCrossing | None = None,
+    interpolation: Literal["linear", "parabola"] = "linear",
+    throw: bool = True,
+) -> Eligibility:
+    r"""Spike trains and, as each spike happens, its derivative in the weights onto its neuron.
+
+    Each synapse j → k carries an eligibility trace $a^{jk}$, the derivative of $(v, i, s)$ of
+    neuron $k$ in $w_{jk}$ with the spike times of all other neurons held fixed. It follows the
+    linearised flow of neuron $k$; a spike of $j$ adds 1 to its current; at a spike of $k$
+
+    $$\frac{\partial\tau}{\partial w_{jk}} = -\frac{\nabla E_k\,a^{jk}}{\dot E_k}, \qquad
+    a^{jk} \to \nabla\mathcal T_k\,a^{jk} - \bigl(\mu(Y_\tau) - \nabla\mathcal T_k\,
+    \mu(Y_{\tau-})\bigr)\frac{\partial\tau}{\partial w_{jk}} .$$
+
+    For a LIF neuron with a hard threshold the second is the jump of v by
+    $v_\text{reset}\,a_v/(i + c - v)$. (Section 4.4 of Holberg & Salvi 2024 prints $1/\mu_1$ for
+    this factor, which is a misprint.)
+
+    So $\sum_{n: k_n = k} \frac{\partial L}{\partial\tau_n}\,
+    \frac{\partial\tau_n}{\partial w_{jk}}$, a sum over the neuron's own spikes of a learning
+    signal times an eligibility, is a local learning rule. It is the gradient of $L$ in the
+    weights onto neurons whose spikes reach no others that could act back on them or on $L$
+    (the last layer of a feed-forward network), as `dt0` → 0; for others it leaves out what
+    goes by way of other neurons, unless the learning signal holds it. All derivatives at
+    once: [`roughsnn.online_gradient`][].
+
+    Costs neurons² per step; memory does not grow with time.
+
+    **Arguments:** as for [`roughsnn.simulate`][]; the network must have weights.
+
+    **Returns:** an [`roughsnn.Eligibility`][].
+
+    **Raises:** as [`roughsnn.simulate`][].
+    """
+    t0, t1, dt0 = check_window(t0, t1, dt0, "dt0")
+    max_spikes = check_positive_int("max_spikes", max_spikes)
+    p = prepare(
+        network, drive, t0, t1, dt0, key,
+        initial=initial, solver=solver, root_finder=root_finder, interpolation=interpolation,
+    )  # fmt: skip
+    if network.mask is None:
+        raise ValueError("`network` must have weights: the derivatives are with respect to them.")
+    stepper, start, length = set_up(
+        p.terms, p.solver, t0, t1, dt0, p.y0, None,
+        event=p.event, max_events=max_spikes, key=p.event_key, root_finder=p.root_finder,
+        stop_after=None, jump_ts=p.jump_ts, sub=None,
+    )  # fmt: skip
+    neurons = p.num_neurons
+    traces = jax.tree.map(lambda x: jnp.zeros((neurons, *x.shape), x.dtype), p.y0)
+
+    def body(carry, _):
+        carry, traces = carry
+        new, emitted = stepper(carry)
+        t, local = event_or_stop(stepper, carry, new, emitted)
+        fires, k = emitted.mark >= 0, jnp.maximum(emitted.mark, 0)
+        # Neurons are uncoupled between spikes, so row j moves all synapses of j at once.
+        left, push = jax.linearize(lambda y: stepper.flow(carry, y, local), carry.y)
+        traces = jax.vmap(push)(traces)
+        u = uniform(stepper.seeds, k, entry(new.counts, k), local.dtype)
+        dtau, after = _at_spike(p, network.mask, t, left, traces, k, u)
+        traces = where_tree(fires, after, traces)
+        return (new, traces), (emitted.time, emitted.mark, jnp.where(fires, dtau, 0))
+
+    (final, _), (times, marks, dtaus) = jax.lax.scan(body, (start, traces), length=length)
+    times, dtaus, marks = compact(marks, max_spikes, (times, jnp.inf), (dtaus, 0.0), (marks, -1))
+    result = result_of(final)
+    train = SpikeTrain(
+        times=times,
+        marks=marks,
+        count=final.num_events,
+        overflow=result == RESULTS.max_events_reached,
+        t0=t0,
+        t1=t1,
+        num_neurons=neurons,
+    )
+    found = Eligibility(train, dtaus, result)
+    return raise_if_failed(found, result, stepper, final) if throw else found
+
+
+def _at_spike(p: Prepared, mask, t, left: NeuronState, traces: NeuronState, k, u):
+    """The derivatives of the time of a spike of `k`, and the traces just after it."""
+    fired = one_hot(k, p.num_neurons)
+    zero, one = jnp.zeros_like(t), jnp.ones_like(t)
+
+    def level(t, y):
+        return jnp.sum(jnp.where(fired, p.event.fn(t, y, None), 0))
+
+    def jump(t, y):
+        return p.event.transition(t, y, None, k, u)
+
+    mu = smooth_drift(p.terms, t, left, None)
+    _, slope = jax.linearize(level, t, left)
+    dtau = -jax.vmap(lambda a: slope(zero, a))(traces) / slope(one, mu)
+    right, push = jax.linearize(jump, t, left)
+    after = jax.vmap(lambda a: push(zero, a))(traces)
+    gap = jax.tree.map(jnp.subtract, smooth_drift(p.terms, t, right, None), push(one, mu))
+    # The spike moves with the weights onto its own neuron; to the others it is given.
+    own = lambda a, g: a - jnp.where(fired[None], dtau[:, None] * g[None], 0)  # noqa: E731
+    after = jax.tree.map(own, after, gap)
+    delivered = (fired[:, None] & mask).astype(after.i.dtype)
+    return dtau, eqx.tree_at(lambda a: a.i, after, after.i + delivered)

@@ -1,0 +1,147 @@
+"""From a network, a drive and a key to an event SDE, the same for every engine."""
+
+from typing import Literal, NamedTuple
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optimistix as optx
+from jaxtyping import Array
+
+from .._event.conditions import conditions_of
+from .._event.crossing import AbstractCrossing, QuadraticCrossing
+from .._event.event import Event
+from .._misc import check_finite, is_concrete
+from .._path.base import AbstractJumpPath
+from .._path.brownian import BrownianPath
+from .._random import seeds, uniform
+from .._types import Drive, PRNGKey
+from .exponential import ExponentialTrapezoid
+from .firing import StochasticFiring, ThresholdFiring
+from .membrane import LIF, AbstractLinearMembrane
+from .network import SpikingNetwork, evaluate_drive
+from .state import NeuronState
+
+
+class Prepared(NamedTuple):
+    """An event SDE with its randomness, and what solves it by default."""
+
+    num_neurons: int
+    terms: dfx.AbstractTerm
+    event: Event
+    y0: NeuronState
+    event_key: PRNGKey
+    path: BrownianPath | None
+    solver: dfx.AbstractSolver
+    root_finder: optx.AbstractRootFinder | AbstractCrossing | None
+    jump_ts: Array | None
+    conditions: Literal["hold", "unchecked", "waived"]
+
+
+def prepare(
+    network: SpikingNetwork, drive: Drive, t0: float, t1: float, dt0: float, key: PRNGKey, *,
+    initial: NeuronState | None, solver: dfx.AbstractSolver | None = None, root_finder=None,
+    interpolation: Literal["linear", "parabola"] = "linear",
+) -> Prepared:  # fmt: skip
+    """Checks what [`roughsnn.simulate`][] takes, draws its noise and first thresholds."""
+    if not isinstance(network, SpikingNetwork):
+        raise TypeError(
+            f"`network` must be a roughsnn.SpikingNetwork, got {type(network).__name__}."
+        )
+    neurons, dtype = _check_drive(network, drive, t0)
+    path_key, event_key = jr.split(key)
+    y0 = _initial_state(network, initial, neurons, dtype, event_key)
+    path = None
+    if network.membrane.channels > 0:
+        shape = (neurons, network.membrane.channels)
+        path = BrownianPath(
+            t0, t1, dt0, shape=shape, key=path_key, interpolation=interpolation, dtype=dtype
+        )
+    terms, event = network.terms(drive, path), network.event()
+    if solver is None and isinstance(network.membrane, AbstractLinearMembrane):
+        solver = ExponentialTrapezoid(NeuronState(*network.membrane.rates, None))
+        if root_finder is None and isinstance(network.firing, StochasticFiring):
+            root_finder = QuadraticCrossing()
+    return Prepared(
+        num_neurons=neurons,
+        terms=terms,
+        event=event,
+        y0=y0,
+        event_key=event_key,
+        path=path,
+        solver=dfx.Heun() if solver is None else solver,
+        root_finder=root_finder,
+        jump_ts=drive.jump_times if isinstance(drive, AbstractJumpPath) else None,
+        conditions=_check_conditions(network, terms, t0, neurons, dtype),
+    )
+
+
+def _check_drive(network: SpikingNetwork, drive: Drive, t0: float) -> tuple[int, jnp.dtype]:
+    if not callable(drive) and not isinstance(drive, dfx.AbstractPath):
+        raise TypeError(
+            "`drive` must be a callable t -> (neurons,) or a diffrax.AbstractPath, got a "
+            f"{type(drive).__name__}. For a constant input c use `lambda t: c`."
+        )
+    leaves = [x for x in jax.tree.leaves(network) if eqx.is_inexact_array(x)]
+    dtype = jnp.result_type(*leaves) if leaves else jnp.result_type(float)
+    out = eqx.filter_eval_shape(lambda t: evaluate_drive(drive, t), jnp.asarray(t0, dtype))
+    if not isinstance(out, jax.ShapeDtypeStruct) or len(out.shape) != 1:
+        got = getattr(out, "shape", type(out).__name__)
+        raise ValueError(f"`drive` must return an array of shape (neurons,), got {got}.")
+    if not jnp.issubdtype(out.dtype, jnp.floating):
+        raise ValueError(f"`drive` must return a floating dtype, got {out.dtype}.")
+    if network.num_neurons not in (None, out.shape[0]):
+        raise ValueError(
+            f"`drive` must return one input for each of the {network.num_neurons} neurons, "
+            f"got shape {out.shape}."
+        )
+    return out.shape[0], jnp.result_type(out.dtype, dtype)
+
+
+def _check_conditions(network, terms, t0: float, neurons: int, dtype):
+    """What is known of C1-C5. The package's own parts meet them by construction."""
+    if network.conditions == "waive":
+        return "waived"
+    own = type(network.membrane) is LIF and type(network.firing) in (
+        StochasticFiring,
+        ThresholdFiring,
+    )
+    if own:
+        return "hold"
+    level = network.firing.level(jnp.full(neurons, 0.5, dtype))
+    with jax.ensure_compile_time_eval():
+        zero = jnp.zeros(neurons, dtype)
+        y = NeuronState(zero, zero, level)
+    return conditions_of(terms, network.event(), t0, y, None)
+
+
+def _initial_state(network, initial, neurons: int, dtype, key: PRNGKey) -> NeuronState:
+    def draw() -> Array | None:
+        words = seeds(key)
+        u = jax.vmap(lambda k: uniform(words, k, 0, dtype))(jnp.arange(neurons))
+        level = network.firing.level(u)
+        return None if level is None else jnp.broadcast_to(level, (neurons,)).astype(dtype)
+
+    if initial is None:
+        zero = jnp.zeros(neurons, dtype)
+        return NeuronState(zero, zero, draw())
+    if not isinstance(initial, NeuronState):
+        raise TypeError(f"`initial` must be a roughsnn.NeuronState, got {type(initial).__name__}.")
+    for name in ("v", "i", "s"):
+        value = getattr(initial, name)
+        if name == "s" and value is None:
+            continue
+        value = jnp.asarray(value)
+        if value.shape != (neurons,) or not jnp.issubdtype(value.dtype, jnp.floating):
+            raise ValueError(
+                f"`initial.{name}` must be a floating array of shape ({neurons},), got "
+                f"{value.dtype} of shape {value.shape}."
+            )
+        check_finite(f"initial.{name}", value)
+    s = draw() if initial.s is None else jnp.asarray(initial.s, dtype)
+    if s is not None and is_concrete(s) and bool(np.any(np.asarray(s) >= 0)):
+        raise ValueError(f"`initial.s` must be negative, got {s}.")
+    return NeuronState(jnp.asarray(initial.v, dtype), jnp.asarray(initial.i, dtype), s)

@@ -1,0 +1,108 @@
+"""The three-factor form against automatic differentiation through the spikes."""
+
+import functools
+from typing import Any
+
+import diffrax as dfx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+import roughsnn as rs
+
+T1 = 0.8
+LAYERS = (3, 2)
+ROOM: Any = dict(t0=0.0, t1=T1, max_spikes=200, key=jr.key(4))
+MASK = np.zeros((5, 5), bool)
+MASK[:3, 3:] = True
+
+
+def drive(t):
+    return jnp.array([1.8, 1.6, 1.5, 1.3, 1.2]) * (1 + 0.1 * jnp.sin(5 * t))
+
+
+def feed_forward(weights, hard: bool, noisy: bool = True) -> rs.SpikingNetwork:
+    sigma = jnp.array([[0.0 if hard else 0.3], [0.2]]) if noisy else None
+    membrane = rs.LIF(jnp.array([12.0, 6.0]), sigma, 1.1)
+    stochastic = rs.StochasticFiring(rs.ExponentialIntensity(4.0, 1.0, 1.0), 0.03)
+    firing = rs.ThresholdFiring(1.0) if hard else stochastic
+    return rs.SpikingNetwork(membrane, firing, weights, MASK)
+
+
+WEIGHTS = jnp.asarray(MASK * np.random.default_rng(0).uniform(0.4, 1.2, (5, 5)))
+
+
+def errors(hard, noisy, dt0, **options):
+    """The largest error of a spike-time derivative of the last layer; and their size."""
+    found = rs.eligibility(feed_forward(WEIGHTS, hard, noisy), drive, dt0=dt0, **ROOM, **options)
+
+    @jax.jit
+    def times(weights):
+        network = feed_forward(weights, hard, noisy)
+        return rs.simulate(network, drive, dt0=dt0, **ROOM, **options).times
+
+    exact = np.asarray(jax.jacfwd(times)(WEIGHTS))
+    train = found.spikes
+    np.testing.assert_allclose(train.times, times(WEIGHTS), rtol=1e-12)
+    marks = np.asarray(train.marks)
+    last = np.flatnonzero(marks >= 3)
+    assert len(last) >= 6
+    # Row n: d tau_n / d w[:, k_n].
+    wanted = np.stack([exact[n, :, marks[n]] for n in last])
+    got = np.asarray(found.time_derivatives)[last]
+    assert np.all(got[:, 3:] == 0) and np.all(np.asarray(found.time_derivatives)[marks == -1] == 0)
+    return np.max(np.abs(got - wanted)) / np.max(np.abs(wanted))
+
+
+@pytest.mark.parametrize("hard", [True, False])
+def test_noise_free_it_is_the_derivative(hard):
+    options = dict(solver=dfx.Tsit5(), root_finder=rs.Chandrupatla())
+    coarse, fine = (errors(hard, False, dt0, **options) for dt0 in (0.02, 0.005))
+    assert fine < 1e-5 and fine < coarse / 8, (coarse, fine)
+
+
+@pytest.mark.parametrize("hard", [True, False])
+def test_with_noise_it_converges_to_the_derivative(hard):
+    coarse, fine = (errors(hard, True, T1 / n) for n in (32, 512))
+    assert fine < coarse / 2.5 and fine < 0.05, (coarse, fine)
+
+
+def test_a_local_learning_rule_is_the_gradient_of_the_last_layer():
+    network = functools.partial(feed_forward, hard=True, noisy=False)
+    options: Any = dict(dt0=0.005, solver=dfx.Tsit5(), **ROOM)
+
+    def last_layer(train):
+        return jnp.where(train.marks >= 3, train.times, 0)
+
+    found = rs.eligibility(network(WEIGHTS), drive, **options)
+    signal = 2 * last_layer(found.spikes)
+    own = jax.nn.one_hot(found.spikes.marks, 5, dtype=signal.dtype)
+    learned = jnp.einsum("n,nj,nk->jk", signal, found.time_derivatives, own)
+
+    def loss(weights):
+        return jnp.sum(last_layer(rs.simulate(network(weights), drive, **options)) ** 2)
+
+    expected = jax.jit(jax.grad(loss))(WEIGHTS)
+    np.testing.assert_allclose(learned, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_it_works_in_batches_and_reports_like_simulate():
+    run = lambda key: rs.eligibility(  # noqa: E731
+        feed_forward(WEIGHTS, False), drive, dt0=0.02, **dict(ROOM, key=key)
+    )
+    keys = jr.split(jr.key(0), 3)
+    together = jax.jit(jax.vmap(run))(keys)
+    np.testing.assert_allclose(
+        together.time_derivatives[1], run(keys[1]).time_derivatives, rtol=1e-9, atol=1e-12
+    )
+    few: Any = dict(ROOM, max_spikes=2)
+    with pytest.raises(RuntimeError, match="is enough here"):
+        rs.eligibility(feed_forward(WEIGHTS, True), drive, dt0=0.02, **few)
+    short = rs.eligibility(feed_forward(WEIGHTS, True), drive, dt0=0.02, throw=False, **few)
+    assert bool(short.spikes.overflow)
+    assert short.result == rs.RESULTS.max_events_reached
+    uncoupled = rs.SpikingNetwork(rs.LIF((5.0, 1.0)), rs.ThresholdFiring())
+    with pytest.raises(ValueError, match="must have weights"):
+        rs.eligibility(uncoupled, drive, dt0=0.02, **ROOM)

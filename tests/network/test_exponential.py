@@ -1,0 +1,47 @@
+"""The functions that the exponential step is made of."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from roughsnn._network.exponential import _phi
+
+POINTS = np.concatenate([[0.0], np.logspace(-9, -0.302, 30), np.logspace(-0.3, 1.5, 40)])
+
+
+def exact(k: int, derivatives: int, x: float) -> float:
+    """The n-th derivative of phi_k(-x), phi_k(z) = int_0^1 e^((1-s) z) s^(k-1) ds / (k-1)!.
+
+    By Gauss-Legendre quadrature of that integral, differentiated under the sign.
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(60)
+    s, w = (nodes + 1) / 2, weights / 2
+    kernel = (s - 1) ** derivatives * np.exp(-(1 - s) * x) * s ** (k - 1)
+    return float(np.sum(w * kernel)) / math.factorial(k - 1)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+@pytest.mark.parametrize("derivatives", [0, 1, 2])
+@pytest.mark.parametrize("dtype, tolerance", [(jnp.float64, 2e-14), (jnp.float32, 5e-6)])
+def test_phi_and_its_derivatives(k, derivatives, dtype, tolerance):
+    fn = functools.partial(_phi, k)
+    for _ in range(derivatives):
+        fn = jax.grad(fn)
+    got = np.asarray(jax.jit(jax.vmap(fn))(jnp.asarray(POINTS, dtype)))
+    wanted = np.array([exact(k, derivatives, x) for x in np.asarray(jnp.asarray(POINTS, dtype))])
+    # phi_k = O(1/k!) is a difference of numbers up to 1, divided k times by x >= 1/2; each
+    # derivative goes one order up. The quadrature itself is off by some 1e-15.
+    lost = 3.0 ** (k + derivatives)
+    np.testing.assert_allclose(got, wanted, rtol=tolerance * lost, atol=5e-15)
+
+
+def test_phi_in_reverse_mode():
+    fn = functools.partial(_phi, 2)
+    for x in (0.0, 0.05, 0.3, 4.0):
+        reverse = jax.jacrev(jax.jacrev(fn))(jnp.asarray(x))
+        forward = jax.jacfwd(jax.jacfwd(fn))(jnp.asarray(x))
+        np.testing.assert_allclose(reverse, forward, rtol=1e-12)
