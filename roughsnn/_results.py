@@ -20,6 +20,10 @@ class RESULTS(eqx.Enumeration):
         "The coordinate that fired was still at or above its threshold after its own "
         "transition (condition C4). Make the reset larger."
     )
+    crowded_cell = (
+        "A neuron spiked more often within one cell than `spikes_per_cell` leaves room for. "
+        "Reduce `dt0`, or raise it."
+    )
     nonfinite_state = (
         "The state became inf or nan. Reduce `dt0`, cap the intensity, or check the parameters."
     )

@@ -72,7 +72,7 @@ class QuadraticCrossing(AbstractCrossing):
         b = jax.jvp(along, (zero,), (jnp.ones_like(zero),))[1]
         crosses = rises(e0, e1) & (length > 0)
         length = jnp.where(length > 0, length, 1)
-        roots = _first_root(crosses, length, e0, b, e1)
+        roots = first_root(crosses, length, e0, b, e1)
         # What argmin does, in two reductions that vectorise.
         fixed = jax.lax.stop_gradient(roots)
         candidates = jnp.where(crosses | fires_at_once(e0), fixed, jnp.inf)
@@ -93,7 +93,7 @@ def _curvature(length, e0, b, e1):
 
 
 @jax.custom_jvp
-def _first_root(crosses, length, e0, b, e1):
+def first_root(crosses, length, e0, b, e1):
     """The root in [0, length] of e0 + b r + a r^2 with value e1 at `length`.
 
     Where it does not cross, 0 with zero derivatives.
@@ -106,12 +106,12 @@ def _first_root(crosses, length, e0, b, e1):
     return jnp.where(crosses, top / jnp.where(bottom > 0, bottom, 1), 0)
 
 
-@_first_root.defjvp
-def _first_root_jvp(primals, tangents):
+@first_root.defjvp
+def first_root_jvp(primals, tangents):
     """The implicit function theorem: dr = -dE / E'."""
     crosses, length, e0, b, e1 = primals
     _, dlength, de0, db, de1 = tangents
-    root = _first_root(*primals)
+    root = first_root(*primals)
     a = _curvature(length, e0, b, e1)
     slope = b + 2 * a * root
     x = root / length

@@ -9,10 +9,10 @@ import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float, Real
 
 from .._solve.localise import combined_rate
-from .._types import RealScalar
+from .membrane import AbstractLinearMembrane
 from .state import NeuronState
 
 # Below this x a series of so many terms is exact to the rounding of float64 (the next one is
@@ -52,11 +52,62 @@ def _advance(y0, f0, df, rate, r, theta):
     return y0 + r * (_phi(1, x) * f0 + _phi(2, x) * (df * theta))
 
 
+class CurrentResponse(eqx.Module):
+    """What a unit jump of the current does to v and i, as the exponential step has it."""
+
+    rate_v: Float[Array, "*neurons"]
+    rate_i: Float[Array, "*neurons"]
+    # How v moves with the current.
+    gain: Float[Array, "*neurons"]
+
+    def __call__(self, r: Array) -> tuple[Array, Array]:
+        """(v, i) at a time r after the jump."""
+        i = _phi(0, self.rate_i * r)
+        return _advance(0.0, self.gain, self.gain * (i - 1), self.rate_v, r, 1), i
+
+    def decay(self, r: Array) -> Array:
+        """What is left of a jump of v after a time r."""
+        return _phi(0, self.rate_v * r)
+
+
+def current_response(membrane: AbstractLinearMembrane) -> CurrentResponse:
+    """The response of a membrane to a jump of the current; scalar rates give scalars."""
+    rate_v, rate_i = membrane.rates
+    zero = jnp.zeros_like(rate_v)
+    gain = membrane.drift(zero, zero + 1, zero)[0] - membrane.drift(zero, zero, zero)[0]
+    return CurrentResponse(rate_v, rate_i, gain)
+
+
+def exponential_step(
+    start: Callable[[NeuronState], NeuronState],
+    end: Callable[[NeuronState], NeuronState],
+    y0: NeuronState,
+    length: Array,
+    rates: NeuronState,
+) -> tuple[NeuronState, NeuronState, NeuronState]:
+    """The state after a step, the field at its start, and by how much its forcing changes.
+
+    `start` and `end` are the vector field at the two ends of the step.
+    """
+    f0 = start(y0)
+    df = jax.tree.map(jnp.zeros_like, y0)
+    partial = y0
+    for get in (lambda y: y.i, lambda y: y.v, lambda y: y.s):
+        if get(y0) is None:
+            continue
+        change = get(end(partial)) - get(f0)
+        df = eqx.tree_at(get, df, change)
+        new = _advance(get(y0), get(f0), change, get(rates), length, 1)
+        partial = eqx.tree_at(get, partial, new)
+    return partial, f0, df
+
+
 class _Dense(dfx.AbstractLocalInterpolation):
     """The solution inside a step; at the step's end it is the step."""
 
-    t0: RealScalar
-    t1: RealScalar
+    # One time for all neurons, or one for each.
+    t0: float | Real[Array, "*neurons"]
+    t1: float | Real[Array, "*neurons"]
     y0: NeuronState
     f0: NeuronState
     df: NeuronState
@@ -121,16 +172,9 @@ class ExponentialTrapezoid(dfx.AbstractSolver):
                 "ExponentialTrapezoid takes ODE terms and control terms over a "
                 "roughsnn.BrownianPath only."
             )
-        f0 = rate(t0, y0, args)
-        df = jax.tree.map(jnp.zeros_like, y0)
-        partial = y0
-        for get in (lambda y: y.i, lambda y: y.v, lambda y: y.s):
-            if get(y0) is None:
-                continue
-            change = get(rate(t1, partial, args)) - get(f0)
-            df = eqx.tree_at(get, df, change)
-            new = _advance(get(y0), get(f0), change, get(self.rates), t1 - t0, 1)
-            partial = eqx.tree_at(get, partial, new)
+        partial, f0, df = exponential_step(
+            lambda y: rate(t0, y, args), lambda y: rate(t1, y, args), y0, t1 - t0, self.rates
+        )
         dense_info = dict(y0=y0, f0=f0, df=df, rates=self.rates)
         return partial, None, dense_info, None, dfx.RESULTS.successful
 

@@ -21,16 +21,17 @@ class AbstractAdjoint(eqx.Module):
     @abc.abstractmethod
     def loop(
         self,
-        body: Callable[[_Carry], tuple[_Carry, PyTree[Array]]],
+        body: Callable[[_Carry, PyTree[Array]], tuple[_Carry, PyTree[Array]]],
         carry: _Carry,
         length: int,
         live: Callable[[_Carry], Bool[Array, ""]],
         idle: PyTree[Array],
+        xs: PyTree[Array] = None,
     ) -> tuple[_Carry, PyTree[Array]]:
         """The last carry, and what the iterations emitted, stacked.
 
-        An iteration of a carry that is not `live` changes nothing and emits `idle`, so
-        it may be left out.
+        `body(carry, x)` with the rows x of `xs`, if there are any. Iterations of a carry that
+        is not `live` matter to nobody and may be left out, as if they had emitted `idle`.
         """
 
 
@@ -54,26 +55,31 @@ class CheckpointAdjoint(AbstractAdjoint):
         if self.block_size is not None:
             check_positive_int("block_size", self.block_size)
 
-    def loop(self, body, carry, length, live, idle):
+    def loop(self, body, carry, length, live, idle, xs=None):
         """See [`roughsnn.AbstractAdjoint`][]."""
         size = self.block_size or max(1, math.isqrt(length - 1) + 1)
         size = min(size, length)
         blocks = -(-length // size)
+        padding = blocks * size - length
 
-        def run(carry):
-            return jax.lax.scan(lambda c, _: body(c), carry, length=size)
+        def blocked(x):
+            x = jnp.pad(x, [(0, padding)] + [(0, 0)] * (x.ndim - 1), mode="edge")
+            return x.reshape(blocks, size, *x.shape[1:])
 
-        def skip(carry):
+        def run(carry, xs):
+            return jax.lax.scan(lambda c, x: body(c, x), carry, xs, length=size)
+
+        def skip(carry, xs):
             fill = lambda x: jnp.broadcast_to(x, (size, *jnp.shape(x)))  # noqa: E731
             return carry, jax.tree.map(fill, idle)
 
         # The branch is inside of the checkpoint: outside of it, `cond` would store the
         # constants of the loop (the driving path) once for every block.
         @jax.checkpoint
-        def block(carry, _):
-            return jax.lax.cond(any_in_batch(live(carry)), run, skip, carry)
+        def block(carry, xs):
+            return jax.lax.cond(any_in_batch(live(carry)), run, skip, carry, xs)
 
-        carry, out = jax.lax.scan(block, carry, length=blocks)
+        carry, out = jax.lax.scan(block, carry, jax.tree.map(blocked, xs), length=blocks)
         flatten = lambda x: x.reshape(blocks * size, *x.shape[2:])  # noqa: E731
         return carry, jax.tree.map(flatten, out)
 
@@ -85,7 +91,7 @@ class DirectAdjoint(AbstractAdjoint):
     iterations are needed and memory, which grows linearly in them, is plentiful.
     """
 
-    def loop(self, body, carry, length, live, idle):
+    def loop(self, body, carry, length, live, idle, xs=None):
         """See [`roughsnn.AbstractAdjoint`][]."""
         del live, idle
-        return jax.lax.scan(lambda c, _: body(c), carry, length=length)
+        return jax.lax.scan(lambda c, x: body(c, x), carry, xs, length=length)

@@ -143,8 +143,9 @@ class Stepper(eqx.Module):
         again |= (carry.last >= 0) & (entry(e0, jnp.maximum(carry.last, 0)) > 0)
         return crossing, grazed, again
 
-    def __call__(self, carry: Carry) -> tuple[Carry, Emitted]:
+    def __call__(self, carry: Carry, x: None = None) -> tuple[Carry, Emitted]:
         """The next carry; `carry` itself if it is not live."""
+        del x
         live = self.live(carry)
         start, r1, y1, dense, solved = self.interval(carry)
         crossing, grazed, again = self._find(carry, start, r1, y1, dense)

@@ -1,0 +1,163 @@
+"""The loop over cells, and the spike train that comes out of it."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from .._event.affine import is_affine
+from .._misc import check_positive_int, is_concrete, num_cells
+from .._path.base import AbstractJumpPath
+from .._path.spike_train import SpikeTrain
+from .._random import seeds
+from .._results import RESULTS
+from .._solve.adjoint import AbstractAdjoint, CheckpointAdjoint
+from .._solve.setup import compact
+from .._solve.step import GRAZED, RETRIGGERED, Grid
+from .._types import Drive
+from .lockstep import CROWDED, CellInput, Lockstep
+from .membrane import AbstractLinearMembrane
+from .network import SpikingNetwork, evaluate_drive
+from .prepare import Prepared
+
+
+def solve_lockstep(
+    network: SpikingNetwork, drive: Drive, p: Prepared, t0: float, t1: float, dt0: float, *,
+    max_spikes: int, spikes_per_cell: int, adjoint: AbstractAdjoint | None,
+    stop_after: int | None, edges: tuple[float, ...], throw: bool,
+) -> tuple[SpikeTrain, Array | None, RESULTS]:  # fmt: skip
+    """The spikes, and the hidden states at `edges` and t1."""
+    membrane = _check(network, drive, p, t0, dt0, edges)
+    max_spikes = check_positive_int("max_spikes", max_spikes)
+    dtype, cells = p.y0.v.dtype, num_cells(t0, t1, dt0)
+    grid = Grid(t0, t1, dt0, cells, None)
+    engine = Lockstep(
+        membrane=membrane,
+        firing=network.firing,
+        weights=network.effective_weights(),
+        seeds=seeds(p.event_key),
+        cells=cells,
+        spikes_per_cell=check_positive_int("spikes_per_cell", spikes_per_cell),
+        stop_after=stop_after,
+        emit_s=bool(edges),
+    )
+    adjoint = CheckpointAdjoint() if adjoint is None else adjoint
+    carry, inputs = engine.start(p.y0), _inputs(membrane, drive, p.path, grid, dtype)
+    final, emitted = adjoint.loop(engine, carry, cells, engine.live, engine.idle(carry), inputs)
+    # Behind the last cell, and behind `stop_after`, nothing counts.
+    emitted = jax.tree.map(lambda x: x[:cells], emitted)
+    total = jnp.sum(jnp.isfinite(emitted.times), dtype=jnp.int32)
+    # The last cell may hold more spikes than are wanted, and not in order.
+    room = max_spikes if stop_after is None else max_spikes + emitted.times[0].size
+    train = _train(emitted.times, room, total, grid, p.num_neurons)
+    if stop_after is not None:
+        train = train.first(stop_after).with_room(max_spikes)
+    excess = final.y.s
+    if excess is not None:
+        at = np.array([round((t - t0) / dt0) - 1 for t in edges], np.int32)
+        before = [emitted.s[at]] if edges else []
+        excess = jnp.concatenate([*before, excess[None]])
+    result = _result(final, total, max_spikes, stop_after)
+    if throw:
+        train, excess = _raise((train, excess), result, total, max_spikes)
+    return train, excess, result
+
+
+def _check(network, drive, p: Prepared, t0: float, dt0: float, edges) -> AbstractLinearMembrane:
+    """Refuses models that the lockstep engine cannot do, and times that are not on the grid."""
+    other = "Use method='event'."
+    membrane = network.membrane
+    if not isinstance(membrane, AbstractLinearMembrane):
+        raise ValueError(
+            "The lockstep engine needs a roughsnn.AbstractLinearMembrane, whose response to a "
+            f"spike is known in closed form, got a {type(membrane).__name__}. {other}"
+        )
+    if not is_affine(membrane.drift, p.y0.v, p.y0.i, p.y0.v):
+        raise ValueError(
+            f"The lockstep engine needs a drift that is affine in v, i and the drive; that of "
+            f"{type(membrane).__name__} is not. {other}"
+        )
+    jumps = drive.jump_times if isinstance(drive, AbstractJumpPath) else np.zeros(0)
+    if not is_concrete(jumps):
+        raise ValueError(f"The jump times of the drive must be known numbers. {other}")
+    for name, times in (("jumps of the drive", np.asarray(jumps)), ("`boundary_ts`", edges)):
+        position = (np.asarray(times, float) - t0) / dt0
+        off = np.abs(position - np.round(position)) > 1e-6 * np.maximum(1, np.abs(position))
+        if np.any(off & np.isfinite(position)):
+            bad = np.asarray(times, float)[off][0]
+            raise ValueError(
+                f"With the lockstep engine the {name} must lie on the grid t0 + n dt0, got {bad} "
+                f"for t0={t0}, dt0={dt0}. {other}"
+            )
+    return membrane
+
+
+def _inputs(membrane, drive: Drive, path, grid: Grid, dtype) -> CellInput:
+    """What drives each cell."""
+    numbers = jnp.arange(grid.cells, dtype=jnp.int32)
+    starts = jax.vmap(lambda n: grid.start(n, dtype))(numbers)
+    lengths = jax.vmap(lambda n: grid.length(n, dtype))(numbers)
+    # Off the border of the cell if the drive may jump there.
+    inwards = 1e-4 * grid.dt0 if isinstance(drive, AbstractJumpPath) else 0.0
+    at = jax.vmap(lambda t: evaluate_drive(drive, t).astype(dtype))
+    drives = at(starts + inwards), at(starts + lengths - inwards)
+    noise = ()
+    if path is not None:
+
+        def slope(n, r):
+            return membrane.noise(path.cell(n).derivative(r))
+
+        noise = (jax.vmap(slope)(numbers, jnp.zeros_like(lengths)),)
+        if path.areas is not None:
+            noise = (*noise, jax.vmap(slope)(numbers, lengths))
+    return CellInput(starts, lengths, drives, noise)
+
+
+def _train(times: Array, max_spikes: int, total, grid: Grid, neurons: int) -> SpikeTrain:
+    """The spikes of all cells in order of time."""
+    marks = jnp.broadcast_to(jnp.arange(neurons, dtype=jnp.int32), times.shape)
+    marks = jnp.where(jnp.isfinite(times), marks, -1).reshape(-1)
+    times, marks = compact(marks, max_spikes, (times.reshape(-1), jnp.inf), (marks, -1))
+    # Within a cell they are in the order of the neurons.
+    order = jnp.argsort(jax.lax.stop_gradient(times))
+    return SpikeTrain(
+        times=times[order],
+        marks=marks[order],
+        count=jnp.minimum(total, max_spikes),
+        overflow=total > max_spikes,
+        t0=grid.t0,
+        t1=grid.t1,
+        num_neurons=neurons,
+    )
+
+
+def _result(final, total, max_spikes: int, stop_after: int | None) -> RESULTS:
+    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(final.y)]))
+    result = RESULTS.where(finite, RESULTS.successful, RESULTS.nonfinite_state)
+    if stop_after is None:
+        result = RESULTS.where(total > max_spikes, RESULTS.max_events_reached, result)
+    for code, member in (
+        (GRAZED, RESULTS.event_grazed),
+        (RETRIGGERED, RESULTS.event_retriggered),
+        (CROWDED, RESULTS.crowded_cell),
+    ):
+        result = RESULTS.where(final.fault == code, member, result)
+    return result
+
+
+def _raise(out, result: RESULTS, total, max_spikes: int):
+    """Raises with the message of the result."""
+    members = (
+        RESULTS.max_events_reached,
+        RESULTS.event_grazed,
+        RESULTS.event_retriggered,
+        RESULTS.crowded_cell,
+        RESULTS.nonfinite_state,
+    )
+    index = jnp.zeros((), jnp.int32)
+    for i, member in enumerate(members):
+        index = jnp.where(result == member, i, index)
+    messages = [RESULTS[member] for member in members]
+    messages[0] += f" Got {max_spikes}."
+    return eqx.branched_error_if(out, result != RESULTS.successful, index, messages)

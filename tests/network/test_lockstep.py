@@ -1,0 +1,311 @@
+"""The lockstep engine against the event engine, differences, and itself across cell borders."""
+
+import functools
+from typing import Any
+
+import diffrax as dfx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+import roughsnn as rs
+
+from ..helpers import (
+    central_difference,
+    constant,
+    largest_difference,
+    random_direction,
+    recurrent_network,
+    recurrent_parameters,
+    standard_error,
+)
+
+
+def random_network(neurons: int, hard: bool = False, own_rates: bool = False, seed: int = 0):
+    rng = np.random.default_rng(seed)
+    weights = rng.normal(0.1, 0.6, (neurons, neurons)) / neurons**0.5
+    mu = np.array([10.0, 6.0])
+    if own_rates:
+        mu = mu[:, None] * rng.uniform(0.7, 1.3, (2, neurons))
+    sigma = np.array([[0.0 if hard else 0.25, 0.0], [0.1, 0.2]])
+    stochastic = rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 1.0), 0.03)
+    return rs.SpikingNetwork(
+        rs.LIF(jnp.asarray(mu), jnp.asarray(sigma), 1.2),
+        rs.ThresholdFiring(1.0) if hard else stochastic,
+        jnp.asarray(weights * (1 - np.eye(neurons))),
+    )
+
+
+def drive_of(neurons: int):
+    level = jnp.linspace(1.1, 1.6, neurons)
+    return lambda t: level * (1 + 0.1 * jnp.sin(7 * t))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "neurons, hard, own_rates",
+    [(3, False, False), (20, False, False), (5, False, True), (4, True, False), (50, False, False)],
+)
+def test_spike_times_and_gradients_converge_to_those_of_the_event_engine(neurons, hard, own_rates):
+    """On the same noise and thresholds, with order two on average and at least one."""
+    network, drive = random_network(neurons, hard, own_rates), drive_of(neurons)
+    keys = jr.split(jr.key(2), 32)
+
+    def statistic(scale, key, dt0, method):
+        moved = jax.tree.map(lambda x: x, network)
+        shifted = lambda t: scale * drive(t)  # noqa: E731
+        train = rs.simulate(
+            moved, shifted, t0=0.0, t1=0.64, dt0=dt0, max_spikes=25 * neurons, key=key,
+            method=method,
+        )  # fmt: skip
+        # Continuous where spikes swap or leave: filtered trains.
+        return rs.losses.filtered(train, jnp.linspace(0.1, 0.64, 8), 0.08)
+
+    def run(dt0, method):
+        fn = functools.partial(statistic, dt0=dt0, method=method)
+        slope = lambda key: jax.jvp(lambda s: fn(s, key), (1.0,), (1.0,))  # noqa: E731
+        return [np.asarray(x) for x in jax.jit(lambda: jax.lax.map(slope, keys, batch_size=8))()]
+
+    fine = 0.64 / 512
+    reference = run(fine, "event")
+    errors = []
+    for dt0 in (16 * fine, 4 * fine, fine):
+        found = run(dt0, "lockstep")
+        # On the same grid: what differs is the engine.
+        other = reference if dt0 == fine else run(dt0, "event")
+        errors.append(
+            [
+                np.sqrt(np.mean((a - b) ** 2)) / np.sqrt(np.mean(b**2))
+                for a, b in zip(found, other, strict=True)
+            ]
+        )
+    errors = np.array(errors)
+    print(neurons, hard, own_rates, errors)
+    slopes = np.log2(errors[0] / errors[-1]) / 4
+    # A swap within a cell moves single paths by more, rarely: the root mean square sees it.
+    assert np.all(slopes >= 0.9), (errors, slopes)
+    assert errors[-1][0] < 2e-3
+
+
+def outcome(p, key, hard=False, dt0=0.01, **options):
+    """Spike times and the excess at the end, of three coupled neurons."""
+    train = rs.simulate(
+        recurrent_network(p, hard),
+        lambda t: p["input"] * (1 + 0.1 * jnp.sin(3 * t)),
+        t0=0.0, t1=0.8, dt0=dt0, max_spikes=60, key=key, method="lockstep", **options,
+    )  # fmt: skip
+    found = {"times": jnp.where(train.marks >= 0, train.times, 0)}
+    if train.boundary is not None:
+        found["excess"] = train.boundary.excess
+    return found, train
+
+
+@pytest.mark.parametrize("case", ["soft", "hard", "parabola", "own rates", "short last cell"])
+def test_gradients_agree_with_differences(case):
+    p, hard = recurrent_parameters(), case == "hard"
+    options: Any = {"interpolation": "parabola"} if case == "parabola" else {}
+    if case == "own rates":
+        p["mu"] = p["mu"][:, None] * jnp.array([[1.0, 0.8, 1.2]])
+    if case == "short last cell":
+        options["dt0"] = 0.0117
+    if hard:
+        p["sigma"] = p["sigma"].at[0].set(0.0)
+    run = jax.jit(lambda p: outcome(p, jr.key(7), hard, **options)[0])
+    assert int(jnp.sum(run(p)["times"] > 0)) >= 10
+    for seed in range(2):
+        direction = random_direction(p, seed, hard=hard)
+        _, exact = jax.jvp(run, (p,), (direction,))
+        numeric = central_difference(run, p, direction, 1e-6)
+        assert largest_difference(numeric, exact) < 1e-6
+    gradient = jax.jit(jax.grad(lambda p: sum(jnp.sum(x**2) for x in run(p).values())))(p)
+    value, slope = run(p), jax.jvp(run, (p,), (direction,))[1]
+    forward = sum(2 * jnp.vdot(value[k], slope[k]) for k in value)
+    reverse = sum(
+        jnp.vdot(g, d)
+        for g, d in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction), strict=True)
+    )
+    np.testing.assert_allclose(reverse, forward, rtol=1e-9)
+
+
+def test_the_first_cells_are_those_of_the_event_engine():
+    """Same noise, same thresholds: uncoupled and smooth, they agree to the order of the step."""
+    network = rs.SpikingNetwork(
+        rs.LIF((10.0, 6.0), ((0.3,), (0.1,)), 1.3), rs.StochasticFiring(rs.ExponentialIntensity())
+    )
+    run = functools.partial(
+        rs.simulate, network, constant(1.5, 1.2), t0=0.0, t1=1.0, max_spikes=60, key=jr.key(3)
+    )
+    errors = []
+    for dt0 in (0.02, 0.005):
+        a, b = run(dt0=dt0, method="lockstep"), run(dt0=dt0)
+        np.testing.assert_array_equal(a.marks, b.marks)
+        there = np.asarray(a.marks) >= 0
+        assert there.sum() >= 8
+        errors.append(np.max(np.abs(np.asarray(a.times - b.times)[there])))
+    assert errors[1] < errors[0] / 8 and errors[0] < 5e-3
+
+
+@pytest.mark.parametrize("neuron", [1, 2])
+def test_no_jump_where_a_spike_crosses_the_border_of_a_cell(neuron):
+    """The target's state at the end, as the time of a presynaptic spike moves over borders."""
+    weights = jnp.zeros((3, 3)).at[0, 1].set(1.5).at[0, 2].set(-1.0)
+    network = rs.SpikingNetwork(
+        rs.LIF(jnp.array([8.0, 5.0]), None, 1.2),
+        rs.StochasticFiring(rs.ExponentialIntensity(4.0, 1.0, 1.0), 0.0),
+        weights,
+    )
+
+    @jax.jit
+    @jax.vmap
+    def excess(first):
+        # Neuron 0 is about to fire, the others never do.
+        initial = rs.NeuronState(
+            jnp.array([0.9, 0.5, 0.5]),
+            jnp.zeros(3),
+            jnp.stack([first, -50 + 0 * first, -50 + 0 * first]),
+        )
+        train = rs.simulate(
+            network, constant(1.2, 1.0, 1.0), t0=0.0, t1=0.5, dt0=0.1, max_spikes=5,
+            key=jr.key(0), initial=initial, method="lockstep",
+        )  # fmt: skip
+        return train.times[0], train.boundary.excess[0]
+
+    def at(first):
+        return [np.asarray(x) for x in excess(first)]
+
+    coarse = jnp.linspace(-0.6, -0.02, 2001)
+    time, s = at(coarse)
+    steps = np.abs(np.diff(s[:, neuron]))
+    borders = np.flatnonzero(np.diff(np.floor(time / 0.1)) != 0)
+    assert len(borders) >= 2
+    # The change over a border is that of the neighbouring steps: no jump, at any border.
+    for b in borders:
+        assert steps[b] < 1.5 * max(steps[b - 1], steps[b + 1]) + 1e-12
+
+
+def test_counts_and_bins_have_the_gradient_of_their_means():
+    p, samples, h = recurrent_parameters(), 4096, 0.02
+    keys = jr.split(jr.key(1), samples)
+
+    def fn(x, key):
+        moved = dict(p, weights=p["weights"] * x, input=p["input"] * x)
+        train = outcome(moved, key, dt0=0.02, boundary_ts=(0.4,))[1]
+        return rs.losses.binned_counts(train, (0.0, 0.4, 0.8))
+
+    @jax.jit
+    def both(x):
+        slope = jax.vmap(lambda k: jax.jvp(lambda x: fn(x, k), (x,), (1.0,))[1])(keys)
+        up, down = (jax.vmap(lambda k, s=s: fn(x + s * h, k))(keys) for s in (1, -1))
+        return slope, (up - down) / (2 * h)
+
+    slope, difference = both(1.0)
+    error = standard_error(slope - difference)
+    assert np.all(np.abs(slope.mean(0) - difference.mean(0)) < 4 * error)
+    assert np.all(slope.mean(0) > 5 * error)
+
+
+def test_several_spikes_in_one_cell():
+    """A fast neuron: a second spike in a cell needs a second pass, and is never dropped."""
+    network = rs.SpikingNetwork(
+        rs.LIF((1.0, 1.0), None, 0.0), rs.StochasticFiring(rs.SoftplusIntensity(1.0, 0.0, 60.0))
+    )
+    run = functools.partial(
+        rs.simulate, network, constant(0.0, 0.0), t0=0.0, t1=1.0, dt0=0.01, max_spikes=200,
+        key=jr.key(0),
+    )  # fmt: skip
+    exact, many = run(), run(method="lockstep", spikes_per_cell=6)
+    np.testing.assert_allclose(many.times, exact.times, rtol=1e-6)
+    np.testing.assert_array_equal(many.marks, exact.marks)
+    with pytest.raises(RuntimeError, match="spikes_per_cell"):
+        run(method="lockstep", spikes_per_cell=1)
+
+
+def test_stop_after_overflow_and_declared_jumps():
+    p = recurrent_parameters()
+    whole = outcome(p, jr.key(1))[1]
+    part = outcome(p, jr.key(1), stop_after=4)[1]
+    assert int(part.count) == 4 and part.times.shape == whole.times.shape
+    np.testing.assert_allclose(part.times[:4], whole.times[:4], rtol=1e-12)
+    assert not bool(part.overflow) and not bool(jnp.any(part.boundary.at_risk))
+    run = functools.partial(
+        rs.simulate, recurrent_network(p), t0=0.0, t1=0.8, dt0=0.01, key=jr.key(1),
+        method="lockstep",
+    )  # fmt: skip
+    with pytest.raises(RuntimeError, match="Got 3"):
+        run(constant(1.5, 1.2, 1.0), max_spikes=3)
+    assert bool(run(constant(1.5, 1.2, 1.0), max_spikes=3, throw=False).overflow)
+    step = rs.StepPath([0.3], [[0.5, 0.5, 0.5], [2.0, 1.5, 1.5]])
+    jumped, other = run(step, max_spikes=60), run(step, max_spikes=60, method="event")
+    np.testing.assert_array_equal(jumped.counts(), other.counts())
+    there = other.marks >= 0
+    np.testing.assert_allclose(jumped.times[there], other.times[there], atol=2e-3)
+    with pytest.raises(
+        ValueError, match=r"jumps of the drive must lie on the grid.*method='event'"
+    ):
+        run(rs.StepPath([0.305], [[0.5] * 3, [2.0] * 3]), max_spikes=60)
+    with pytest.raises(ValueError, match="boundary_ts"):
+        run(step, max_spikes=60, boundary_ts=(0.333,))
+
+
+class Quadratic(rs.AbstractLinearMembrane):
+    """Calls itself linear and is not."""
+
+    @property
+    def rates(self):
+        return jnp.asarray(1.0), jnp.asarray(1.0)
+
+    def drift(self, v, i, drive):
+        return v**2 + i + drive, -i
+
+    def noise(self, dx):
+        return dx[:, 0], dx[:, 0]
+
+    def reset(self, v):
+        return v - 1
+
+    @property
+    def channels(self):
+        return 0
+
+    def noisy_potential(self):
+        return jnp.array(False)
+
+
+def test_models_and_options_that_it_cannot_do():
+    options: Any = dict(t0=0.0, t1=0.2, dt0=0.01, max_spikes=9, key=jr.key(0), method="lockstep")
+    firing = rs.StochasticFiring(rs.ExponentialIntensity())
+    with pytest.raises(ValueError, match="affine in v, i and the drive.*method='event'"):
+        rs.simulate(rs.SpikingNetwork(Quadratic(), firing), constant(1.0), **options)
+    network = rs.SpikingNetwork(rs.LIF((5.0, 1.0)), firing)
+    for extra in (dict(saveat=dfx.SaveAt(t1=True)), dict(solver=dfx.Heun())):
+        with pytest.raises(ValueError, match="method='event'"):
+            rs.simulate(network, constant(1.0), **options, **extra)
+    with pytest.raises(ValueError, match="spikes_per_cell"):
+        rs.simulate(network, constant(1.0), **options, spikes_per_cell=0)
+    with pytest.raises(ValueError, match="'event' or 'lockstep'"):
+        rs.simulate(network, constant(1.0), **dict(options, method="both"))
+
+
+def test_batches_and_one_by_one():
+    p = recurrent_parameters()
+    keys = jr.split(jr.key(0), 4)
+    together = jax.jit(jax.vmap(lambda k: outcome(p, k)[1]))(keys)
+    for n, key in enumerate(keys):
+        alone = outcome(p, key)[1]
+        np.testing.assert_allclose(together.times[n], alone.times, rtol=1e-10)
+        np.testing.assert_array_equal(together.marks[n], alone.marks)
+
+
+def test_the_program_does_not_grow():
+    def size(neurons, t1, spikes):
+        network = random_network(neurons)
+        run = lambda key: rs.simulate(  # noqa: E731
+            network, drive_of(neurons), t0=0.0, t1=t1, dt0=0.01, max_spikes=spikes, key=key,
+            method="lockstep",
+        )  # fmt: skip
+        text = str(jax.make_jaxpr(run)(jr.key(0)))
+        return text.count("\n")
+
+    assert abs(size(40, 3.2, 500) - size(4, 0.4, 50)) < 0.1 * size(4, 0.4, 50)
