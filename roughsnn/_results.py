@@ -21,8 +21,8 @@ class RESULTS(eqx.Enumeration):
         "transition (condition C4). Make the reset larger."
     )
     crowded_cell = (
-        "A neuron spiked more often within one cell than `spikes_per_cell` leaves room for. "
-        "Reduce `dt0`, or raise it."
+        "A neuron spiked so often that the lockstep engine, with one spike of a neuron in a "
+        "cell, fell behind by several cells. Reduce `dt0`, or use method='event'."
     )
     nonfinite_state = (
         "The state became inf or nan. Reduce `dt0`, cap the intensity, or check the parameters."

@@ -3,7 +3,7 @@
 import functools as ft
 import math
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import diffrax as dfx
 import equinox as eqx
@@ -82,7 +82,7 @@ def exponential_step(
     start: Callable[[NeuronState], NeuronState],
     end: Callable[[NeuronState], NeuronState],
     y0: NeuronState,
-    length: Array,
+    length: Any,
     rates: NeuronState,
 ) -> tuple[NeuronState, NeuronState, NeuronState]:
     """The state after a step, the field at its start, and by how much its forcing changes.

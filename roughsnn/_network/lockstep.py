@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from .._event.crossing import fires_at_once, first_root, rises
-from .._misc import any_in_batch
+from .._event.crossing import first_root, rises
 from .._random import uniform
 from .._solve.step import GRAZED, OK, RETRIGGERED
 from .._types import Scalar
@@ -17,8 +16,10 @@ from .firing import AbstractFiring
 from .membrane import AbstractLinearMembrane
 from .state import NeuronState
 
-# A fault beside those of `_solve.step`: more spikes of a neuron in a cell than passes over it.
+# A fault beside those of `_solve.step`: spikes of a neuron that the cells cannot keep up with.
 CROWDED = 5
+# By how many cells a spike may be found late.
+LATE = 4
 
 
 class CellInput(eqx.Module):
@@ -26,6 +27,8 @@ class CellInput(eqx.Module):
 
     begin: Scalar
     length: Scalar
+    # How long before the cell's start a spike of it may have been.
+    late: Scalar
     # The drive just after the start and just before the end.
     drive: tuple[Float[Array, " neurons"], Float[Array, " neurons"]]
     # What the noise adds to dv/dt and di/dt; one entry if it is constant in a cell.
@@ -46,7 +49,7 @@ class LockstepCarry(eqx.Module):
 class LockstepEmitted(eqx.Module):
     """The spikes of one cell, inf where there are none; and the hidden state at its end."""
 
-    times: Float[Array, "passes neurons"]
+    times: Float[Array, " neurons"]
     s: Float[Array, " neurons"] | None
 
 
@@ -65,57 +68,39 @@ class _Quadratic(NamedTuple):
     def __call__(self, r):
         return self.a + r * (self.b + r * self.c)
 
-    def slope(self, r):
-        return self.b + 2 * r * self.c
-
-    def jumped(self, size, at, decay: "_Quadratic") -> "_Quadratic":
-        """With size * decay(r - at) added."""
-        a = self.a + size * decay(-at)
-        return _Quadratic(a, self.b + size * decay.slope(-at), self.c + size * decay.c)
-
 
 class _Cell(NamedTuple):
-    """What is the same for all spikes of a cell: its length, and responses of the membrane."""
+    """The smooth motion of v in a cell, and how the membrane responds to jumps."""
 
-    length: Scalar
+    v: _Quadratic
     # What is left of a jump of v; what a unit jump of the current makes of v and of i.
     decay: _Quadratic
     to_v: _Quadratic
     to_i: _Quadratic
 
 
-class _Segment(NamedTuple):
-    """The motion of each neuron from its last spike, or the cell's start, to the cell's end."""
-
-    start: Array
-    v: _Quadratic
-    s: Array | None
-    counts: Array
-    u: Array
-
-
-class _Ends(NamedTuple):
-    """A segment at its ends."""
-
-    v: Array
-    hazard: Array | None
-    level: Array
-    v_end: Array
-    hazard_end: Array | None
-    s_end: Array | None
-    level_end: Array
-
-
-class _Pass(NamedTuple):
-    """One pass over the neurons of a cell."""
+class _Spikes(NamedTuple):
+    """The spikes of a cell, at most one of each neuron, and the neurons at the cell's end."""
 
     hit: Array
     offset: Array
-    # Who reaches its threshold once more.
-    again: Array
     fault: Array
-    after: _Segment
-    ends: _Ends
+    # How long ago the hidden state started: at the spike, or at the cell's start.
+    since: Array
+    v: Array
+    s: Array | None
+    hazard: Array | None
+
+
+def _trapezoid(s, length, start, end):
+    """The hidden state after a time over which the hazard is linear; `None` if there is none."""
+    return None if s is None else s + length / 2 * (start + end)
+
+
+def _choose(hit, on_hit, otherwise):
+    """A hidden state or hazard, which a neuron with one has everywhere."""
+    assert on_hit is not None and otherwise is not None
+    return jnp.where(hit, on_hit, otherwise)
 
 
 class Lockstep(eqx.Module):
@@ -130,7 +115,11 @@ class Lockstep(eqx.Module):
     since the target's own spike and $\Delta$ the delivered potential weighted by
     $((h - r)/h)^3$: the trapezoidal rule's for a spike at the cell's start, nothing for one at
     its end, so that the map is continuous as a spike crosses the border of a cell; and right on
-    average over offsets. The error is $O(h^2)$.
+    average over offsets.
+
+    A second crossing in a cell, or one by what was delivered at its end, leaves the neuron above
+    its threshold. The next cell finds that spike at an offset $r = -E/\dot E < 0$: its time, and
+    all it does, are those of a spike before the cell's start. The error is $O(h^2)$.
     """
 
     membrane: AbstractLinearMembrane
@@ -138,7 +127,6 @@ class Lockstep(eqx.Module):
     weights: Float[Array, "neurons neurons"] | None
     seeds: UInt32[Array, "2"]
     cells: int = eqx.field(static=True)
-    spikes_per_cell: int = eqx.field(static=True)
     stop_after: int | None = eqx.field(static=True)
     emit_s: bool = eqx.field(static=True)
 
@@ -150,23 +138,28 @@ class Lockstep(eqx.Module):
 
     def live(self, carry: LockstepCarry) -> Bool[Array, ""]:
         """Whether there is anything left to do."""
-        live = carry.cell < self.cells
+        return (carry.cell < self.cells) & ~self._stopped(carry)
+
+    def _stopped(self, carry: LockstepCarry) -> Bool[Array, ""]:
         if self.stop_after is None:
-            return live
-        return live & (jnp.sum(carry.counts, dtype=jnp.int32) < self.stop_after)
+            return jnp.array(False)
+        return jnp.sum(carry.counts, dtype=jnp.int32) >= self.stop_after
+
+    def _matters(self, carry: LockstepCarry) -> Bool[Array, ""]:
+        """Whether a fault would be the first, and before the end."""
+        return (carry.fault == OK) & ~self._stopped(carry)
 
     def idle(self, carry: LockstepCarry) -> LockstepEmitted:
         """What a cell emits that is left out."""
-        shape = (self.spikes_per_cell, *carry.y.v.shape)
         s = jnp.full_like(carry.y.v, jnp.nan) if self.emit_s else None
-        return LockstepEmitted(jnp.full(shape, jnp.inf, carry.y.v.dtype), s)
+        return LockstepEmitted(jnp.full_like(carry.y.v, jnp.inf), s)
 
     def _draw(self, counts, dtype):
         numbers = jnp.arange(counts.shape[0], dtype=jnp.int32)
         return uniform(self.seeds, numbers, counts + 1, dtype)
 
-    def _smooth(self, y: NeuronState, x: CellInput) -> tuple[_Cell, Array, _Quadratic]:
-        """The cell, the current at its end and the motion of v without spikes."""
+    def _smooth(self, y: NeuronState, x: CellInput) -> tuple[_Cell, Array]:
+        """The cell without spikes, and the current at its end."""
 
         def field(drive, noise):
             def at(y):
@@ -178,117 +171,126 @@ class Lockstep(eqx.Module):
             return at
 
         start, end = field(x.drive[0], x.noise[:1]), field(x.drive[1], x.noise[-1:])
-        still, length = NeuronState(y.v, y.i, None), x.length
         rates = NeuronState(*self.membrane.rates, None)
-        y1, f0, _ = exponential_step(start, end, still, length, rates)
+        y1, f0, _ = exponential_step(start, end, NeuronState(y.v, y.i, None), x.length, rates)
         response = current_response(self.membrane)
-        (v_end, i_end), through = response(length), _Quadratic.through
-        one = jnp.ones_like
-        motion = _Cell(
-            length=length,
-            decay=through(one(v_end), -response.rate_v, response.decay(length), length),
-            to_v=through(jnp.zeros_like(v_end), response.gain, v_end, length),
-            to_i=through(one(i_end), -response.rate_i, i_end, length),
+        v_end, i_end = response(x.length)
+        one, zero = jnp.ones_like(v_end), jnp.zeros_like(v_end)
+        through = lambda a, b, end: _Quadratic.through(a, b, end, x.length)  # noqa: E731
+        cell = _Cell(
+            v=through(y.v, f0.v, y1.v),
+            decay=through(one, -response.rate_v, response.decay(x.length)),
+            to_v=through(zero, response.gain, v_end),
+            to_i=through(one, -response.rate_i, i_end),
         )
-        return motion, y1.i, through(y.v, f0.v, y1.v, length)
+        return cell, y1.i
 
-    def _ends(self, seg: _Segment, length: Scalar) -> _Ends:
-        v, v_end = seg.v(seg.start), seg.v(length)
-        hazard, hazard_end, s_end = self.firing.drift(v), self.firing.drift(v_end), None
-        if seg.s is not None:
-            assert hazard is not None and hazard_end is not None
-            s_end = seg.s + (length - seg.start) / 2 * (hazard + hazard_end)
-        level, level_end = self.firing.event(v, seg.s), self.firing.event(v_end, s_end)
-        return _Ends(v, hazard, level, v_end, hazard_end, s_end, level_end)
+    def _spike(self, carry: LockstepCarry, cell: _Cell, length, late) -> _Spikes:
+        """The first spike of each neuron, and where that leaves it at the cell's end."""
+        v, s, path = carry.y.v, carry.y.s, cell.v
+        hazard, hazard_end = self.firing.drift(v), self.firing.drift(path(length))
+        s_end = _trapezoid(s, length, hazard, hazard_end)
+        level, level_end = self.firing.event(v, s), self.firing.event(path(length), s_end)
+        _, b = jax.jvp(self.firing.event, (v, s), (path.b, hazard))
 
-    def _pass(self, cell: _Cell, seg: _Segment) -> _Pass:
-        """The next spike of each neuron that has one, and the motion after it."""
-        ends = self._ends(seg, cell.length)
-        slopes = seg.v.slope(seg.start), ends.hazard
-        _, b = jax.jvp(self.firing.event, (ends.v, seg.s), slopes)
-        rest = cell.length - seg.start
-        crosses = rises(ends.level, ends.level_end) & (rest > 0)
-        rest = jnp.where(rest > 0, rest, 1)
-        r = first_root(crosses, rest, ends.level, b, ends.level_end)
-        speed = b + 2 * r * (ends.level_end - ends.level - b * rest) / rest**2
-        scale = jnp.maximum(jnp.abs(ends.level), jnp.abs(ends.level_end))
-        grazed = crosses & (speed * rest <= float(jnp.finfo(r.dtype).eps) ** 0.5 * scale)
+        crosses = rises(level, level_end) & (length > 0)
+        safe = jnp.where(length > 0, length, 1)
+        inside = first_root(crosses, safe, level, b, level_end)
+        overdue = level > 0
+        moving = overdue & (b > 0)
+        before = jnp.where(moving, level, 0) / jnp.where(moving, b, 1)
+        crowded = overdue & (before > late) & (late > 0)
+        hit = crosses | overdue
+        offset = jnp.where(overdue, -jnp.minimum(before, late), inside)
+        offset = jnp.where(hit, offset, length)
 
-        hit = crosses | fires_at_once(ends.level)
-        offset = jnp.where(hit, seg.start + r, cell.length)
-        v = seg.v(offset)
-        jump = jnp.where(hit, self.membrane.reset(v) - v, 0)
-        level = self.firing.level(seg.u)
-        counts = seg.counts + hit.astype(seg.counts.dtype)
-        after = _Segment(
-            start=jnp.where(hit, offset, seg.start),
-            v=seg.v.jumped(jump, offset, cell.decay),
-            s=None if level is None else jnp.where(hit, level, seg.s),
-            counts=counts,
-            u=jnp.where(hit, self._draw(counts, v.dtype), seg.u),
-        )
-        ends = self._ends(after, cell.length)
+        there = path(offset)
+        jump = jnp.where(hit, self.membrane.reset(there) - there, 0)
+        v_start, v_end = there + jump, path(length) + jump * cell.decay(length - offset)
+        since = jnp.where(hit, length - offset, length)
+        hazard_end = self.firing.drift(v_end)
+        if s is not None:
+            hazard = _choose(hit, self.firing.drift(v_start), hazard)
+            s = _choose(hit, self.firing.level(carry.u), s)
+        s_end = _trapezoid(s, since, hazard, hazard_end)
+        above = hit & (self.firing.event(v_start, s) > 0)
+        speed = b + 2 * inside * (level_end - level - b * safe) / safe**2
+        scale = jnp.maximum(jnp.abs(level), jnp.abs(level_end))
+        grazed = crosses & (speed * safe <= float(jnp.finfo(v.dtype).eps) ** 0.5 * scale)
         fault = jnp.where(grazed, GRAZED, OK)
-        fault = jnp.where(hit & (ends.level > 0), RETRIGGERED, fault)
-        again = hit & rises(ends.level, ends.level_end)
-        return _Pass(hit, offset, again, fault.astype(jnp.int32), after, ends)
+        fault = jnp.where(above, RETRIGGERED, jnp.where(crowded, CROWDED, fault))
+        return _Spikes(
+            hit, offset, jnp.max(fault).astype(jnp.int32), since, v_end, s_end, hazard_end
+        )
 
     def __call__(self, carry: LockstepCarry, x: CellInput) -> tuple[LockstepCarry, LockstepEmitted]:
         """The carry at the start of the next cell, and the spikes on the way there."""
-        cell, i, v = self._smooth(carry.y, x)
-        zero = jnp.zeros_like(carry.y.v)
-        passes = [self._pass(cell, _Segment(zero, v, carry.y.s, carry.counts, carry.u))]
-
-        # A second spike in a cell is rare: a branch, which stores only what goes into it.
-        @jax.checkpoint
-        def more(last: _Pass) -> _Pass:
-            return self._pass(cell, last.after)
-
-        def none(last: _Pass) -> _Pass:
-            no = jnp.zeros_like(last.hit)
-            return last._replace(hit=no, again=no, fault=jnp.zeros_like(last.fault))
-
-        for _ in range(self.spikes_per_cell - 1):
-            last = passes[-1]
-            pending = any_in_batch(jnp.any(last.again))
-            passes.append(jax.lax.cond(pending, more, none, last))
-        last = passes[-1]
-        y = NeuronState(last.ends.v_end, i, last.ends.s_end)
+        cell, i = self._smooth(carry.y, x)
+        found = self._spike(carry, cell, x.length, x.late)
+        y = NeuronState(found.v, i, found.s)
         if self.weights is not None:
-            y = self._deliver(y, last.ends.hazard_end, passes, cell)
-        codes = [jnp.max(p.fault) for p in passes]
-        codes.append(jnp.where(jnp.any(last.again), CROWDED, OK).astype(jnp.int32))
-        fault = jnp.max(jnp.stack(codes))
-        fault = jnp.where((carry.fault == OK) & self.live(carry), fault, carry.fault)
-        new = LockstepCarry(carry.cell + 1, y, last.after.counts, last.after.u, fault)
-        times = jnp.stack([jnp.where(p.hit, x.begin + p.offset, jnp.inf) for p in passes])
-        return new, LockstepEmitted(times, y.s if self.emit_s else None)
+            y = self._deliver(y, found, cell, x.length)
+        return self._next(carry, y, found), self._emit(found, x.begin, y)
 
-    def _deliver(self, y: NeuronState, hazard, passes: list[_Pass], cell: _Cell) -> NeuronState:
+    def _next(self, carry: LockstepCarry, y: NeuronState, found: _Spikes) -> LockstepCarry:
+        counts = carry.counts + found.hit.astype(carry.counts.dtype)
+        u = jnp.where(found.hit, self._draw(counts, carry.u.dtype), carry.u)
+        fault = jnp.where(self._matters(carry), found.fault, carry.fault)
+        return LockstepCarry(carry.cell + 1, y, counts, u, fault.astype(jnp.int32))
+
+    def _emit(self, found: _Spikes, begin, y: NeuronState) -> LockstepEmitted:
+        times = jnp.where(found.hit, begin + found.offset, jnp.inf)
+        return LockstepEmitted(times, y.s if self.emit_s else None)
+
+    def finish(self, carry: LockstepCarry, t1: Scalar, late) -> tuple[LockstepCarry, Array]:
+        """The state at t1, and the times of the spikes that are overdue there."""
+        response = current_response(self.membrane)
+        flat = lambda a, b: _Quadratic(a, b, jnp.zeros_like(a))  # noqa: E731
+        one, zero = jnp.ones_like(response.rate_v), jnp.zeros_like(carry.y.v)
+
+        def again(carry, _):
+            # The potential is taken as constant over the fraction of a cell in question.
+            cell = _Cell(
+                v=flat(carry.y.v, zero),
+                decay=flat(one, -response.rate_v),
+                to_v=flat(jnp.zeros_like(one), response.gain),
+                to_i=flat(one, -response.rate_i),
+            )
+            found = self._spike(carry, cell, jnp.zeros_like(t1), late)
+            y = NeuronState(found.v, carry.y.i, found.s)
+            return self._next(carry, y, found), self._emit(found, t1, y).times
+
+        carry, times = jax.lax.scan(again, carry, length=LATE)
+        overdue = jnp.any(self.firing.event(carry.y.v, carry.y.s) > 0)
+        fault = jnp.where(self._matters(carry) & overdue, CROWDED, carry.fault)
+        return eqx.tree_at(lambda c: c.fault, carry, fault.astype(jnp.int32)), times
+
+    def _deliver(self, y: NeuronState, found: _Spikes, cell: _Cell, length) -> NeuronState:
         """The state at the cell's end with what the cell's spikes do to it."""
         assert self.weights is not None
         # A target of its own rates has a response of its own: sources are rows then.
         to_v, to_i = cell.to_v, cell.to_i
+        r, weights = length - found.offset, self.weights
         pairwise = max(jnp.ndim(x) for x in (*to_v, *to_i)) > 0
         if pairwise:
             row = lambda x: jnp.broadcast_to(x, y.v.shape)[None]  # noqa: E731
             to_v, to_i = (_Quadratic(*map(row, q)) for q in (to_v, to_i))
-        sums = []
-        for p in passes:
-            since = cell.length - p.offset
-            r = since[:, None] if pairwise else since
-            v, i = to_v(r), to_i(r)
-            kinds = (v, i, v * (r / cell.length) ** 3)
-            if pairwise:
-                weights = jnp.where(p.hit[:, None], self.weights, 0)
-                sums.append(jnp.stack([jnp.sum(weights * kind, 0) for kind in kinds]))
+            r = r[:, None]
+        v, i = to_v(r), to_i(r)
+        kinds = (v, i, v * jnp.minimum(r / length, 1) ** 3)
+        if pairwise:
+            weights = jnp.where(found.hit[:, None], weights, 0)
+            dv, di, early = (jnp.sum(weights * kind, 0) for kind in kinds)
+        else:
+            kinds = [jnp.where(found.hit, kind, 0) for kind in kinds]
+            if y.v.shape[0] > 64:
+                # The weights are read once.
+                dv, di, early = jnp.stack(kinds) @ weights
             else:
-                kinds = jnp.stack([jnp.where(p.hit, kind, 0) for kind in kinds])
-                sums.append(kinds @ self.weights)
-        dv, di, early = sum(sums[1:], sums[0])
+                # Stacking would cost more than the products do.
+                dv, di, early = (kind @ weights for kind in kinds)
         s = y.s
-        if s is not None:
+        if found.hazard is not None:
             more = self.firing.drift(y.v + early)
-            assert more is not None
-            s = s + (cell.length - passes[-1].after.start) / 2 * (more - hazard)
+            s = _trapezoid(s, found.since, more, -found.hazard)
         return NeuronState(y.v + dv, y.i + di, s)

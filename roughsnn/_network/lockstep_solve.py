@@ -16,7 +16,7 @@ from .._solve.adjoint import AbstractAdjoint, CheckpointAdjoint
 from .._solve.setup import compact
 from .._solve.step import GRAZED, RETRIGGERED, Grid
 from .._types import Drive
-from .lockstep import CROWDED, CellInput, Lockstep
+from .lockstep import CROWDED, LATE, CellInput, Lockstep
 from .membrane import AbstractLinearMembrane
 from .network import SpikingNetwork, evaluate_drive
 from .prepare import Prepared
@@ -24,7 +24,7 @@ from .prepare import Prepared
 
 def solve_lockstep(
     network: SpikingNetwork, drive: Drive, p: Prepared, t0: float, t1: float, dt0: float, *,
-    max_spikes: int, spikes_per_cell: int, adjoint: AbstractAdjoint | None,
+    max_spikes: int, adjoint: AbstractAdjoint | None,
     stop_after: int | None, edges: tuple[float, ...], throw: bool,
 ) -> tuple[SpikeTrain, Array | None, RESULTS]:  # fmt: skip
     """The spikes, and the hidden states at `edges` and t1."""
@@ -38,19 +38,21 @@ def solve_lockstep(
         weights=network.effective_weights(),
         seeds=seeds(p.event_key),
         cells=cells,
-        spikes_per_cell=check_positive_int("spikes_per_cell", spikes_per_cell),
         stop_after=stop_after,
         emit_s=bool(edges),
     )
     adjoint = CheckpointAdjoint() if adjoint is None else adjoint
     carry, inputs = engine.start(p.y0), _inputs(membrane, drive, p.path, grid, dtype)
     final, emitted = adjoint.loop(engine, carry, cells, engine.live, engine.idle(carry), inputs)
+    late = jnp.asarray(LATE * dt0, dtype)
+    final, overdue = engine.finish(final, jnp.asarray(t1, dtype), late)
     # Behind the last cell, and behind `stop_after`, nothing counts.
     emitted = jax.tree.map(lambda x: x[:cells], emitted)
-    total = jnp.sum(jnp.isfinite(emitted.times), dtype=jnp.int32)
-    # The last cell may hold more spikes than are wanted, and not in order.
-    room = max_spikes if stop_after is None else max_spikes + emitted.times[0].size
-    train = _train(emitted.times, room, total, grid, p.num_neurons)
+    times = jnp.concatenate([emitted.times, overdue])
+    total = jnp.sum(jnp.isfinite(times), dtype=jnp.int32)
+    # The last cells may hold more spikes than are wanted, and not in order.
+    room = max_spikes if stop_after is None else max_spikes + 2 * p.num_neurons
+    train = _train(times, room, total, grid, p.num_neurons)
     if stop_after is not None:
         train = train.first(stop_after).with_room(max_spikes)
     excess = final.y.s
@@ -111,7 +113,9 @@ def _inputs(membrane, drive: Drive, path, grid: Grid, dtype) -> CellInput:
         noise = (jax.vmap(slope)(numbers, jnp.zeros_like(lengths)),)
         if path.areas is not None:
             noise = (*noise, jax.vmap(slope)(numbers, lengths))
-    return CellInput(starts, lengths, drives, noise)
+    # Nothing was before t0.
+    late = jnp.where(numbers > 0, LATE * grid.dt0, 0.0).astype(dtype)
+    return CellInput(starts, lengths, late, drives, noise)
 
 
 def _train(times: Array, max_spikes: int, total, grid: Grid, neurons: int) -> SpikeTrain:

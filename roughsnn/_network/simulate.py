@@ -43,7 +43,6 @@ def simulate(
     adjoint: AbstractAdjoint | None = ...,
     stop_after: int | None = ...,
     boundary_ts: Sequence[float] = ...,
-    spikes_per_cell: int = ...,
     throw: bool = ...,
 ) -> SpikeTrain: ...
 
@@ -67,7 +66,6 @@ def simulate(
     adjoint: AbstractAdjoint | None = ...,
     stop_after: int | None = ...,
     boundary_ts: Sequence[float] = ...,
-    spikes_per_cell: int = ...,
     throw: bool = ...,
 ) -> tuple[SpikeTrain, Solution]: ...
 
@@ -90,7 +88,6 @@ def simulate(
     adjoint: AbstractAdjoint | None = None,
     stop_after: int | None = None,
     boundary_ts: Sequence[float] = (),
-    spikes_per_cell: int = 2,
     throw: bool = True,
 ) -> SpikeTrain | tuple[SpikeTrain, Solution]:
     r"""One sample of the spike trains of a network; `jax.vmap` over keys gives many.
@@ -128,7 +125,6 @@ def simulate(
         spike passes, e.g. the edges of bins. The train's `boundary` then holds what
         [`roughsnn.losses.binned_counts`][] needs; for t1 it always does. Not together with
         `saveat`.
-    - `spikes_per_cell`: (lockstep) how often a neuron may spike within one cell.
     - `throw`: whether a failure raises; with `throw=False` a train that had no room is
         marked by `overflow`.
 
@@ -150,8 +146,7 @@ def simulate(
         solution = None
         train, excess, _ = solve_lockstep(
             network, drive, p, t0, t1, dt0, max_spikes=max_spikes,
-            spikes_per_cell=spikes_per_cell, adjoint=adjoint, stop_after=stop_after,
-            edges=edges, throw=throw,
+            adjoint=adjoint, stop_after=stop_after, edges=edges, throw=throw,
         )  # fmt: skip
     else:
         save = saveat

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, PyTree
 
-from .._misc import any_in_batch, check_positive_int
+from .._misc import any_in_batch, check_positive_int, where_tree
 
 _Carry = TypeVar("_Carry")
 
@@ -30,9 +30,18 @@ class AbstractAdjoint(eqx.Module):
     ) -> tuple[_Carry, PyTree[Array]]:
         """The last carry, and what the iterations emitted, stacked.
 
-        `body(carry, x)` with the rows x of `xs`, if there are any. Iterations of a carry that
-        is not `live` matter to nobody and may be left out, as if they had emitted `idle`.
+        `body(carry, x)` with the rows x of `xs`, if there are any. An iteration of a carry that
+        is not `live` emits `idle` and changes nothing that matters, so it may be left out.
         """
+
+
+def _block_size(length: int, divides: bool) -> int:
+    """About the square root, if need be and if there is one a divisor of `length`."""
+    root = max(1, math.isqrt(length - 1) + 1)
+    if divides:
+        near = [n for n in range(-(-root // 2), 2 * root) if length % n == 0]
+        return min(near, key=lambda n: abs(math.log(n / root)), default=root)
+    return root
 
 
 class CheckpointAdjoint(AbstractAdjoint):
@@ -57,29 +66,41 @@ class CheckpointAdjoint(AbstractAdjoint):
 
     def loop(self, body, carry, length, live, idle, xs=None):
         """See [`roughsnn.AbstractAdjoint`][]."""
-        size = self.block_size or max(1, math.isqrt(length - 1) + 1)
-        size = min(size, length)
+        size = min(self.block_size or _block_size(length, xs is not None), length)
         blocks = -(-length // size)
         padding = blocks * size - length
+
+        def row(carry, number_and_x):
+            number, x = number_and_x
+            new, out = body(carry, x)
+            if padding == 0 or xs is None:
+                return new, out
+            # Behind the last row nothing happens.
+            there = number < length
+            return where_tree(there, new, carry), where_tree(there, out, idle)
 
         def blocked(x):
             x = jnp.pad(x, [(0, padding)] + [(0, 0)] * (x.ndim - 1), mode="edge")
             return x.reshape(blocks, size, *x.shape[1:])
 
-        def run(carry, xs):
-            return jax.lax.scan(lambda c, x: body(c, x), carry, xs, length=size)
+        rows = jnp.arange(blocks * size, dtype=jnp.int32).reshape(blocks, size)
+        rows = rows, jax.tree.map(blocked, xs)
 
-        def skip(carry, xs):
+        def run(carry, rows):
+            return jax.lax.scan(row, carry, rows, length=size)
+
+        def skip(carry, rows):
+            del rows
             fill = lambda x: jnp.broadcast_to(x, (size, *jnp.shape(x)))  # noqa: E731
             return carry, jax.tree.map(fill, idle)
 
         # The branch is inside of the checkpoint: outside of it, `cond` would store the
         # constants of the loop (the driving path) once for every block.
         @jax.checkpoint
-        def block(carry, xs):
-            return jax.lax.cond(any_in_batch(live(carry)), run, skip, carry, xs)
+        def block(carry, rows):
+            return jax.lax.cond(any_in_batch(live(carry)), run, skip, carry, rows)
 
-        carry, out = jax.lax.scan(block, carry, jax.tree.map(blocked, xs), length=blocks)
+        carry, out = jax.lax.scan(block, carry, rows, length=blocks)
         flatten = lambda x: x.reshape(blocks * size, *x.shape[2:])  # noqa: E731
         return carry, jax.tree.map(flatten, out)
 

@@ -1,9 +1,10 @@
-"""AD = differences on the same noise, for random networks.
+"""AD = differences on the same noise, for random networks and both engines.
 
 256 models by default; `ROUGHSNN_MODELS=2048` for a nightly run.
 """
 
 import os
+from typing import Any
 
 import diffrax as dfx
 import jax
@@ -16,10 +17,11 @@ import roughsnn as rs
 
 MODELS = int(os.environ.get("ROUGHSNN_MODELS", "256"))
 STEPS = np.array([1e-4, 1e-5, 1e-6])
-KINDS = [(n, hard) for n in (1, 2, 5, 8) for hard in (False, True)]
+ENGINES = ("event", "lockstep")
+KINDS = [(n, hard, m) for n in (1, 2, 5, 8) for hard in (False, True) for m in ENGINES]
 if MODELS <= 256:
     # Compilation is what takes time: fewer kinds, as many models.
-    KINDS = [(1, True), (2, False), (5, True), (8, False)]
+    KINDS = [(1, True, "event"), (2, False, "lockstep"), (5, True, "lockstep"), (8, False, "event")]
 
 
 def draw(rng: np.random.Generator, neurons: int, hard: bool) -> dict:
@@ -43,7 +45,7 @@ def draw(rng: np.random.Generator, neurons: int, hard: bool) -> dict:
     }
 
 
-def outputs(p, key, hard: bool):
+def outputs(p, key, hard: bool, method):
     neurons = p["input"].shape[0]
     if hard:
         firing = rs.ThresholdFiring(p["threshold"])
@@ -52,19 +54,24 @@ def outputs(p, key, hard: bool):
             rs.ExponentialIntensity(p["beta"], p["threshold"], 1.0, cap=6.0), p["alpha"]
         )
     network = rs.SpikingNetwork(rs.LIF(p["mu"], p["sigma"], p["reset"]), firing, p["weights"])
-    train, sol = rs.simulate(
-        network, lambda t: p["input"] + p["wave"] * jnp.sin(9 * t), t0=0.0, t1=0.4, dt0=0.02,
-        max_spikes=40 * neurons, key=key, saveat=dfx.SaveAt(t1=True), throw=False,
+    options: Any = dict(
+        t0=0.0, t1=0.4, dt0=0.02, max_spikes=40 * neurons, key=key, throw=False,
         initial=rs.NeuronState(p["v0"], jnp.zeros(neurons), None),
     )  # fmt: skip
+    drive = lambda t: p["input"] + p["wave"] * jnp.sin(9 * t)  # noqa: E731
+    if method == "event":
+        train, sol = rs.simulate(network, drive, saveat=dfx.SaveAt(t1=True), **options)
+        state, fine = [sol.y1.v, sol.y1.i], sol.result == rs.RESULTS.successful
+    else:
+        train = rs.simulate(network, drive, method=method, **options)
+        state, fine = [] if hard else [train.boundary.excess[0]], ~train.overflow
     times = jnp.where(train.marks >= 0, train.times, 0)
-    fine = sol.result == rs.RESULTS.successful
-    return jnp.concatenate([times, sol.y1.v, sol.y1.i]), (train.count, train.marks, fine)
+    return jnp.concatenate([times, *state]), (train.count, train.marks, fine)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("neurons, hard", KINDS)
-def test_random_networks(neurons, hard):
+@pytest.mark.parametrize("neurons, hard, method", KINDS)
+def test_random_networks(neurons, hard, method):
     number = MODELS // len(KINDS)
     rng = np.random.default_rng(100 * neurons + hard)
     stack = lambda trees: jax.tree.map(lambda *x: jnp.asarray(np.stack(x)), *trees)  # noqa: E731
@@ -79,7 +86,7 @@ def test_random_networks(neurons, hard):
     def one(p, d, key):
         def along(s):
             moved = jax.tree.map(lambda a, b: a + s * b, p, d)
-            return outputs(moved, key, hard)
+            return outputs(moved, key, hard, method)
 
         value, slope, aux = jax.jvp(along, (0.0,), (1.0,), has_aux=True)
         up, down = (jax.vmap(along)(sign * jnp.asarray(STEPS)) for sign in (1, -1))
@@ -100,8 +107,9 @@ def test_random_networks(neurons, hard):
     unsettled = (error > 1e-6) & (gap > 0.1 * error)
     compared = np.asarray(fine) & np.asarray(jnp.any(smooth, axis=1)) & ~unsettled
     print(
-        f"{neurons} neurons, {'hard' if hard else 'soft'}: {compared.sum()} of {number} models, "
-        f"{int(np.mean(count))} spikes on average, largest error {error[compared].max():.1e}"
+        f"{neurons} neurons, {'hard' if hard else 'soft'}, {method}: {compared.sum()} of "
+        f"{number} models, {int(np.mean(count))} spikes on average, "
+        f"largest error {error[compared].max():.1e}"
     )
     assert compared.sum() >= 0.9 * number
     assert np.all(np.isfinite(np.asarray(value)[compared]))
