@@ -114,8 +114,9 @@ class Lockstep(eqx.Module):
     left out but for the hazard $\tfrac{\ell}{2}[\lambda(v + \Delta) - \lambda(v)]$, $\ell$ the time
     since the target's own spike and $\Delta$ the delivered potential weighted by
     $((h - r)/h)^3$: the trapezoidal rule's for a spike at the cell's start, nothing for one at
-    its end, so that the map is continuous as a spike crosses the border of a cell; and right on
-    average over offsets.
+    its end, right on average over offsets. So the map is continuous as a spike crosses the border
+    of a cell, except for a target that fires in this very cell (its spike time then jumps by
+    $O(h^3)$, with a hard threshold by $O(h^2)$, which is part of the error).
 
     A second crossing in a cell, or one by what was delivered at its end, leaves the neuron above
     its threshold. The next cell finds that spike at an offset $r = -E/\dot E < 0$: its time, and

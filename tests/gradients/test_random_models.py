@@ -93,6 +93,10 @@ def test_random_networks(neurons, hard, method):
         central = (up[0] - down[0]) / (2 * STEPS[:, None])
         # The order of the spikes is the same at both ends: no swap and no exit inside.
         smooth = jnp.all(up[1][1] == down[1][1], axis=1)
+        if method == "lockstep":
+            # Nor does one cross the border of a cell in which its target fires.
+            cells = [jnp.floor(x[0][:, : aux[1].shape[0]] / 0.02) for x in (up, down)]
+            smooth = smooth & jnp.all(cells[0] == cells[1], axis=1)
         return value, slope, aux, central, smooth
 
     value, slope, (count, _, fine), central, smooth = jax.jit(jax.vmap(one))(
