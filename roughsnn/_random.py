@@ -5,9 +5,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Float, UInt32
+from jaxtyping import Array, Float, Int, UInt32
 
-from ._types import IntScalar, PRNGKey, Scalar
+from ._types import IntScalar, PRNGKey
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 
@@ -46,10 +46,12 @@ def _fraction(high: Array, low: Array, dtype: Any) -> Array:
     return (top * 2.0**26 + bottom + 0.5) * jnp.asarray(2.0**-53, dtype)
 
 
-def uniform(words: UInt32[Array, "2"], coordinate: Any, number: IntScalar, dtype: Any) -> Scalar:
+def uniform(
+    words: UInt32[Array, "2"], coordinate: Any, number: IntScalar | Int[Array, "..."], dtype: Any
+) -> Float[Array, "..."]:
     """The u in (0, 1) of the `number`-th event of `coordinate`; number 0 is the start.
 
-    The same in float32 and float64 up to rounding.
+    Element by element. The same in float32 and float64 up to rounding.
     """
     counter = (jnp.asarray(coordinate).astype(jnp.uint32), jnp.asarray(number).astype(jnp.uint32))
     high, low = threefry_2x32((words[0], words[1]), counter)

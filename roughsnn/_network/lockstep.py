@@ -23,16 +23,16 @@ LATE = 4
 
 
 class CellInput(eqx.Module):
-    """What drives a cell, at its start and its end."""
+    """What drives a cell, at its start and its end; for the loop, of all cells."""
 
-    begin: Scalar
-    length: Scalar
+    begin: Float[Array, "*cells"]
+    length: Float[Array, "*cells"]
     # How long before the cell's start a spike of it may have been.
-    late: Scalar
+    late: Float[Array, "*cells"]
     # The drive just after the start and just before the end.
-    drive: tuple[Float[Array, " neurons"], Float[Array, " neurons"]]
+    drive: tuple[Float[Array, "*cells neurons"], Float[Array, "*cells neurons"]]
     # What the noise adds to dv/dt and di/dt; one entry if it is constant in a cell.
-    noise: tuple[tuple[Float[Array, " neurons"], Float[Array, " neurons"]], ...]
+    noise: tuple[tuple[Float[Array, "*cells neurons"], Float[Array, "*cells neurons"]], ...]
 
 
 class LockstepCarry(eqx.Module):
