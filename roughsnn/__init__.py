@@ -50,6 +50,12 @@ from ._network.network import SpikingNetwork as SpikingNetwork
 from ._network.simulate import simulate as simulate
 from ._network.state import NeuronState as NeuronState
 
+# kernels
+from ._signature.gram import gram_matrix as gram_matrix
+from ._signature.kernel import AbstractTrainKernel as AbstractTrainKernel
+from ._signature.kernel import PerNeuronKernel as PerNeuronKernel
+from ._signature.kernel import SignatureKernel as SignatureKernel
+
 # losses
 from . import losses as losses
 

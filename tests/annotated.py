@@ -4,6 +4,8 @@ A script of its own: with the checks on, the wrong arguments of the other tests 
 refused by beartype before they reach the messages that users see.
 """
 
+from typing import Any
+
 import diffrax as dfx
 import jax
 import jax.numpy as jnp
@@ -31,22 +33,22 @@ def trains(c, firing, key, **options):
     return jax.vmap(one)(jr.split(key, 3))
 
 
-for intensity in (rs.ExponentialIntensity(), rs.SoftplusIntensity()):
+for intensity, solver in ((rs.ExponentialIntensity(), None), (rs.SoftplusIntensity(), dfx.Heun())):
     firing = rs.StochasticFiring(intensity, alpha=0.03)
-    for solver in (None, dfx.Heun(), dfx.Euler()):
-        data = trains(jnp.asarray(1.5), firing, jr.key(0), solver=solver)
+    data = trains(jnp.asarray(1.5), firing, jr.key(0), solver=solver)
 
-        def loss(c, data, key, firing=firing, solver=solver):
-            x = trains(c, firing, key, solver=solver)
-            return rs.losses.expected_signature(x, data, depth=2), {
-                "mse": rs.losses.first_spike_mse(x, data, 2),
-                "mae": rs.losses.first_spike_mae(x, data, 2),
-            }
+    def loss(c, data, key, firing=firing, solver=solver):
+        x = trains(c, firing, key, solver=solver)
+        return rs.losses.expected_signature(x, data, depth=2), {
+            "mse": rs.losses.first_spike_mse(x, data, 2),
+            "mae": rs.losses.first_spike_mae(x, data, 2),
+        }
 
-        result = rs.fit(
-            jnp.asarray(1.0), loss, data, optax.adam(0.1), steps=2, key=jr.key(1), progress=False
-        )
-        assert jnp.isfinite(result.model)
+    result = rs.fit(
+        jnp.asarray(1.0), loss, data, optax.adam(0.1), steps=2, key=jr.key(1), progress=False
+    )
+    assert jnp.isfinite(result.model)
+    assert jnp.isfinite(rs.losses.signature_mmd(data, data))
 
 single = jax.tree.map(lambda x: x[0], data)
 for method in ("counts", "complete", "to_lists"):
@@ -59,7 +61,7 @@ path = rs.BrownianPath(0.0, 1.0, 0.1, shape=(2,), key=jr.key(0))
 path.evaluate(0.3, 0.4)
 path.derivative(jnp.asarray(0.3))
 step = rs.StepPath([0.1, 0.2], [[0.0], [3.0], [0.0]])
-options = dict(t0=0.0, t1=0.4, dt0=0.02, max_spikes=20, key=jr.key(0))
+options: Any = dict(t0=0.0, t1=0.4, dt0=0.02, max_spikes=20, key=jr.key(0))
 network = rs.SpikingNetwork(membrane, rs.StochasticFiring(rs.ExponentialIntensity()), weights)
 rs.simulate(network, lambda t: jnp.ones(2), method="lockstep", boundary_ts=(0.2,), **options)
 rs.eligibility(network, lambda t: jnp.ones(2), **options)

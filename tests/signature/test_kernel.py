@@ -1,0 +1,232 @@
+"""The signature kernel against truncated signatures, closed forms, differences and laws."""
+
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+import scipy.special
+
+import roughsnn as rs
+
+from ..helpers import constant, single_neuron, standard_error
+
+WINDOW = 2.0
+
+
+def train(*neurons, room=6, dtype=jnp.float64):
+    made = rs.SpikeTrain.from_lists(neurons, t0=0.0, t1=WINDOW, max_spikes=room)
+    return jax.tree.map(lambda x: x.astype(dtype) if x.dtype == jnp.float64 else x, made)
+
+
+TRAINS = {
+    "silent": train([], []),
+    "one": train([0.7], []),
+    "other": train([], [1.2]),
+    "both": train([0.3, 1.1], [0.5, 1.7]),
+    "many": train([0.1, 0.2, 0.9], [0.4, 1.0, 1.9]),
+    "coincident": train([0.5, 0.5], [0.5, 1.2]),
+    "ends": train([0.0, 1.0], [2.0]),
+}
+PLAIN = rs.SignatureKernel(0.3, time_scale=0.7, taper=0.0, normalized=False)
+
+
+def signature(x: rs.SpikeTrain, kernel: rs.SignatureKernel, depth: int) -> list[np.ndarray]:
+    """Levels of e^{a e_0} (1 + w e_m) ..., by multiplication of tensors."""
+    times, heights, marks = (np.asarray(z) for z in kernel.lift(x))
+    dim = 1 + x.num_neurons
+    levels = [np.ones(1)] + [np.zeros(dim**n) for n in range(1, depth + 1)]
+
+    def times_letters(letter, coefficients):
+        out = [level.copy() for level in levels]
+        for n in range(depth + 1):
+            word = np.zeros(1)
+            for k in range(1, min(n, len(coefficients) - 1) + 1):
+                word = np.zeros(dim**k)
+                word[sum(letter * dim**j for j in range(k))] = coefficients[k]
+                out[n] += np.kron(levels[n - k], word)
+        return out
+
+    now = 0.0
+    for t, w, m in zip(times, heights, marks, strict=True):
+        levels = times_letters(0, [(t - now) ** k / math.factorial(k) for k in range(depth + 1)])
+        if m >= 0:
+            levels = times_letters(m + 1, [1.0, w])
+        now = t
+    rest = kernel.time_scale - now
+    return times_letters(0, [rest**k / math.factorial(k) for k in range(depth + 1)])
+
+
+@pytest.mark.parametrize("b", TRAINS)
+@pytest.mark.parametrize("a", ["silent", "both", "many", "coincident", "ends"])
+def test_it_is_the_inner_product_of_all_levels(a, b):
+    depth = 11
+    left, right = (signature(TRAINS[z], PLAIN, depth) for z in (a, b))
+    expected = sum(float(x @ y) for x, y in zip(left, right, strict=True))
+    np.testing.assert_allclose(PLAIN(TRAINS[a], TRAINS[b]), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1.0, 15.0])
+@pytest.mark.parametrize("dtype, tolerance", [(jnp.float64, 3e-14), (jnp.float32, 2e-6)])
+def test_closed_forms(scale, dtype, tolerance):
+    """Time alone gives I_0; one spike of a neuron on each side adds one matched pair."""
+    bessel = lambda a, b: scipy.special.iv(0, 2 * np.sqrt(a * b))  # noqa: E731
+    kernel = rs.SignatureKernel(0.6, time_scale=scale, taper=0.0, normalized=False)
+    cast = functools.partial(train, dtype=dtype)
+    silent = kernel(cast([], []), cast([], []))
+    assert silent.dtype == dtype
+    np.testing.assert_allclose(silent, bessel(scale, scale), rtol=tolerance)
+    s, t = 0.35 * scale, 0.6 * scale
+    matched = bessel(scale, scale) + 0.36 * bessel(s, t) * bessel(scale - s, scale - t)
+    one = kernel(cast([0.7], []), cast([1.2], []))
+    np.testing.assert_allclose(one, matched, rtol=tolerance)
+    np.testing.assert_allclose(
+        kernel(cast([0.7], []), cast([], [1.2])), bessel(scale, scale), rtol=tolerance
+    )
+
+
+def coupled(neurons):
+    weights = 0.4 * (1 - jnp.eye(neurons)) if neurons > 1 else None
+    membrane = rs.LIF(jnp.array([15.0, 6.0]), jnp.array([[0.25], [0.0]]), 1.4)
+    return rs.SpikingNetwork(membrane, single_neuron().firing, weights)
+
+
+def batch(samples, key, neurons=2):
+    network = coupled(neurons)
+    drive = constant(*jnp.linspace(1.5, 1.3, neurons).tolist())
+    run = lambda k: rs.simulate(network, drive, t0=0.0, t1=1.0, dt0=0.02, max_spikes=24, key=k)  # noqa: E731
+    return jax.jit(jax.vmap(run))(jr.split(key, samples))
+
+
+KERNELS = {
+    "long, not normalised": rs.SignatureKernel(0.3, time_scale=4.0, normalized=False),
+    "normalised": rs.SignatureKernel(jnp.array([0.2, 0.7])),
+    "per neuron": rs.PerNeuronKernel(rs.SignatureKernel(0.5)),
+}
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_laws_of_kernels(name):
+    kernel = KERNELS[name]
+    x, y = batch(9, jr.key(0)), batch(5, jr.key(1))
+    gram = rs.gram_matrix(kernel, x, x, rows=4)
+    np.testing.assert_allclose(gram, gram.T, rtol=1e-12)
+    assert np.linalg.eigvalsh(gram).min() > -1e-10 * gram.max()
+    if kernel.normalized:
+        np.testing.assert_allclose(jnp.diag(gram), 1, rtol=1e-12)
+        assert np.all(np.asarray(gram) <= 1 + 1e-12)
+    cross = rs.gram_matrix(kernel, x, y)
+    pick = lambda z, n: jax.tree.map(lambda a: a[n], z)  # noqa: E731
+    np.testing.assert_allclose(cross[2, 3], kernel(pick(x, 2), pick(y, 3)), rtol=1e-12)
+    roomy = x.with_room(40)
+    np.testing.assert_allclose(rs.gram_matrix(kernel, roomy, y), cross, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("a, b", [("both", "many"), ("coincident", "ends")])
+def test_derivatives(name, a, b):
+    """In spike times and heights of both sides, in both modes and twice."""
+    kernel, x, y = KERNELS[name], TRAINS[a], TRAINS[b]
+
+    def move(z, shift):
+        return rs.SpikeTrain(
+            jnp.where(z.marks >= 0, z.times + shift, z.times), z.marks, z.count, z.overflow,
+            z.t0, z.t1, z.num_neurons,
+        )  # fmt: skip
+
+    rng = np.random.default_rng(1)
+    dx, dy = (jnp.asarray(rng.normal(size=6)) for _ in range(2))
+
+    @jax.jit
+    def along(s):
+        return kernel(move(x, s * dx), move(y, s * dy))
+
+    if a == "coincident":
+        # The path jumps there; its derivatives are finite all the same.
+        value, slope = jax.jvp(along, (0.0,), (1.0,))
+        assert bool(jnp.isfinite(value)) and bool(jnp.isfinite(slope))
+        return
+    h = 1e-5
+    numeric = (8 * (along(h) - along(-h)) - (along(2 * h) - along(-2 * h))) / (12 * h)
+    forward = jax.jvp(along, (0.0,), (1.0,))[1]
+    np.testing.assert_allclose(forward, numeric, rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(jax.grad(along)(0.0), forward, rtol=1e-10)
+    if name != "normalised" or a != "both":
+        return  # Compilation of second derivatives takes long.
+    second = (jax.grad(along)(h) - jax.grad(along)(-h)) / (2 * h)
+    for twice in (jax.jacfwd(jax.jacrev(along)), jax.jacrev(jax.jacrev(along))):
+        np.testing.assert_allclose(jax.jit(twice)(0.0), second, rtol=1e-6, atol=1e-8)
+
+
+def test_the_derivative_in_the_height():
+    value = lambda w: rs.SignatureKernel(w, taper=0.3)(TRAINS["both"], TRAINS["many"])  # noqa: E731
+    w, h = jnp.asarray(0.4), 1e-5
+    numeric = (value(w + h) - value(w - h)) / (2 * h)
+    np.testing.assert_allclose(jax.grad(value)(w), numeric, rtol=1e-7)
+
+
+def test_the_mmd_is_unbiased_and_sees_a_difference():
+    """Zero on average for two samples of one law, positive for another input."""
+    kernel, draw = rs.SignatureKernel(0.5), functools.partial(batch, neurons=1)
+    trains = draw(40 * 16, jr.key(2))
+    halves = jax.tree.map(lambda z: z.reshape(40, 2, 8, *z.shape[1:]), trains)
+
+    def one(pair):
+        a, b = (jax.tree.map(lambda z, n=n: z[n], pair) for n in range(2))
+        return rs.losses.signature_mmd(a, b, kernel=kernel)
+
+    same = jax.lax.map(one, halves)
+    assert abs(float(jnp.mean(same))) < 4 * float(standard_error(same))
+    x, y = draw(64, jr.key(0)), draw(64, jr.key(1))
+    early = rs.SpikeTrain(x.times * 0.8, x.marks, x.count, x.overflow, 0.0, 1.0, 1)
+    assert rs.losses.signature_mmd(early, y, kernel=kernel) > 5 * float(jnp.std(same)) * 8 / 64
+    biased = rs.losses.signature_mmd(x, y, kernel=kernel, unbiased=False)
+    assert biased > 0 and biased > rs.losses.signature_mmd(x, y, kernel=kernel)
+
+
+@pytest.mark.parametrize("neurons", [1, 2])
+def test_the_default_loss_has_the_gradient_of_its_mean(neurons):
+    """Through exits (the taper) and, for two neurons, swaps (the product over neurons)."""
+    data, network = batch(6, jr.key(9), neurons), coupled(neurons)
+
+    def loss(c, key):
+        run = lambda k: rs.simulate(  # noqa: E731
+            network, lambda t: c * jnp.ones(neurons), t0=0.0, t1=1.0, dt0=0.05, max_spikes=24,
+            key=k, method="lockstep",
+        )  # fmt: skip
+        x = jax.vmap(run)(jr.split(key, 4))
+        return rs.losses.signature_mmd(x, data)
+
+    @jax.jit
+    def both(c, keys):
+        slope = lambda k: jax.jvp(lambda c: loss(c, k), (c,), (1.0,))[1]  # noqa: E731
+        h = 0.02
+        gap = lambda k: (loss(c + h, k) - loss(c - h, k)) / (2 * h)  # noqa: E731
+        return jax.lax.map(lambda k: (slope(k), gap(k)), keys, batch_size=32)
+
+    slope, gap = both(1.2, jr.split(jr.key(3), 384))
+    assert abs(jnp.mean(slope - gap)) < 3.5 * standard_error(slope - gap)
+    assert abs(jnp.mean(slope)) > 8 * standard_error(slope - gap)
+
+
+def test_bad_input():
+    x = batch(3, jr.key(0))
+    with pytest.raises(ValueError, match="same window"):
+        rs.gram_matrix(KERNELS["normalised"], x, batch(3, jr.key(0), 1))
+    with pytest.raises(ValueError, match=r"batch of trains"):
+        rs.gram_matrix(KERNELS["normalised"], x, TRAINS["both"])
+    with pytest.raises(ValueError, match="kernel.fitted"):
+        rs.gram_matrix(rs.SignatureKernel(), x, x)
+    wrong: Any = (dict(height=-0.1), dict(taper=1.5), dict(time_scale=0.0), dict(time_scale=1e3))
+    for bad in wrong:
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            rs.SignatureKernel(**bad)
+    with pytest.raises(ValueError, match="at least 2 samples"):
+        rs.losses.signature_mmd(batch(1, jr.key(0)), x)
+    with pytest.raises(ValueError, match="spikes missing"):
+        cut = rs.SpikeTrain(x.times, x.marks, x.count, jnp.array([False, True, False]), 0.0, 1.0, 2)
+        rs.losses.signature_mmd(cut, x)
