@@ -1,7 +1,9 @@
 """The first crossing of a vector of event functions on one step."""
 
 import abc
-from collections.abc import Callable
+import functools as ft
+import itertools
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import equinox as eqx
@@ -58,21 +60,27 @@ class AbstractCrossing(eqx.Module):
 
 
 class QuadraticCrossing(AbstractCrossing):
-    r"""The closed form, for events that are at most quadratic along the dense output.
+    r"""The closed form, for events that are quadratic along pieces of the dense output.
 
     Exact where the event function is affine in the state and the interpolant affine
     (Euler) or quadratic (the integrated hazard of
     [`roughsnn.ExponentialTrapezoid`][]). With $E(r) = e_0 + br + ar^2$ the first root is
     $-2e_0/(b + \sqrt{b^2 - 4ae_0})$, or $(-b + \sqrt{b^2 - 4ae_0})/2a$ where $b < 0$.
+
+    **Arguments:**
+
+    - `pieces`: of equal length, into which the interpolant divides a step.
     """
+
+    pieces: int = eqx.field(static=True, default=1)
 
     def first(self, along, length, e0, e1):
         """See [`roughsnn.AbstractCrossing`][]."""
-        zero = jnp.zeros_like(length)
-        b = jax.jvp(along, (zero,), (jnp.ones_like(zero),))[1]
-        crosses = rises(e0, e1) & (length > 0)
-        length = jnp.where(length > 0, length, 1)
-        roots = first_root(crosses, length, e0, b, e1)
+        one = jnp.ones_like(length)
+        at = [length * (k / self.pieces) for k in range(self.pieces)]
+        slopes = [jax.jvp(along, (r,), (one,))[1] for r in at]
+        levels = [e0, *(along(r) for r in at[1:]), e1]
+        crosses, roots, speed = first_of_pieces(length, levels, slopes)
         # What argmin does, in two reductions that vectorise.
         fixed = jax.lax.stop_gradient(roots)
         candidates = jnp.where(crosses | fires_at_once(e0), fixed, jnp.inf)
@@ -81,10 +89,32 @@ class QuadraticCrossing(AbstractCrossing):
         numbers = jnp.arange(e0.shape[0], dtype=jnp.int32)
         index = jnp.min(jnp.where(candidates == first, numbers, e0.shape[0] - 1))
         offset = jnp.sum(jnp.where(one_hot(index, e0.shape[0]), roots, 0))
-        start, slope, end = (entry(x, index) for x in (e0, b, e1))
-        curvature = _curvature(length, start, slope, end)
-        slope = jnp.where(start > 0, jnp.inf, slope + 2 * curvature * offset)
+        slope = jnp.where(entry(e0, index) > 0, jnp.inf, entry(speed, index))
         return Crossing(hit, offset, index, jax.lax.stop_gradient(slope))
+
+
+def first_of_pieces(
+    length: Scalar,
+    levels: Sequence[Float[Array, " events"]],
+    slopes: Sequence[Float[Array, " events"]],
+) -> tuple[Bool[Array, " events"], Float[Array, " events"], Float[Array, " events"]]:
+    """Which coordinates cross on a step, where first, and how fast.
+
+    The step has equal pieces, E is quadratic on each: `levels` at their borders, `slopes` at
+    their starts. Where nothing crosses the root is 0.
+    """
+    pieces = len(slopes)
+    here = [rises(a, b) & (length > 0) for a, b in itertools.pairwise(levels)]
+    piece = jnp.where(length > 0, length, 1) / pieces
+    crosses, e0, b, e1 = here[-1], levels[-2], slopes[-1], levels[-1]
+    before = jnp.full_like(e0, pieces - 1)
+    for k in reversed(range(pieces - 1)):
+        choose = ft.partial(jnp.where, here[k])
+        e0, b, e1 = choose(levels[k], e0), choose(slopes[k], b), choose(levels[k + 1], e1)
+        before, crosses = choose(k, before), crosses | here[k]
+    root = first_root(crosses, piece, e0, b, e1)
+    speed = b + 2 * _curvature(piece, e0, b, e1) * root
+    return crosses, jnp.where(crosses, before * piece, 0) + root, speed
 
 
 def _curvature(length, e0, b, e1):

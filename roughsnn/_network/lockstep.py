@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from .._event.crossing import first_root, rises
+from .._event.crossing import first_of_pieces
 from .._random import uniform
 from .._solve.step import GRAZED, OK, RETRIGGERED
 from .._types import Scalar
-from .exponential import current_response, exponential_step
+from .exponential import current_response, exponential_step, middle_shift
 from .firing import AbstractFiring
 from .membrane import AbstractLinearMembrane
 from .state import NeuronState
@@ -73,6 +73,8 @@ class _Cell(NamedTuple):
     """The smooth motion of v in a cell, and how the membrane responds to jumps."""
 
     v: _Quadratic
+    # What is added to v in the middle, for the hazard there; `None` if that is not looked at.
+    shift: Array | None
     # What is left of a jump of v; what a unit jump of the current makes of v and of i.
     decay: _Quadratic
     to_v: _Quadratic
@@ -173,30 +175,43 @@ class Lockstep(eqx.Module):
 
         start, end = field(x.drive[0], x.noise[:1]), field(x.drive[1], x.noise[-1:])
         rates = NeuronState(*self.membrane.rates, None)
-        y1, f0, _ = exponential_step(start, end, NeuronState(y.v, y.i, None), x.length, rates)
+        y1, f0, df = exponential_step(start, end, NeuronState(y.v, y.i, None), x.length, rates)
         response = current_response(self.membrane)
         v_end, i_end = response(x.length)
         one, zero = jnp.ones_like(v_end), jnp.zeros_like(v_end)
         through = lambda a, b, end: _Quadratic.through(a, b, end, x.length)  # noqa: E731
         cell = _Cell(
             v=through(y.v, f0.v, y1.v),
+            shift=middle_shift(df.v, x.length) if len(x.noise) > 1 else None,
             decay=through(one, -response.rate_v, response.decay(x.length)),
             to_v=through(zero, response.gain, v_end),
             to_i=through(one, -response.rate_i, i_end),
         )
         return cell, y1.i
 
+    def _events(self, v, s, cell: _Cell, length, end):
+        """The hidden state at the cell's end, and for each piece of the cell: the event function
+        at its borders and its slope at its start."""
+        hazard = self.firing.drift(v)
+        nodes, step = [((v, s), (cell.v.b, hazard))], length
+        if cell.shift is not None and s is not None:
+            step = length / 2
+            middle = cell.v(step)
+            there = self.firing.drift(middle + cell.shift)
+            s = _trapezoid(s, step, hazard, there)
+            nodes.append(((middle, s), (cell.v.b + cell.v.c * length, there)))
+            hazard = there
+        s_end = _trapezoid(s, step, hazard, self.firing.drift(end))
+        levels, slopes = zip(*(jax.jvp(self.firing.event, *node) for node in nodes), strict=True)
+        return s_end, [*levels, self.firing.event(end, s_end)], slopes
+
     def _spike(self, carry: LockstepCarry, cell: _Cell, length, late) -> _Spikes:
         """The first spike of each neuron, and where that leaves it at the cell's end."""
         v, s, path = carry.y.v, carry.y.s, cell.v
-        hazard, hazard_end = self.firing.drift(v), self.firing.drift(path(length))
-        s_end = _trapezoid(s, length, hazard, hazard_end)
-        level, level_end = self.firing.event(v, s), self.firing.event(path(length), s_end)
-        _, b = jax.jvp(self.firing.event, (v, s), (path.b, hazard))
-
-        crosses = rises(level, level_end) & (length > 0)
-        safe = jnp.where(length > 0, length, 1)
-        inside = first_root(crosses, safe, level, b, level_end)
+        end = path(length)
+        s_end, levels, slopes = self._events(v, s, cell, length, end)
+        crosses, inside, speed = first_of_pieces(length, levels, slopes)
+        level, level_end, b = levels[0], levels[-1], slopes[0]
         overdue = level > 0
         moving = overdue & (b > 0)
         before = jnp.where(moving, level, 0) / jnp.where(moving, b, 1)
@@ -207,17 +222,16 @@ class Lockstep(eqx.Module):
 
         there = path(offset)
         jump = jnp.where(hit, self.membrane.reset(there) - there, 0)
-        v_start, v_end = there + jump, path(length) + jump * cell.decay(length - offset)
+        v_start, v_end = there + jump, end + jump * cell.decay(length - offset)
         since = jnp.where(hit, length - offset, length)
         hazard_end = self.firing.drift(v_end)
         if s is not None:
-            hazard = _choose(hit, self.firing.drift(v_start), hazard)
             s = _choose(hit, self.firing.level(carry.u), s)
-        s_end = _trapezoid(s, since, hazard, hazard_end)
+            rest = _trapezoid(s, since, self.firing.drift(v_start), hazard_end)
+            s_end = _choose(hit, rest, s_end)
         above = hit & (self.firing.event(v_start, s) > 0)
-        speed = b + 2 * inside * (level_end - level - b * safe) / safe**2
         scale = jnp.maximum(jnp.abs(level), jnp.abs(level_end))
-        grazed = crosses & (speed * safe <= float(jnp.finfo(v.dtype).eps) ** 0.5 * scale)
+        grazed = crosses & (speed * length <= float(jnp.finfo(v.dtype).eps) ** 0.5 * scale)
         fault = jnp.where(grazed, GRAZED, OK)
         fault = jnp.where(above, RETRIGGERED, jnp.where(crowded, CROWDED, fault))
         return _Spikes(
@@ -253,6 +267,7 @@ class Lockstep(eqx.Module):
             # The potential is taken as constant over the fraction of a cell in question.
             cell = _Cell(
                 v=flat(carry.y.v, zero),
+                shift=None,
                 decay=flat(one, -response.rate_v),
                 to_v=flat(jnp.zeros_like(one), response.gain),
                 to_i=flat(one, -response.rate_i),

@@ -62,9 +62,10 @@ def prepare(
         )
     terms, event = network.terms(drive, path), network.event()
     if solver is None and isinstance(network.membrane, AbstractLinearMembrane):
-        solver = ExponentialTrapezoid(NeuronState(*network.membrane.rates, None))
+        halves = path is not None and path.areas is not None
+        solver = ExponentialTrapezoid(NeuronState(*network.membrane.rates, None), halves)
         if root_finder is None and isinstance(network.firing, StochasticFiring):
-            root_finder = QuadraticCrossing()
+            root_finder = QuadraticCrossing(pieces=2 if halves else 1)
     return Prepared(
         num_neurons=neurons,
         terms=terms,

@@ -35,20 +35,24 @@ def first_three(dt0, sigma, samples, solver=None, interpolation: Any = "linear")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sigma", [0.25, 0.5])
-def test_weak_order_of_the_default_solver(sigma):
-    """Mean spike times: second order, and within 0.3 % at dt = 0.01.
+@pytest.mark.parametrize(
+    ("sigma", "interpolation", "bound"),
+    [(0.25, "linear", 0.003), (0.5, "linear", 0.003), (0.5, "parabola", 0.001)],
+)
+def test_weak_order_of_the_default_solver(sigma, interpolation, bound):
+    """Mean spike times: second order, and within 0.3 % at dt = 0.01; 0.1 % with the parabola.
 
     All step sizes see the same Brownian motion, so the differences have small errors.
     """
     samples = 8192
-    reference = first_three(0.0025, sigma, samples)
+    reference = first_three(0.0025, sigma, samples, interpolation=interpolation)
     bias, error = {}, {}
     for dt0 in (0.04, 0.02, 0.01):
-        relative = (first_three(dt0, sigma, samples) - reference) / jnp.mean(reference, 0)[None]
+        times = first_three(dt0, sigma, samples, interpolation=interpolation)
+        relative = (times - reference) / jnp.mean(reference, 0)[None]
         bias[dt0] = np.abs(np.asarray(jnp.mean(relative, 0)))
         error[dt0] = np.asarray(standard_error(relative))
-    assert np.all(bias[0.01] + 3 * error[0.01] < 0.003)
+    assert np.all(bias[0.01] + 3 * error[0.01] < bound)
     slope = np.log2(bias[0.04].mean() / bias[0.02].mean())
     spread = (error[0.04] / bias[0.04] + error[0.02] / bias[0.02]).max() / np.log(2)
     assert slope > 1.8 - 3 * spread and slope > 1.5
@@ -95,15 +99,22 @@ def test_strong_order_of_the_state_without_spikes(interpolation, order):
     assert np.all(slopes > order - 0.15), (errors, slopes)
 
 
-def test_gradients_converge_path_by_path():
-    """dtau/dc on refinements of one Brownian motion approach the finest, all spikes alike."""
+@pytest.mark.parametrize(
+    ("interpolation", "bounds"), [("linear", (0.08, 0.045)), ("parabola", (0.05, 0.027))]
+)
+def test_gradients_converge_path_by_path(interpolation, bounds):
+    """dtau/dc on refinements of one Brownian motion approach the finest, all spikes alike.
+
+    What a cell does not see of the hazard bounds them: of the noise about the chord dt/6 on
+    average, of that about the stretched parabola 0.07 dt.
+    """
     network = single_neuron(0.25)
 
     def slopes(dt0, key):
         def times(c):
             return rs.simulate(
                 network, lambda t: c[None], t0=0.0, t1=T1, dt0=dt0, max_spikes=3,
-                stop_after=3, key=key,
+                stop_after=3, key=key, interpolation=interpolation,
             ).times  # fmt: skip
 
         return jax.jvp(times, (jnp.asarray(1.5),), (jnp.asarray(1.0),))
@@ -120,5 +131,5 @@ def test_gradients_converge_path_by_path():
         np.sqrt(np.mean((np.asarray(r[1])[known] - fine) ** 2, 0) / np.mean(fine**2, 0))
         for r in runs[:-1]
     ]
-    assert np.all(errors[0] < 0.08) and np.all(errors[1] < 0.045)
+    assert np.all(errors[0] < bounds[0]) and np.all(errors[1] < bounds[1])
     assert np.all(errors[1] < 0.75 * errors[0])

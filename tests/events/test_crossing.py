@@ -8,6 +8,7 @@ import roughsnn as rs
 
 CROSSINGS = {
     "closed form": rs.QuadraticCrossing(),
+    "closed form on halves": rs.QuadraticCrossing(pieces=2),
     "Chandrupatla": rs.BracketedCrossing(rs.Chandrupatla()),
     "bisection": rs.BracketedCrossing(optx.Bisection(rtol=1e-14, atol=1e-14, flip=False)),
     "Newton": rs.BracketedCrossing(optx.Newton(rtol=1e-12, atol=1e-12)),
@@ -86,6 +87,24 @@ def test_leaving_zero_downwards_is_no_event(name):
     np.testing.assert_allclose(down.offset, 0.8, rtol=1e-14)
     if name == "closed form":
         np.testing.assert_allclose(first(CROSSINGS[name], [[0.0, -1, 2]]).offset, 0.5)
+
+
+@pytest.mark.parametrize("level, root", [(-0.3, 0.3), (-0.75, (3**0.5 + 1) / 4)])
+def test_pieces_have_quadratics_of_their_own(level, root):
+    """Straight up to the middle, curved behind it; also for the derivative in the level."""
+
+    def offset(level):
+        one = jnp.ones(())
+
+        def along(r):
+            return (level + r + 2 * jnp.maximum(r - 0.5, 0) ** 2)[None]
+
+        return rs.QuadraticCrossing(pieces=2).first(along, one, along(0 * one), along(one)).offset
+
+    value, slope = jax.value_and_grad(offset)(jnp.asarray(level))
+    np.testing.assert_allclose(value, root, rtol=1e-14)
+    speed = 1.0 if root < 0.5 else 3**0.5
+    np.testing.assert_allclose(slope, -1 / speed, rtol=1e-14)
 
 
 @pytest.mark.parametrize("name", CROSSINGS)
