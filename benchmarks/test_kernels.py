@@ -33,7 +33,7 @@ def trains(seed: int, spikes: int) -> rs.SpikeTrain:
 @pytest.mark.parametrize("spikes", [10, 20, 40])
 def test_gram(benchmark, spikes, mode):
     x, y = trains(0, spikes), trains(1, spikes)
-    kernel = rs.SignatureKernel(0.5, taper=0.0, normalized=False)
+    kernel = rs.SignatureKernel(0.5, taper=0.0, scaling="none")
     weights = jnp.asarray(np.random.default_rng(2).normal(size=(SAMPLES, SAMPLES)), jnp.float32)
 
     def weighted(times):

@@ -10,6 +10,7 @@ from ._path.base import AbstractCellPath as AbstractCellPath
 from ._path.base import AbstractJumpPath as AbstractJumpPath
 from ._path.boundary import Boundary as Boundary
 from ._path.brownian import BrownianPath as BrownianPath
+from ._path.marcus import cadlag_corners as cadlag_corners
 from ._path.marcus import marcus_lift as marcus_lift
 from ._path.spike_train import SpikeTrain as SpikeTrain
 from ._path.step import StepPath as StepPath
@@ -51,10 +52,23 @@ from ._network.simulate import simulate as simulate
 from ._network.state import NeuronState as NeuronState
 
 # kernels
-from ._signature.gram import gram_matrix as gram_matrix
-from ._signature.kernel import AbstractTrainKernel as AbstractTrainKernel
+from ._kernel.base import AbstractTrainKernel as AbstractTrainKernel
+from ._kernel.combine import ProductKernel as ProductKernel
+from ._kernel.combine import SumKernel as SumKernel
+from ._kernel.gram import gram_matrix as gram_matrix
+from ._kernel.lag import LagKernel as LagKernel
+from ._kernel.ordered import OrderedKernel as OrderedKernel
+from ._kernel.point import PointKernel as PointKernel
 from ._signature.kernel import PerNeuronKernel as PerNeuronKernel
 from ._signature.kernel import SignatureKernel as SignatureKernel
+from ._signature.lift import AbstractLift as AbstractLift
+from ._signature.lift import ItoLift as ItoLift
+from ._signature.lift import MarcusLift as MarcusLift
+from ._signature.lift import RampLift as RampLift
+from ._signature.path_kernel import AbstractStaticKernel as AbstractStaticKernel
+from ._signature.path_kernel import LinearStatic as LinearStatic
+from ._signature.path_kernel import PathKernel as PathKernel
+from ._signature.path_kernel import RBFStatic as RBFStatic
 
 # losses
 from . import losses as losses

@@ -98,6 +98,14 @@ def check_positive_int(name: str, value: Any) -> int:
     return int(value)
 
 
+def check_positive_float(name: str, value: Any) -> float:
+    """`value` as a positive Python float."""
+    out = static_float(name, value)
+    if out <= 0:
+        raise ValueError(f"`{name}` must be positive, got {out}.")
+    return out
+
+
 def as_float_array(name: str, value: Any) -> Array:
     """`value` as a floating array, refusing integers arrays, complex and non-finite."""
     array = jnp.asarray(value)

@@ -4,8 +4,17 @@ from ._loss.boundary import binned_counts as binned_counts
 from ._loss.boundary import counts as counts
 from ._loss.boundary import filtered as filtered
 from ._loss.boundary import with_boundary as with_boundary
+from ._loss.expected_signature import SignatureMean as SignatureMean
 from ._loss.expected_signature import expected_signature as expected_signature
+from ._loss.expected_signature import signature_features as signature_features
+from ._loss.mmd import Reference as Reference
+from ._loss.mmd import default_kernel as default_kernel
+from ._loss.mmd import mmd as mmd
 from ._loss.mmd import mmd_of as mmd_of
 from ._loss.mmd import signature_mmd as signature_mmd
+from ._loss.score import kernel_score as kernel_score
+from ._loss.score import witness as witness
 from ._loss.spike_times import first_spike_mae as first_spike_mae
 from ._loss.spike_times import first_spike_mse as first_spike_mse
+from ._loss.two_sample import TwoSampleTest as TwoSampleTest
+from ._loss.two_sample import two_sample_test as two_sample_test

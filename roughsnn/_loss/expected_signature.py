@@ -1,31 +1,121 @@
 """The distance between expected signatures."""
 
 import math
+from collections.abc import Iterable
+from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import signax
 from jaxtyping import Array, Float
 
+from .._kernel.base import check_same_kind, check_trains
 from .._misc import check_positive_int
 from .._path.marcus import marcus_lift
 from .._path.spike_train import SpikeTrain
 from .._types import Scalar
 from .boundary import correction_of
-from .distance import squared_mean_distance
+from .distance import Mean, squared_mean_distance
+from .guard import refuse_gradient
 from .spike_times import check_batches
+
+
+def signature_features(
+    x: SpikeTrain,
+    *,
+    depth: int = 3,
+    taper: float = 0.1,
+    log: bool = False,
+    directions: int | None = None,
+) -> Float[Array, "samples terms"]:
+    r"""Truncated signatures of the Marcus lifts of a batch of trains, by signax.
+
+    **Arguments:**
+
+    - `x`: a batch of trains.
+    - `depth`: $D$; there are $\sum_{d\le D}(1 + \text{neurons})^d$ terms.
+    - `taper`: see [`roughsnn.marcus_lift`][].
+    - `log`: log-signatures in the Lyndon basis: the same information of one path in fewer terms.
+        Their mean does not determine a law, as that of signatures does.
+    - `directions`: replace the counts of the neurons by so many fixed random mixtures of them,
+        which keep inner products up to $1/\sqrt{\text{directions}}$ (Johnson & Lindenstrauss 1984):
+        depth 3 of 100 neurons has a million terms, of 10 mixtures 1463.
+
+    **Returns:** shape `(samples, terms)`.
+
+    **Raises:** `ValueError` for trains with spikes missing, and a `depth`, `taper` or number of
+    `directions` that is not positive.
+    """
+    check_trains("x", x, batch=True)
+    return _features(x.complete(), Settings(depth, taper, log, directions), False)
+
+
+class Settings(NamedTuple):
+    """How signatures are made."""
+
+    depth: int
+    taper: float
+    log: bool
+    directions: int | None
+
+
+class SignatureMean(eqx.Module):
+    """The expected signature of data, made once, from one batch or from a stream of them.
+
+    **Arguments:**
+
+    - `mean`: count, mean and variance.
+    - `settings`: how the signatures are made.
+    - `t0`, `t1`, `num_neurons`: of the trains.
+    """
+
+    mean: Mean
+    settings: Settings = eqx.field(static=True)
+    t0: float = eqx.field(static=True)
+    t1: float = eqx.field(static=True)
+    num_neurons: int = eqx.field(static=True)
+
+    @classmethod
+    def of(
+        cls,
+        batches: SpikeTrain | Iterable[SpikeTrain],
+        *,
+        depth: int = 3,
+        taper: float = 0.1,
+        log: bool = False,
+        directions: int | None = None,
+    ) -> "SignatureMean":
+        """From one batch of trains, or any number of batches, of which one at a time is in memory.
+
+        The other arguments are those of [`roughsnn.losses.signature_features`][].
+        """
+        settings, total, first = Settings(depth, taper, log, directions), None, None
+        for batch in [batches] if isinstance(batches, SpikeTrain) else batches:
+            if first is None:
+                first = batch
+            check_same_kind(first, batch)
+            features = signature_features(batch, **settings._asdict())
+            mean = Mean.of(features)
+            total = mean if total is None else total.merge(mean)
+        if total is None or first is None:
+            raise ValueError("`batches` must hold at least one batch of trains.")
+        return cls(total, settings, first.t0, first.t1, first.num_neurons)
 
 
 def expected_signature(
     x: SpikeTrain,
-    y: SpikeTrain,
+    y: SpikeTrain | SignatureMean,
     *,
     depth: int = 3,
     match_spikes: bool = False,
     taper: float = 0.1,
+    log: bool = False,
+    directions: int | None = None,
     boundary: bool = False,
     unbiased: bool = True,
+    allow_jumps: bool = False,
 ) -> Scalar:
     r"""Squared distance of the expected truncated signatures of two batches of trains.
 
@@ -35,45 +125,57 @@ def expected_signature(
 
     **Arguments:**
 
-    - `x`, `y`: batches of trains with the same window and neurons.
-    - `depth`: $D$; there are $\sum_{d\le D}(1 + \text{neurons})^d$ terms.
+    - `x`, `y`: batches of trains with the same window and neurons. `y` may be a
+        [`roughsnn.losses.SignatureMean`][], whose settings are taken then.
+    - `depth`, `taper`, `log`, `directions`: see [`roughsnn.losses.signature_features`][]; the
+        published lift has `taper=0`.
     - `match_spikes`: compare as many spikes as the sample with fewer has, pair by pair, as
         the published code does. It throws the counts away and is no distance between laws;
         it needs as many samples in `x` as in `y`.
-    - `taper`: see [`roughsnn.marcus_lift`][]; `0` is the published lift.
     - `boundary`: with `taper=0`, correct the gradient for spikes of `x` that leave the window,
         as [`roughsnn.losses.with_boundary`][] does, by one tensor product for each sample
         (Chen's identity): a spike of neuron k at $t_1$ makes $S \otimes e^{e_k}$ of $S$.
     - `unbiased`: the U-statistic; `False` gives the published V-statistic.
+    - `allow_jumps`: differentiate it all the same where its pathwise gradient is not that of the
+        mean.
 
     **Returns:** a scalar.
 
     **Raises:** `ValueError` for trains of different kinds or with spikes missing, for
-    `boundary` with a taper or with `match_spikes`, or with trains `x` that were not simulated
-    with random thresholds.
-
-    !!! warning
-
-        For several neurons the lift is discontinuous where their spikes swap order, and
-        the pathwise gradient does not see that; `taper > 0` or `boundary=True` mends the end of
-        the window.
+    `boundary` with a taper, logarithms, mixtures or `match_spikes`, or with trains `x` that were
+    not simulated with random thresholds; and when it is differentiated for several neurons, as the
+    lift is discontinuous where their spikes swap order, or without taper and `boundary`.
     """
-    check_batches(x, y)
-    check_positive_int("depth", depth)
-    x, y = x.complete(), y.complete()
-    if boundary and (taper > 0 or match_spikes):
+    settings = Settings(depth, taper, log, directions)
+    if isinstance(y, SignatureMean):
+        settings = y.settings
+    else:
+        check_batches(x, y)
+        y = y.complete()
+    check_same_kind(x, y)
+    check_trains("x", x, batch=True)
+    x = x.complete()
+    plain = not (settings.taper > 0 or settings.log or settings.directions or match_spikes)
+    if boundary and not plain:
         raise ValueError(
-            "`boundary=True` needs `taper=0` and `match_spikes=False`, got "
-            f"taper={taper}, match_spikes={match_spikes}. A tapered lift needs no correction."
+            "`boundary=True` needs `taper=0`, no `log`, no `directions` and `match_spikes=False`, "
+            f"got taper={settings.taper}, log={settings.log}, directions={settings.directions}, "
+            f"match_spikes={match_spikes}. A tapered lift needs no correction."
         )
+    if not allow_jumps:
+        exits = settings.taper == 0 and not boundary
+        jumps = ["swap"] * (x.num_neurons > 1) + ["exit"] * exits
+        x = refuse_gradient(x, frozenset(jumps), "the expected signature")
     if match_spikes:
-        if x.times.shape[0] != y.times.shape[0]:
+        if isinstance(y, SignatureMean) or x.times.shape[0] != y.times.shape[0]:
+            other = "their mean" if isinstance(y, SignatureMean) else y.times.shape[0]
             raise ValueError(
-                f"`match_spikes` pairs the samples, got {x.times.shape[0]} and {y.times.shape[0]}."
+                f"`match_spikes` pairs the samples, got {x.times.shape[0]} and {other}."
             )
         count = jnp.minimum(x.count, y.count)
         x, y = _clamp(x, count), _clamp(y, count)
-    a, b = _signatures(x, depth, taper, boundary), _signatures(y, depth, taper, False)
+    a = _features(x, settings, boundary)
+    b = y.mean if isinstance(y, SignatureMean) else _features(y, settings, False)
     return squared_mean_distance(a, b, unbiased=unbiased)
 
 
@@ -90,11 +192,21 @@ def _clamp(x: SpikeTrain, count) -> SpikeTrain:
     )
 
 
-def _signatures(
-    x: SpikeTrain, depth: int, taper: float, boundary: bool
-) -> Float[Array, "samples terms"]:
+def _features(x: SpikeTrain, settings: Settings, boundary: bool) -> Float[Array, "samples terms"]:
+    depth = check_positive_int("depth", settings.depth)
+    mix = None
+    if settings.directions is not None:
+        count = check_positive_int("directions", settings.directions)
+        signs = np.random.default_rng(0).choice([-1.0, 1.0], (x.num_neurons, count))
+        mix = jnp.asarray(signs / np.sqrt(count), x.times.dtype)
+
     def one(spikes):
-        levels = signax.signature(marcus_lift(spikes, taper=taper), depth, flatten=False)
+        corners = marcus_lift(spikes, taper=settings.taper)
+        if mix is not None:
+            corners = jnp.concatenate([corners[:, :1], corners[:, 1:] @ mix], 1)
+        if settings.log:
+            return signax.logsignature(corners, depth, flatten=True)
+        levels = signax.signature(corners, depth, flatten=False)
         if boundary:
             levels = signax.signature_combine(levels, _exits(spikes, depth))
         return jnp.concatenate([level.reshape(-1) for level in levels])

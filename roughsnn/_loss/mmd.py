@@ -1,13 +1,31 @@
 """The maximum mean discrepancy of two batches of spike trains."""
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._kernel.base import AbstractTrainKernel, check_same_kind
+from .._kernel.combine import SumKernel
+from .._kernel.gram import Lifted, cross_gram, finite, symmetric_gram
+from .._kernel.lag import LagKernel
+from .._kernel.point import PointKernel
+from .._misc import check_positive_int
 from .._path.spike_train import SpikeTrain
-from .._signature.gram import gram_matrix
-from .._signature.kernel import AbstractTrainKernel, PerNeuronKernel, SignatureKernel
+from .._signature.kernel import PerNeuronKernel, SignatureKernel
 from .._types import Scalar
-from .spike_times import check_batches
+from .guard import refuse_gradient
+
+
+def default_kernel() -> SumKernel:
+    """The kernel that [`roughsnn.losses.mmd`][] takes by default: a [`roughsnn.PointKernel`][] for
+    what is locked to the clock and a [`roughsnn.LagKernel`][] for what is not, weighted by their
+    fluctuations.
+
+    Continuous everywhere, and the one with the largest mean power of those that were tried
+    (`examples/kernels.py`).
+    """
+    return SumKernel((PointKernel(), LagKernel()))
 
 
 def mmd_of(
@@ -17,7 +35,7 @@ def mmd_of(
     *,
     unbiased: bool = True,
 ) -> Scalar:
-    r"""$\text{MMD}^2$ from Gram matrices (Gretton et al., JMLR 2012).
+    r"""$\text{MMD}^2$ from Gram matrices (Gretton et al., JMLR 13 (2012)).
 
     Unbiased, a U-statistic,
     $\frac{1}{m(m-1)}\sum_{i\ne j} k(x_i, x_j) - \frac{2}{mn}\sum_{i,j} k(x_i, y_j)
@@ -25,49 +43,138 @@ def mmd_of(
 
     **Raises:** `ValueError` for fewer than two samples on a side if `unbiased`.
     """
+    return own_mean(xx, unbiased) + own_mean(yy, unbiased) - 2 * jnp.mean(xy)
 
-    def own(k):
-        n = k.shape[0]
-        if not unbiased:
-            return jnp.mean(k)
-        if n < 2:
-            raise ValueError(
-                "An unbiased estimate needs at least 2 samples on each side, got "
-                f"{xx.shape[0]} and {yy.shape[0]}. Use unbiased=False."
-            )
-        return (jnp.sum(k) - jnp.trace(k)) / (n * (n - 1))
 
-    return own(xx) + own(yy) - 2 * jnp.mean(xy)
+def own_mean(gram: Float[Array, "samples samples"], unbiased: bool) -> Scalar:
+    """The mean of k(x, x') over two samples of one law."""
+    n = gram.shape[0]
+    if not unbiased:
+        return jnp.mean(gram)
+    if n < 2:
+        raise ValueError(
+            f"An unbiased estimate needs at least 2 samples on each side, got {n}. Use "
+            "unbiased=False."
+        )
+    return (jnp.sum(gram) - jnp.trace(gram)) / (n * (n - 1))
+
+
+class Reference(eqx.Module):
+    """Data to compare with, prepared once: the fitted kernel, the lifted trains and what they have
+    in common with one another.
+
+    A training loop that passes it in place of the data does none of that again in each step.
+
+    **Arguments:**
+
+    - `data`: a batch of trains.
+    - `kernel`: an [`roughsnn.AbstractTrainKernel`][]; by default
+        [`roughsnn.losses.default_kernel`][].
+    - `megabytes`: see [`roughsnn.gram_matrix`][].
+    """
+
+    kernel: AbstractTrainKernel
+    lifted: Lifted
+    gram: Float[Array, "samples samples"]
+    t0: float = eqx.field(static=True)
+    t1: float = eqx.field(static=True)
+    num_neurons: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        data: SpikeTrain,
+        kernel: AbstractTrainKernel | None = None,
+        *,
+        megabytes: float = 16.0,
+    ):
+        self.kernel = (default_kernel() if kernel is None else kernel).fitted(data)
+        self.lifted = Lifted.of(self.kernel, "data", data)
+        self.gram = finite(symmetric_gram(self.kernel, self.lifted, megabytes))
+        self.t0, self.t1, self.num_neurons = data.t0, data.t1, data.num_neurons
+
+
+def mmd(
+    x: SpikeTrain,
+    y: SpikeTrain | Reference,
+    *,
+    kernel: AbstractTrainKernel | None = None,
+    unbiased: bool = True,
+    block_size: int | None = None,
+    allow_jumps: bool = False,
+    megabytes: float = 16.0,
+) -> Scalar:
+    r"""The squared maximum mean discrepancy of two batches of trains.
+
+    $\text{MMD}^2 = E k(X, X') - 2 E k(X, Y) + E k(Y, Y')$, zero where the laws are equal as far as
+    the kernel sees them.
+
+    **Arguments:**
+
+    - `x`: a batch of trains, from a model.
+    - `y`: a batch of trains of the same window and neurons: the data, from which a kernel takes its
+        scales ([`roughsnn.AbstractTrainKernel`][]`.fitted`); or a [`roughsnn.losses.Reference`][].
+    - `kernel`: by default [`roughsnn.losses.default_kernel`][].
+    - `unbiased`: the U-statistic, which may be negative; `False` gives the V-statistic, which
+        prefers models of small variance.
+    - `block_size`: only compare samples within blocks of this size, and average: unbiased, linear
+        in the number of samples, with a larger variance (2 is the linear-time statistic of Gretton
+        et al. 2012, Section 6; more: Zaremba, Gretton & Blaschko, NeurIPS 2013).
+    - `allow_jumps`: differentiate a kernel that jumps all the same.
+    - `megabytes`: see [`roughsnn.gram_matrix`][].
+
+    **Returns:** a scalar.
+
+    **Raises:** `ValueError` for trains of different kinds or with spikes missing, for fewer
+    than two samples a side if `unbiased`, and when it is differentiated with a kernel whose
+    pathwise gradient is not that of the mean.
+    """
+    if not isinstance(y, Reference):
+        check_same_kind(x, y)
+        y = Reference(y, kernel, megabytes=megabytes)
+    elif kernel is not None:
+        raise ValueError("`kernel` is that of the Reference already; do not give another one.")
+    check_same_kind(x, y)
+    if not allow_jumps:
+        x = refuse_gradient(x, y.kernel.jumps(x.num_neurons), "this MMD")
+    a = Lifted.of(y.kernel, "x", x)
+    if block_size is not None:
+        return _in_blocks(y, a, check_positive_int("block_size", block_size), unbiased)
+    xx = symmetric_gram(y.kernel, a, megabytes)
+    xy = cross_gram(y.kernel, a, y.lifted, megabytes)
+    return finite(mmd_of(xx, xy, y.gram, unbiased=unbiased))
+
+
+def _in_blocks(y: Reference, a: Lifted, size: int, unbiased: bool) -> Scalar:
+    count = min(a.samples, y.lifted.samples) // size
+    if count == 0:
+        raise ValueError(
+            f"`block_size` must be at most the number of samples, got {size} for {a.samples} and "
+            f"{y.lifted.samples}."
+        )
+    index = jnp.arange(count * size, dtype=jnp.int32).reshape(count, size)
+
+    def one(i):
+        s, t = a.take(i), y.lifted.take(i)
+        block = y.kernel.block
+        return mmd_of(block(s, s), block(s, t), y.gram[i][:, i], unbiased=unbiased)
+
+    return finite(jnp.mean(jax.lax.map(one, index)))
 
 
 def signature_mmd(
     x: SpikeTrain,
-    y: SpikeTrain,
+    y: SpikeTrain | Reference,
     *,
     kernel: AbstractTrainKernel | None = None,
     unbiased: bool = True,
-    rows: int = 16,
+    allow_jumps: bool = False,
 ) -> Scalar:
-    r"""Squared maximum mean discrepancy of two batches of trains in a signature kernel.
+    """[`roughsnn.losses.mmd`][] with a signature kernel (Holberg & Salvi 2024, Section 5).
 
-    **Arguments:**
-
-    - `x`, `y`: batches of trains with the same window and neurons; `y` the data, from which a
-        kernel takes its scale ([`roughsnn.AbstractTrainKernel`][]`.fitted`).
-    - `kernel`: by default a [`roughsnn.SignatureKernel`][], for several neurons inside of a
-        [`roughsnn.PerNeuronKernel`][], so that the pathwise gradient is right.
-    - `unbiased`: the U-statistic, which may be negative; `False` gives the V-statistic.
-    - `rows`: see [`roughsnn.gram_matrix`][].
-
-    **Returns:** a scalar.
-
-    **Raises:** `ValueError` for trains of different kinds or with spikes missing, and for fewer
-    than two samples a side if `unbiased`.
+    By default a [`roughsnn.SignatureKernel`][], for several neurons inside of a
+    [`roughsnn.PerNeuronKernel`][], so that the pathwise gradient is right.
     """
-    check_batches(x, y)
-    if kernel is None:
+    if kernel is None and isinstance(y, SpikeTrain):
         kernel = SignatureKernel()
-        kernel = kernel if x.num_neurons == 1 else PerNeuronKernel(kernel)
-    kernel = kernel.fitted(y)
-    xx, xy, yy = (gram_matrix(kernel, a, b, rows=rows) for a, b in ((x, x), (x, y), (y, y)))
-    return mmd_of(xx, xy, yy, unbiased=unbiased)
+        kernel = kernel if y.num_neurons == 1 else PerNeuronKernel(kernel)
+    return mmd(x, y, kernel=kernel, unbiased=unbiased, allow_jumps=allow_jumps)

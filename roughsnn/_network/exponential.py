@@ -9,7 +9,7 @@ import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Real
+from jaxtyping import Array, Float
 
 from .._solve.localise import combined_rate
 from .membrane import AbstractLinearMembrane
@@ -117,8 +117,8 @@ class _Dense(dfx.AbstractLocalInterpolation):
     """The solution inside a step; at the step's end it is the step."""
 
     # One time for all neurons, or one for each.
-    t0: float | Real[Array, "*neurons"]
-    t1: float | Real[Array, "*neurons"]
+    t0: Any
+    t1: Any
     y0: NeuronState
     f0: NeuronState
     df: NeuronState
@@ -202,7 +202,7 @@ class ExponentialTrapezoid(dfx.AbstractSolver):
         dense_info = dict(y0=y0, f0=f0, df=df, rates=self.rates)
         if self.halves and y0.s is not None:
             length = t1 - t0
-            middle = _Dense(t0, t1, **dense_info).evaluate(t0 + length / 2)
+            middle = _Dense(t0, t1, y0, f0, df, self.rates).evaluate(t0 + length / 2)
             shifted = middle.v + middle_shift(df.v, length)
             there = rate(t0 + length / 2, eqx.tree_at(lambda y: y.v, middle, shifted), args)
             rise = 2 * (there.s - f0.s)

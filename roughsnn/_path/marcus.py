@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .spike_train import SpikeTrain
+from .taper import check_taper, tapered
 
 
 def marcus_lift(spikes: SpikeTrain, *, taper: float = 0.0) -> Float[Array, "corners coordinates"]:
@@ -26,15 +27,9 @@ def marcus_lift(spikes: SpikeTrain, *, taper: float = 0.0) -> Float[Array, "corn
 
     **Raises:** `ValueError` if `taper` is not in [0, 1].
     """
-    if not 0 <= taper <= 1:
-        raise ValueError(f"`taper` must be in [0, 1], a part of the window, got {taper}.")
-    dtype = spikes.times.dtype
-    there = spikes.marks >= 0
-    times = jnp.where(there, spikes.times, spikes.t1)
-    height = there.astype(dtype)
-    if taper > 0:
-        width = taper * (spikes.t1 - spikes.t0)
-        height = height * jnp.clip((spikes.t1 - times) / width, 0, 1)
+    parts, height = tapered(spikes, check_taper(taper))
+    dtype = parts.dtype
+    times = jnp.where(spikes.marks >= 0, spikes.times, spikes.t1)
     neurons = jnp.arange(spikes.num_neurons, dtype=jnp.int32)
     jumps = jnp.where(spikes.marks[:, None] == neurons[None], height[:, None], 0)
     after = jnp.cumsum(jumps, axis=0)
@@ -45,3 +40,36 @@ def marcus_lift(spikes: SpikeTrain, *, taper: float = 0.0) -> Float[Array, "corn
     start = jnp.zeros((1, 1 + spikes.num_neurons), dtype).at[0, 0].set(spikes.t0)
     end = jnp.concatenate([jnp.full((1, 1), spikes.t1, dtype), after[-1:]], axis=1)
     return jnp.concatenate([start, inner, end])
+
+
+def cadlag_corners(
+    ts: Float[Array, " points"],
+    ys: Float[Array, "points *coordinates"],
+    *,
+    time_scale: float = 1.0,
+) -> Float[Array, "points coordinates"]:
+    """The corners of the Marcus lift of a càdlàg path with time.
+
+    For what `SaveAt(steps=True)` saves: the left and the right limit at each step, so that a jump
+    is a segment at one time (Chevyrev & Friz 2019), e.g. the membrane potential with its resets.
+
+    **Arguments:**
+
+    - `ts`: times, not decreasing, padded with inf.
+    - `ys`: values, shape `(points, ...)`, e.g. `sol.ys.v`.
+    - `time_scale`: what times are multiplied by.
+
+    **Returns:** shape `(points, 1 + coordinates)`; padding repeats the last corner.
+
+    **Raises:** `ValueError` for shapes that do not fit.
+    """
+    if ts.ndim != 1 or ys.shape[:1] != ts.shape:
+        raise ValueError(
+            f"`ts` and `ys` must have shapes (points,) and (points, ...), got {ts.shape} and "
+            f"{ys.shape}."
+        )
+    there = jnp.isfinite(ts)
+    last = jnp.maximum(jnp.sum(there, dtype=jnp.int32) - 1, 0)
+    flat = ys.reshape(ts.shape[0], -1)
+    corners = jnp.concatenate([(jnp.where(there, ts, 0) * time_scale)[:, None], flat], 1)
+    return jnp.where(there[:, None], corners, corners[last][None])

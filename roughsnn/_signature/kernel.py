@@ -1,95 +1,63 @@
-"""Kernels of two spike trains."""
+"""Signature kernels of spike trains."""
 
-import abc
 import dataclasses
-import functools as ft
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float
 
-from .._misc import as_float_array, is_concrete, static_float
-from .._path.spike_train import SpikeTrain
+from .._kernel.base import AbstractTrainKernel, against, jumps_of
+from .._misc import as_float_array, check_positive_int, is_concrete, static_float
+from .._path.taper import check_taper, tapered
 from .._types import Numeric, Scalar
-from .sweep import Steps, derivatives, enough, sweep
-
-if TYPE_CHECKING:
-    from typing import ClassVar as AbstractVar
-else:
-    from equinox import AbstractVar
+from .cell import enough
+from .lift import AbstractLift, ItoLift
+from .robust import robust_factor
 
 # Beyond this arc length of time the kernel of two silent trains overflows float32 soon.
 _LONGEST = 40.0
-
-
-class AbstractTrainKernel(eqx.Module):
-    """A positive definite function of two spike trains of one window."""
-
-    # Whether to divide by sqrt(k(x, x) k(y, y)).
-    normalized: AbstractVar[bool]
-
-    @abc.abstractmethod
-    def lift(self, x: SpikeTrain) -> PyTree[Array]:
-        """What the kernel needs of one train."""
-
-    @abc.abstractmethod
-    def inner(self, a: PyTree[Array], b: PyTree[Array]) -> Scalar:
-        """The kernel of two lifted trains, not normalised."""
-
-    @abc.abstractmethod
-    def fitted(self, data: SpikeTrain) -> "AbstractTrainKernel":
-        """The kernel with what it takes from a batch of data filled in."""
-
-    def __call__(self, x: SpikeTrain, y: SpikeTrain) -> Scalar:
-        """k(x, y) of two single trains."""
-        check_same_kind(x, y)
-        a, b = self.lift(x.complete()), self.lift(y.complete())
-        value = self.inner(a, b)
-        if not self.normalized:
-            return value
-        return value / jnp.sqrt(self.inner(a, a) * self.inner(b, b))
-
-
-def check_same_kind(x: SpikeTrain, y: SpikeTrain) -> None:
-    """Two trains, or batches of them, of the same window and neurons."""
-    kinds = [(z.t0, z.t1, z.num_neurons) for z in (x, y)]
-    if kinds[0] != kinds[1]:
-        raise ValueError(
-            "`x` and `y` must have the same window and number of neurons, got (t0, t1, "
-            f"num_neurons) = {kinds[0]} and {kinds[1]}."
-        )
+_SCALINGS = ("none", "normalized", "robust")
 
 
 class SignatureKernel(AbstractTrainKernel):
     r"""The signature kernel of spike trains with time, exactly.
 
     $k(x, y) = \langle S(\tilde x), S(\tilde y)\rangle$ over all levels, where $\tilde x$ is the
-    path of time and counts, its signature in the sense of Ito: a spike of neuron m is a factor
-    $1 + w e_m$. No grid: between jumps the kernel solves a Goursat problem with a constant
-    coefficient, whose solution is carried as a short power series, exact to rounding. First
-    derivatives take a second sweep and no tape; higher ones, and all modes, work.
+    path of time and counts. No grid: between jumps the kernel solves a Goursat problem with a
+    constant coefficient, whose solution is carried as a short power series, exact to rounding. All
+    modes of differentiation work, also twice.
 
     **Arguments:**
 
     - `height`: $w$, what a spike adds; scalar or shape `(neurons,)`. By default
         $1/\sqrt{\text{mean count}}$ of the data, filled in by `fitted`.
+    - `lifting`: how a jump is run through: [`roughsnn.ItoLift`][], [`roughsnn.MarcusLift`][] or
+        [`roughsnn.RampLift`][].
     - `time_scale`: the length of the whole window in the path.
+    - `dilation`: enlarges the path, i.e. weights level n by its n-th power. A
+        [`roughsnn.SumKernel`][] of several has any level weights that are moments of a measure
+        (Cass, Lyons & Xu 2024): $\sum_q c_q \rho_q^{2n}$ for dilations $\rho_q$ and weights $c_q$.
     - `taper`: the part of the window, from its end, over which the height of a spike falls to 0,
         as in [`roughsnn.marcus_lift`][]; with 0 the kernel jumps where a spike leaves the window.
-    - `normalized`: divide by $\sqrt{k(x, x)\,k(y, y)}$, without which the trains with most spikes
-        dominate.
+    - `scaling`: `"normalized"` divides by $\sqrt{k(x, x)\,k(y, y)}$, without which the trains with
+        most spikes dominate. `"robust"` shrinks the path of each train so that the norm of its
+        signature is bounded; then the kernel is characteristic for all laws (Chevyrev &
+        Oberhauser 2022). Or `"none"`.
+    - `order`: how many derivatives a cell carries. The default is exact to rounding for time; for
+        [`roughsnn.MarcusLift`][] and [`roughsnn.RampLift`][] the relative error is about
+        $(w V)^{p+1}/(p+1)!^2$, V the sum of one neuron's heights in the other train.
 
     **Raises:** `ValueError` for heights that are negative, or not fitted; a taper outside of
     [0, 1]; time scales that are not positive or for which the kernel would overflow.
 
     !!! warning
 
-        For several neurons the path, hence the kernel, jumps where spikes of two of them swap
-        order, and the pathwise gradient of a loss misses that. Train with
-        [`roughsnn.PerNeuronKernel`][].
+        But for the ramp lift, the kernel of several neurons jumps where spikes of two of them swap
+        order, and the pathwise gradient of a loss misses that; the losses refuse to be
+        differentiated then. Train with [`roughsnn.PerNeuronKernel`][] or the ramp.
 
     ??? cite "References"
 
@@ -97,36 +65,52 @@ class SignatureKernel(AbstractTrainKernel):
         Goursat PDE*, SIAM J. Math. Data Sci. 3 (2021).
 
         I. Chevyrev, H. Oberhauser, *Signature moments to characterize laws of stochastic
-        processes*, JMLR 23 (2022): why to normalise.
+        processes*, JMLR 23 (2022).
+
+        T. Cass, T. Lyons, X. Xu, *Weighted signature kernels*, Ann. Appl. Probab. 34 (2024).
     """
 
     height: Float[Array, "*neurons"] | None
+    lifting: AbstractLift
+    dilation: Float[Array, ""]
     time_scale: float = eqx.field(static=True)
     taper: float = eqx.field(static=True)
-    normalized: bool = eqx.field(static=True)
+    scaling: Literal["none", "normalized", "robust"] = eqx.field(static=True)
+    order: int | None = eqx.field(static=True)
 
     def __init__(
         self,
         height: Numeric | None = None,
         *,
+        lifting: AbstractLift | None = None,
         time_scale: float = 1.0,
+        dilation: Numeric = 1.0,
         taper: float = 0.1,
-        normalized: bool = True,
+        scaling: Literal["none", "normalized", "robust"] = "normalized",
+        order: int | None = None,
     ):
         self.height = None if height is None else as_float_array("height", height)
         if self.height is not None and is_concrete(self.height):
             if np.any(np.asarray(self.height) < 0):
                 raise ValueError(f"`height` must not be negative, got {np.asarray(self.height)}.")
+        self.lifting = ItoLift() if lifting is None else lifting
+        if not isinstance(self.lifting, AbstractLift):
+            raise TypeError(
+                "`lifting` must be a roughsnn.ItoLift, MarcusLift or RampLift, got "
+                f"{type(lifting).__name__}."
+            )
         self.time_scale = static_float("time_scale", time_scale)
         if not 0 < self.time_scale <= _LONGEST:
             raise ValueError(
                 f"`time_scale` must be in (0, {_LONGEST}], got {time_scale}: the kernel grows like "
                 "exp(2 time_scale)."
             )
-        if not 0 <= taper <= 1:
-            raise ValueError(f"`taper` must be in [0, 1], a part of the window, got {taper}.")
-        self.taper = float(taper)
-        self.normalized = bool(normalized)
+        self.dilation = as_float_array("dilation", dilation)
+        self.taper = check_taper(taper)
+        if scaling not in _SCALINGS:
+            raise ValueError(f"`scaling` must be one of {_SCALINGS}, got {scaling!r}.")
+        self.scaling = scaling
+        self.order = None if order is None else check_positive_int("order", order)
 
     def fitted(self, data):
         """With `height` from the mean count of `data`, if it was left open."""
@@ -139,34 +123,89 @@ class SignatureKernel(AbstractTrainKernel):
         height = jax.lax.stop_gradient(1 / jnp.sqrt(jnp.maximum(mean, 1)))
         return dataclasses.replace(self, height=height)
 
-    def lift(self, x):
-        """Times in units of the path, heights and marks; padding has height 0, at the end."""
+    def spikes(self, x):
+        """Times as parts of the window, heights and marks of a batch."""
         if self.height is None:
             raise ValueError(
                 "`height` is not known: give it, or call `kernel.fitted(data)` to take it from the "
                 "mean count."
             )
-        there = x.marks >= 0
-        times = jnp.where(there, (x.times - x.t0) / (x.t1 - x.t0), 1)
+        if self.height.shape not in ((), (x.num_neurons,)):
+            raise ValueError(
+                f"`height` must be a scalar or have shape ({x.num_neurons},), got "
+                f"{self.height.shape}."
+            )
+        times, taper = jax.vmap(lambda z: tapered(z, self.taper))(x)
         height = jnp.broadcast_to(self.height.astype(times.dtype), (x.num_neurons,))
-        height = jnp.where(there, height[jnp.maximum(x.marks, 0)], 0)
-        if self.taper > 0:
-            height = height * jnp.clip((1 - times) / self.taper, 0, 1)
-        return times * self.time_scale, height, x.marks
+        return times, height[jnp.maximum(x.marks, 0)] * taper, x.marks
 
-    def inner(self, a, b):
+    def paths(self, times, heights, marks, neurons: int):
+        """Scaled paths, and what their kernels are divided by; axes in front of the spikes' are a
+        batch."""
+        path = lambda t, w, m: self.lifting.path(t, w, m, neurons, self.time_scale)  # noqa: E731
+        for _ in range(times.ndim - 1):
+            path = jax.vmap(path)
+        paths = path(times, heights, marks)
+        batch = times.shape[:-1]
+        wide = lambda f: f.reshape(*batch, *(1,) * self._own(paths))  # noqa: E731
+        dilation = jnp.broadcast_to(self.dilation.astype(times.dtype), batch)
+        paths = self.lifting.dilate(paths, wide(dilation))
+        if self.scaling == "none":
+            return paths, None
+        order = self._order(times.dtype)
+        if self.scaling == "normalized":
+            return paths, jnp.sqrt(self.lifting.inner(paths, paths, order))
+
+        def square_of(factors):
+            scaled = self.lifting.dilate(paths, wide(factors))
+            return self.lifting.inner(scaled, scaled, order)
+
+        return self.lifting.dilate(paths, wide(robust_factor(square_of, dilation))), None
+
+    def _own(self, paths) -> int:
+        """How many axes of a path are its own."""
+        return self.lifting.axes
+
+    def _order(self, dtype) -> int:
+        if self.order is not None:
+            return self.order
+        return enough(self.time_scale**2, float(jnp.finfo(dtype).eps))
+
+    def kernel_of(self, a, b):
+        """Of paths and their norms whose batches broadcast."""
+        (paths, norm), (others, other_norm) = a, b
+        dtype = jax.tree.leaves(paths)[0].dtype
+        value = self.lifting.inner(paths, others, self._order(dtype))
+        return value if norm is None else value / (norm * other_norm)
+
+    def lift(self, x):
+        """Paths and norms."""
+        return self.paths(*self.spikes(x), x.num_neurons)
+
+    def block(self, a, b):
         """See [`roughsnn.AbstractTrainKernel`][]."""
-        (s, w, m), (t, v, n) = a, b
-        order = enough(self.time_scale, float(jnp.finfo(s.dtype).eps))
-        return _kernel(order, self.time_scale, m, n, s, w, t, v)
+        return self.kernel_of(*against(a, b))
+
+    def pairs(self, a, b):
+        """See [`roughsnn.AbstractTrainKernel`][]."""
+        return self.kernel_of(a, b)
+
+    def jumps(self, num_neurons):
+        """At swaps but for the ramp lift, and at the end of the window if there is no taper."""
+        return jumps_of(swap=num_neurons > 1 and self.lifting.swaps, end=self.taper == 0)
+
+    def workspace(self, spikes, num_neurons):
+        """See [`roughsnn.AbstractTrainKernel`][]."""
+        del num_neurons
+        return self.lifting.workspace(spikes, self._order(jnp.result_type(float)))
 
 
 class PerNeuronKernel(AbstractTrainKernel):
     r"""The product over neurons of the signature kernels of their own trains.
 
-    Continuous where spikes of two neurons swap order, so its pathwise gradient is right: the
-    kernel to train networks with. It sees all joint laws, as products of characteristic
-    kernels do. Costs as many sweeps as there are neurons.
+    Continuous where spikes of two neurons swap order, so its pathwise gradient is right. It sees
+    all joint laws, as products of characteristic kernels do. Costs as many sweeps as there are
+    neurons.
 
     **Arguments:**
 
@@ -175,45 +214,32 @@ class PerNeuronKernel(AbstractTrainKernel):
 
     kernel: SignatureKernel
 
-    @property
-    def normalized(self) -> bool:
-        """Whether the factors are."""
-        return self.kernel.normalized
-
     def fitted(self, data):
         """With the height that `kernel` takes from the mean count of one neuron."""
         mean = jnp.mean(data.count.astype(data.times.dtype)) / data.num_neurons
         return PerNeuronKernel(self.kernel.with_mean_count(mean))
 
     def lift(self, x):
-        """One train for each neuron: its own heights, 0 where others spike."""
-        times, height, marks = self.kernel.lift(x)
+        """One path for each neuron: heights are 0 where others spike."""
+        times, heights, marks = self.kernel.spikes(x)
         neurons = jnp.arange(x.num_neurons, dtype=marks.dtype)
-        return times, jnp.where(marks[None] == neurons[:, None], height[None], 0)
+        own = jnp.where(marks[:, None] == neurons[None, :, None], heights[:, None], 0)
+        times = jnp.broadcast_to(times[:, None], own.shape)
+        return self.kernel.paths(times, own, jnp.zeros(own.shape, jnp.int32), 1)
 
-    def inner(self, a, b):
+    def block(self, a, b):
         """See [`roughsnn.AbstractTrainKernel`][]."""
-        (s, w), (t, v) = a, b
-        mark = lambda z: jnp.zeros(z.shape, jnp.int32)  # noqa: E731
-        one = lambda w, v: self.kernel.inner((s, w, mark(s)), (t, v, mark(t)))  # noqa: E731
-        return jnp.prod(jax.vmap(one)(w, v))
+        return jnp.prod(self.kernel.kernel_of(*against(a, b)), -1)
 
+    def pairs(self, a, b):
+        """See [`roughsnn.AbstractTrainKernel`][]."""
+        return jnp.prod(self.kernel.kernel_of(a, b), -1)
 
-def _steps(length: float, times: Array, heights: Array, marks: Array) -> Steps:
-    ends = jnp.asarray([0.0, length], times.dtype)
-    return Steps(jnp.diff(jnp.concatenate([ends[:1], times, ends[1:]])), heights, marks)
+    def jumps(self, num_neurons):
+        """At the end of the window if there is no taper."""
+        del num_neurons
+        return self.kernel.jumps(1)
 
-
-@ft.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def _kernel(order: int, length: float, m, n, s, w, t, v) -> Scalar:
-    """Of jumps of neurons m, n at s, t by w, v."""
-    return sweep(_steps(length, s, w, m), _steps(length, t, v, n), order)[0]
-
-
-@_kernel.defjvp
-def _kernel_jvp(order, length, primals, tangents):
-    m, n, s, w, t, v = primals
-    x, y = _steps(length, s, w, m), _steps(length, t, v, n)
-    value, gradients = derivatives(x, y, order)
-    parts = zip(gradients, tangents[2:], strict=True)
-    return value, sum((jnp.vdot(g, d) for g, d in parts), jnp.zeros_like(value))
+    def workspace(self, spikes, num_neurons):
+        """That of all neurons."""
+        return num_neurons * self.kernel.workspace(spikes, 1)

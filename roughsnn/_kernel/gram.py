@@ -1,0 +1,124 @@
+"""Gram matrices of spike-train kernels, in blocks that fit into a given memory."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from .._misc import is_concrete
+from .._path.spike_train import SpikeTrain
+from .base import AbstractTrainKernel, check_same_kind, check_trains
+
+# Kernels of features need no more numbers for a pair than this; all pairs are a matrix product,
+# which is faster than half of them one by one.
+_PRODUCT = 16
+
+
+class Lifted(eqx.Module):
+    """A batch of trains as a kernel sees it."""
+
+    values: PyTree[Array]
+    samples: int = eqx.field(static=True)
+    # How many numbers a pair takes.
+    workspace: int = eqx.field(static=True)
+
+    @classmethod
+    def of(cls, kernel: AbstractTrainKernel, name: str, x: SpikeTrain) -> "Lifted":
+        """Checks and lifts a batch."""
+        check_trains(name, x, batch=True)
+        values = _lift(kernel, x.complete())
+        return cls(values, x.times.shape[0], kernel.workspace(x.times.shape[1], x.num_neurons))
+
+    def take(self, index: Array | np.ndarray) -> PyTree[Array]:
+        """What belongs to some samples."""
+        return jax.tree.map(lambda z: z[index], self.values)
+
+    def rows(self, columns: int, megabytes: float) -> int:
+        """How many rows of so many pairs fit."""
+        if not megabytes > 0:
+            raise ValueError(f"`megabytes` must be positive, got {megabytes}.")
+        size = 8 if jax.config.read("jax_enable_x64") else 4
+        return max(1, min(self.samples, int(megabytes * 2**20 / size / self.workspace / columns)))
+
+
+@eqx.filter_jit
+def _lift(kernel, x):
+    return kernel.lift(x)
+
+
+def gram_matrix(
+    kernel: AbstractTrainKernel, x: SpikeTrain, y: SpikeTrain, *, megabytes: float = 16.0
+) -> Float[Array, "samples other_samples"]:
+    """k(x_i, y_j) of two batches of spike trains.
+
+    With `y is x` half of the pairs are computed, and the matrix is exactly symmetric.
+
+    **Arguments:**
+
+    - `kernel`: an [`roughsnn.AbstractTrainKernel`][].
+    - `x`, `y`: batches of trains of the same window and neurons.
+    - `megabytes`: roughly what the block of pairs may take that is worked on at a time (a few
+        megabytes fit into the caches and are fastest on a CPU; take more on a GPU).
+
+    **Returns:** shape `(samples of x, samples of y)`.
+
+    **Raises:** `ValueError` for single trains, trains of different kinds, out of order, out of the
+    window or with spikes missing, and for values that are not finite (an unnormalised kernel of
+    long trains overflows).
+    """
+    check_same_kind(x, y)
+    a = Lifted.of(kernel, "x", x)
+    if y is x:
+        return finite(symmetric_gram(kernel, a, megabytes))
+    return finite(cross_gram(kernel, a, Lifted.of(kernel, "y", y), megabytes))
+
+
+def finite(values: Array) -> Array:
+    """`values`, once they are known to be finite."""
+    message = (
+        "A kernel of spike trains is not finite. It grows exponentially with the number of spikes "
+        "unless it is normalised: use scaling='normalized' or 'robust', a smaller `height` or "
+        "`time_scale`, or float64."
+    )
+    if is_concrete(values):
+        if not np.all(np.isfinite(np.asarray(values))):
+            raise ValueError(message)
+        return values
+    return eqx.error_if(values, ~jnp.all(jnp.isfinite(values)), message)
+
+
+@eqx.filter_jit
+def cross_gram(kernel: AbstractTrainKernel, a: Lifted, b: Lifted, megabytes: float) -> Array:
+    """k of all pairs of two lifted batches."""
+    n, size = a.samples, a.rows(b.samples, megabytes)
+    # The last block is filled up with first samples.
+    index = np.arange(-(-n // size) * size, dtype=np.int32).reshape(-1, size) % n
+    block = lambda i: kernel.block(a.take(i), b.values)  # noqa: E731
+    return jax.lax.map(block, jnp.asarray(index)).reshape(-1, b.samples)[:n]
+
+
+@eqx.filter_jit
+def symmetric_gram(kernel: AbstractTrainKernel, a: Lifted, megabytes: float) -> Array:
+    """k of all pairs of one lifted batch, each once: sample i with i + d for half of the d's."""
+    n = a.samples
+    if a.workspace <= _PRODUCT:
+        return cross_gram(kernel, a, a, megabytes)
+    each = np.arange(n, dtype=np.int32)
+
+    size = min(a.rows(n, megabytes), n // 2 + 1)
+    shifts = np.arange(-(-(n // 2 + 1) // size) * size, dtype=np.int32).reshape(-1, size)
+
+    def shifted(d):
+        return kernel.pairs(a.take(each[None]), a.take((each[None] + d[:, None]) % n))
+
+    band = jax.lax.map(shifted, jnp.asarray(shifts)).reshape(-1, n)
+    ahead = (each[None] - each[:, None]) % n
+    near = ahead <= n // 2
+    first = np.where(near, each[:, None], each[None])
+    distance = np.where(near, ahead, (n - ahead) % n)
+    if n % 2 == 0:
+        # Opposite samples are met twice; the smaller index decides.
+        opposite = ahead == n // 2
+        first = np.where(opposite, np.minimum(each[:, None], each[None]), first)
+    return band[distance, first]

@@ -1,0 +1,80 @@
+r"""One cell of the Goursat problem $\partial_s\partial_t k = c\,k$ with a constant coefficient.
+
+On a cell k is an entire function of its values on two sides. These are carried as derivatives at
+their common corner: $e_i = \partial_s^i k$ along the bottom, $e_{-j} = \partial_t^j k$ along the
+left, $e_0 = k$. As $\partial_s^i\partial_t^j k = c^{\min(i,j)} e_{i-j}$, on the other two sides of
+a cell that is a wide and b high
+
+$$\partial_s^i k = \sum_j \tfrac{b^j}{j!}\,c^{\min(i,j)} e_{i-j}, \qquad
+\partial_t^j k = \sum_i \tfrac{a^i}{i!}\,c^{\min(i,j)} e_{i-j},$$
+
+sums of positive terms where c and the data are. (The problem is that of Salvi, Cass, Foster, Lyons,
+Yang, *The signature kernel is the solution of a Goursat PDE*, SIAM J. Math. Data Sci. 3 (2021).)
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+
+def powers(x: Array, order: int) -> list[Array]:
+    """x^j / j! for j = 1 ... order."""
+    out, last = [], jnp.ones_like(x)
+    for j in range(1, order + 1):
+        last = last * x / j
+        out.append(last)
+    return out
+
+
+def total(terms: Iterable[Array]) -> Array:
+    """Their sum."""
+    first, *rest = terms
+    for term in rest:
+        first = first + term
+    return first
+
+
+def taylor(start: Array, derivatives: Sequence[Array], steps: Sequence[Array | float]) -> Array:
+    """start + sum of derivatives times powers."""
+    return total([start, *(s * d for s, d in zip(steps, derivatives, strict=False))])
+
+
+def far_sides(
+    corner: Array,
+    bottom: Sequence[Array],
+    left: Sequence[Array],
+    across: Sequence[Array | float],
+    up: Sequence[Array | float],
+    coefficient: Sequence[Array] | None = None,
+) -> tuple[list[Array], list[Array]]:
+    """Value and derivatives along the top at its left end, and derivatives along the right at its
+    lower end.
+
+    - `bottom`, `left`: derivatives 1 ... order.
+    - `across`, `up`: $a^i/i!$ and $b^j/j!$.
+    - `coefficient`: powers 1 ... order of c; `None` for c = 1.
+    """
+    order = len(bottom)
+    e = {0: corner}
+    e.update({i + 1: z for i, z in enumerate(bottom)})
+    e.update({-1 - j: z for j, z in enumerate(left)})
+
+    def mixed(i: int, j: int) -> Array:
+        k = min(i, j)
+        return e[i - j] if k == 0 or coefficient is None else coefficient[k - 1] * e[i - j]
+
+    orders = range(1, order + 1)
+    top = [total([e[i], *(up[j - 1] * mixed(i, j) for j in orders)]) for i in (0, *orders)]
+    right = [total([e[-j], *(across[i - 1] * mixed(i, j) for i in orders)]) for j in orders]
+    return top, right
+
+
+def enough(area: float, eps: float) -> int:
+    """The smallest order that is exact to `eps` where a cell's width times the other path's length
+    is `area`: the tail of I_0(2 sqrt(area))."""
+    order = 1
+    while area ** (order + 1) / math.factorial(order + 1) ** 2 > eps:
+        order += 1
+    return order
