@@ -129,9 +129,10 @@ class PathKernel(eqx.Module):
         x: Float[Array, "points coordinates"],
         y: Float[Array, "other_points coordinates"],
     ) -> Scalar:
-        """An estimate of the error of k(x, y): a third of what one more refinement changes."""
+        """An estimate of the error of k(x, y): four thirds of what one more refinement changes."""
         _check(x, y)
-        return jnp.abs(self._value(x, y, self.refine + 1) - self._value(x, y, self.refine)) / 3
+        change = self._value(x, y, self.refine + 1) - self._value(x, y, self.refine)
+        return jnp.abs(change) * (4 / 3)
 
     def gram(
         self,

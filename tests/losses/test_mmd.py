@@ -1,0 +1,148 @@
+"""The maximum mean discrepancy, its estimators, scores and tests."""
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+import roughsnn as rs
+from roughsnn._loss.two_sample import permutation_test
+
+from ..helpers import standard_error
+
+KERNEL = rs.PointKernel(0.2, bandwidth=1.0)
+
+
+def draw(key, samples: int, rate: float = 4.0) -> rs.SpikeTrain:
+    """Poisson trains of two neurons; some are silent."""
+    gaps = jr.exponential(key, (samples, 2, 12)) / rate
+    times = jnp.cumsum(gaps, -1).reshape(samples, -1)
+    order = jnp.argsort(times, axis=1)
+    times = jnp.take_along_axis(times, order, 1)[:, :16]
+    there = times < 1
+    marks = jnp.where(there, order[:, :16] // 12, -1).astype(jnp.int32)
+    return rs.SpikeTrain(
+        jnp.where(there, times, jnp.inf), marks, jnp.sum(there, 1, dtype=jnp.int32),
+        jnp.zeros(samples, bool), 0.0, 1.0, 2,
+    )  # fmt: skip
+
+
+X, Y = draw(jr.key(0), 12), draw(jr.key(1), 9, 6.0)
+
+
+def by_hand(gram_xx, gram_xy, gram_yy):
+    off = lambda k: (k.sum() - np.trace(k)) / (len(k) * (len(k) - 1))  # noqa: E731
+    return off(gram_xx) + off(gram_yy) - 2 * gram_xy.mean()
+
+
+def test_the_estimators_by_hand():
+    xx, xy, yy = (np.asarray(rs.gram_matrix(KERNEL, a, b)) for a, b in ((X, X), (X, Y), (Y, Y)))
+    value = rs.losses.mmd(X, Y, kernel=KERNEL)
+    np.testing.assert_allclose(value, by_hand(xx, xy, yy), rtol=1e-12)
+    prepared = rs.losses.Reference(Y, KERNEL)
+    np.testing.assert_allclose(rs.losses.mmd(X, prepared), value, rtol=1e-12)
+    biased = rs.losses.mmd(X, Y, kernel=KERNEL, unbiased=False)
+    np.testing.assert_allclose(biased, xx.mean() + yy.mean() - 2 * xy.mean(), rtol=1e-12)
+    blocks = [by_hand(xx[a][:, a], xy[a][:, a], yy[a][:, a]) for a in np.arange(9).reshape(3, 3)]
+    found = rs.losses.mmd(X, Y, kernel=KERNEL, block_size=3)
+    np.testing.assert_allclose(found, np.mean(blocks), rtol=1e-12)
+
+
+def test_scores_and_witness_by_hand():
+    """The mean score of the data is the MMD less what the data have in common."""
+    yy = np.asarray(rs.gram_matrix(KERNEL, Y, Y))
+    own = (yy.sum() - np.trace(yy)) / 72
+    pick = lambda n: jax.tree.map(lambda a: a[n], Y)  # noqa: E731
+    scores = [rs.losses.kernel_score(X, pick(n), kernel=KERNEL) for n in range(9)]
+    mmd = rs.losses.mmd(X, Y, kernel=KERNEL)
+    np.testing.assert_allclose(np.mean(scores), mmd - own, rtol=1e-10)
+    np.testing.assert_allclose(
+        rs.losses.kernel_score(X, Y, kernel=KERNEL), np.mean(scores), rtol=1e-10
+    )
+    z = draw(jr.key(5), 4)
+    to_x, to_y = (np.asarray(rs.gram_matrix(KERNEL, z, other)) for other in (X, Y))
+    found = rs.losses.witness(z, X, Y, kernel=KERNEL)
+    np.testing.assert_allclose(found, to_x.mean(1) - to_y.mean(1), rtol=1e-10)
+
+
+def test_a_kernel_score_is_proper():
+    """On average the model of the data's law scores better than two others."""
+
+    def score(rate, key):
+        a, b = jr.split(key)
+        recorded = jax.tree.map(lambda z: z[0], draw(b, 1))
+        return rs.losses.kernel_score(draw(a, 6, rate), recorded, kernel=KERNEL)
+
+    keys = jr.split(jr.key(2), 1500)
+    run = jax.jit(lambda rate: jax.lax.map(lambda k: score(rate, k), keys, batch_size=100))
+    right = run(4.0)
+    for rate in (2.0, 8.0):
+        gap = run(rate) - right
+        assert jnp.mean(gap) > 3 * standard_error(gap)
+
+
+def test_the_default_loss_is_unbiased():
+    """Zero on average for two samples of one law, with scales from other data of it."""
+    kernel = rs.losses.default_kernel().fitted(draw(jr.key(9), 64))
+
+    def one(key):
+        a, b = jr.split(key)
+        return rs.losses.mmd(draw(a, 6), draw(b, 6), kernel=kernel)
+
+    values = jax.jit(lambda: jax.lax.map(one, jr.split(jr.key(3), 600), batch_size=50))()
+    assert abs(jnp.mean(values)) < 3.5 * standard_error(values)
+    apart = rs.losses.mmd(draw(jr.key(4), 32), draw(jr.key(5), 32, 6.0), kernel=kernel)
+    assert apart > 5 * jnp.std(values) * 6 / 32
+
+
+def test_identical_and_silent_trains():
+    kernel = rs.losses.default_kernel()
+    silent = rs.SpikeTrain.stack([rs.SpikeTrain.from_lists([[], []], t0=0.0, t1=1.0)] * 4)
+    for x, y in ((X, X), (silent, silent), (X, silent), (silent, Y)):
+        value, slope = jax.value_and_grad(
+            lambda t, x=x, y=y: rs.losses.mmd(
+                rs.SpikeTrain(t, x.marks, x.count, x.overflow, 0.0, 1.0, 2), y, kernel=kernel
+            )
+        )(x.times)
+        assert np.isfinite(value) and np.all(np.isfinite(slope))
+
+
+def test_the_two_sample_test_has_its_level_and_power():
+    """p-values of equal laws are uniform (a chi-square in ten bins), and small for another rate."""
+
+    def p_value(rate):
+        def one(keys):
+            a, b, c = jr.split(keys, 3)
+            x, y, kernel = draw(a, 10), draw(b, 8, rate), rs.PointKernel(0.3)
+            return rs.losses.two_sample_test(x, y, kernel=kernel, permutations=99, key=c).p_value
+
+        return np.asarray(jax.jit(lambda: jax.lax.map(one, jr.split(jr.key(6), 500)))())
+
+    counts, _ = np.histogram(p_value(4.0), bins=np.arange(0.005, 1.01, 0.1))
+    # The 99.9 % quantile for nine degrees of freedom.
+    assert np.sum((counts - 50) ** 2 / 50) < 27.9
+    assert np.mean(p_value(10.0) <= 0.05) > 0.7
+
+
+def test_the_permutation_statistic_is_the_mmd():
+    both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), X, Y)
+    test = permutation_test(rs.gram_matrix(KERNEL, both, both), 12, 49, jr.key(0))
+    np.testing.assert_allclose(test.statistic, rs.losses.mmd(X, Y, kernel=KERNEL), rtol=1e-10)
+    assert 0.02 <= test.p_value <= 1 and test.null.shape == (49,)
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="at least 2 samples"):
+        rs.losses.mmd(jax.tree.map(lambda a: a[:1], X), Y, kernel=KERNEL)
+    with pytest.raises(ValueError, match="spikes missing"):
+        cut = rs.SpikeTrain(X.times, X.marks, X.count, X.count > 5, 0.0, 1.0, 2)
+        rs.losses.mmd(cut, Y, kernel=KERNEL)
+    with pytest.raises(ValueError, match="that of the Reference"):
+        rs.losses.mmd(X, rs.losses.Reference(Y, KERNEL), kernel=KERNEL)
+    with pytest.raises(ValueError, match="`block_size` must be at most"):
+        rs.losses.mmd(X, Y, kernel=KERNEL, block_size=10)
+    with pytest.raises(ValueError, match="at least 2 trains"):
+        rs.losses.two_sample_test(jax.tree.map(lambda a: a[:1], X), Y, key=jr.key(0))
+    with pytest.raises(ValueError, match="same window"):
+        rs.losses.mmd(X, rs.losses.Reference(jax.vmap(lambda z: z.neuron(0))(Y), KERNEL))

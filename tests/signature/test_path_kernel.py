@@ -1,0 +1,138 @@
+"""Kernels of piecewise linear paths against truncated signatures, closed forms and a fine grid."""
+
+import diffrax as dfx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+import scipy.special
+import signax
+
+import roughsnn as rs
+
+from ..helpers import constant, single_neuron
+
+RNG = np.random.default_rng(0)
+X, Y = jnp.asarray(RNG.normal(size=(6, 3)) * 0.3), jnp.asarray(RNG.normal(size=(5, 3)) * 0.3)
+
+
+def on_a_grid(x, y, static, cells: int):
+    """The Goursat problem by the second-order explicit scheme of Salvi et al., in NumPy."""
+    cut = lambda z: np.array(  # noqa: E731
+        [np.interp(np.linspace(0, len(z) - 1, cells * (len(z) - 1) + 1), range(len(z)), c)
+         for c in np.asarray(z).T]
+    ).T  # fmt: skip
+    c = np.diff(np.diff(np.asarray(static(cut(x), cut(y))), axis=0), axis=1)
+    k = np.ones((c.shape[0] + 1, c.shape[1] + 1))
+    for i in range(c.shape[0]):
+        for j in range(c.shape[1]):
+            a = c[i, j]
+            k[i + 1, j + 1] = (k[i + 1, j] + k[i, j + 1]) * (1 + a / 2 + a**2 / 12) - k[i, j] * (
+                1 - a**2 / 12
+            )
+    return k[-1, -1]
+
+
+def test_the_linear_kernel_is_the_inner_product_of_signatures():
+    depth = 10
+    a, b = (signax.signature(z, depth) for z in (X, Y))
+    np.testing.assert_allclose(rs.PathKernel()(X, Y), 1 + a @ b, rtol=1e-12)
+
+
+def test_two_straight_paths():
+    """I_0(2 sqrt<x, y>), J_0 where the product is negative, and any refinement."""
+    x, y = jnp.array([[0.0, 0.0], [0.8, 0.5]]), jnp.array([[0.0, 0.0], [0.6, 0.9]])
+    product = float(x[1] @ y[1])
+    for refine in (0, 2):
+        kernel = rs.PathKernel(refine=refine, order=12)
+        np.testing.assert_allclose(kernel(x, y), scipy.special.iv(0, 2 * product**0.5), rtol=1e-13)
+        np.testing.assert_allclose(kernel(x, -y), scipy.special.jv(0, 2 * product**0.5), rtol=1e-13)
+
+
+def test_reparametrisation_and_padding_change_nothing():
+    again, between = X[1:2], (X[1:2] + X[2:3]) / 2
+    doubled = jnp.concatenate([X[:2], again, again, between, X[2:], X[-1:]])
+    np.testing.assert_allclose(rs.PathKernel()(doubled, Y), rs.PathKernel()(X, Y), rtol=1e-12)
+
+
+def test_the_rbf_kernel_converges_with_its_estimated_error():
+    """To what a grid gives, with order two; the estimate is right within a factor of two."""
+    static = rs.RBFStatic(0.7)
+    values = [float(rs.PathKernel(static, refine=r)(X, Y)) for r in range(2, 6)]
+    grids = [on_a_grid(X, Y, lambda a, b: static.matrix(jnp.asarray(a), jnp.asarray(b)), n)
+             for n in (16, 32)]  # fmt: skip
+    limit = (4 * values[-1] - values[-2]) / 3
+    np.testing.assert_allclose((4 * grids[1] - grids[0]) / 3, limit, rtol=1e-6)
+    errors = np.abs(np.array(values) - limit)
+    assert np.all(np.log2(errors[:-1] / errors[1:]) > 1.7)
+    assert 0.5 < float(rs.PathKernel(static, refine=2).error(X, Y)) / errors[0] < 2
+
+
+@pytest.mark.parametrize("static", [rs.LinearStatic(), rs.RBFStatic(0.7)], ids=["linear", "rbf"])
+def test_derivatives(static):
+    kernel = rs.PathKernel(static, order=6, normalized=True)
+    direction = jnp.asarray(RNG.normal(size=X.shape))
+    along = jax.jit(lambda s: kernel(X + s * direction, Y))
+    h = 1e-4
+    gap = lambda k: along(k * h) - along(-k * h)  # noqa: E731
+    numeric = (45 * gap(1) - 9 * gap(2) + gap(3)) / (60 * h)
+    forward = jax.jvp(along, (0.0,), (1.0,))[1]
+    np.testing.assert_allclose(forward, numeric, rtol=1e-7, atol=1e-10)
+    np.testing.assert_allclose(jax.grad(along)(0.0), forward, rtol=1e-10)
+
+
+def test_gram():
+    x, y = jnp.stack([X, 2 * X]), jnp.stack([Y, -Y, Y / 2])
+    for normalized in (True, False):
+        kernel = rs.PathKernel(normalized=normalized)
+        expected = [[kernel(a, b) for b in y] for a in x]
+        np.testing.assert_allclose(kernel.gram(x, y), np.array(expected), rtol=1e-12)
+
+
+def test_the_marcus_lift_of_a_train_is_such_a_path():
+    kernel = rs.SignatureKernel(1.0, lifting=rs.MarcusLift(), taper=0.3, scaling="none", order=12)
+    a = rs.SpikeTrain.from_lists([[0.2, 0.5], [0.4]], t0=0.0, t1=1.0, max_spikes=5)
+    b = rs.SpikeTrain.from_lists([[0.3], [0.1, 0.9]], t0=0.0, t1=1.0)
+    lift = lambda z: rs.marcus_lift(z, taper=0.3)  # noqa: E731
+    expected = rs.PathKernel(order=12)(lift(a), lift(b))
+    np.testing.assert_allclose(kernel(a, b), expected, rtol=1e-13)
+    truncated = [signax.signature(lift(z), 12) for z in (a, b)]
+    np.testing.assert_allclose(expected, 1 + truncated[0] @ truncated[1], rtol=1e-6)
+
+
+def test_a_narrow_ramp_is_the_marcus_lift():
+    make = lambda lift: rs.SignatureKernel(0.6, lifting=lift, order=8)  # noqa: E731
+    a = rs.SpikeTrain.from_lists([[0.2, 0.5], [0.4]], t0=0.0, t1=1.0)
+    b = rs.SpikeTrain.from_lists([[0.3], [0.1, 0.7]], t0=0.0, t1=1.0)
+    limit = make(rs.MarcusLift())(a, b)
+    errors = [float(abs(make(rs.RampLift(w))(a, b) - limit)) for w in (0.02, 0.005)]
+    assert errors[0] < 0.01 and 3 < errors[0] / errors[1] < 5
+
+
+def test_membrane_paths_with_resets():
+    """From `SaveAt(steps=True)`: corners with time, where each reset is a segment at one time."""
+    train, sol = rs.simulate(
+        single_neuron(), constant(1.5), t0=0.0, t1=1.0, dt0=0.05, max_spikes=8, key=jr.key(0),
+        saveat=dfx.SaveAt(steps=True, t0=True),
+    )  # fmt: skip
+    corners = np.asarray(rs.cadlag_corners(sol.ts, sol.ys.v, time_scale=2.0))
+    assert corners.shape == (sol.ts.shape[0], 2) and np.all(np.isfinite(corners))
+    assert np.all(np.diff(corners[:, 0]) >= -1e-12) and corners[-1, 0] == 2.0
+    steps = np.diff(corners, axis=0)
+    resets = (np.abs(steps[:, 0]) < 1e-12) & (steps[:, 1] < -1)
+    np.testing.assert_allclose(steps[resets, 1], -1.4)
+    assert resets.sum() == int(train.count) > 0
+    value = rs.PathKernel()(jnp.asarray(corners), jnp.asarray(corners))
+    assert np.isfinite(value) and value > 1
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="same coordinates"):
+        rs.PathKernel()(X, Y[:, :2])
+    with pytest.raises(ValueError, match="at least two points"):
+        rs.PathKernel()(X[:1], Y)
+    with pytest.raises(ValueError, match="`refine`"):
+        rs.PathKernel(refine=-1)
+    with pytest.raises(ValueError, match=r"shapes \(points,\)"):
+        rs.cadlag_corners(jnp.zeros(3), jnp.zeros((4, 1)))
