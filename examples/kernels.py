@@ -247,24 +247,23 @@ def as_table(rows, alternatives) -> str:
 
 
 def draw_grams(kernels, out: Path) -> None:
-    """Gram matrices of sixteen trains of each alternative, centred."""
+    """Gram matrices of 32 trains of each alternative, centred."""
     rng = np.random.default_rng(0)
-    batches = [population(rng, 16, **change) for change in ALTERNATIVES.values()]
+    batches = [population(rng, 32, **change) for change in ALTERNATIVES.values()]
     width = max(b.shape[-1] for b in batches)
     pad = lambda b: np.pad(b, ((0, 0), (0, 0), (0, width - b.shape[-1])), constant_values=np.nan)  # noqa: E731
     trains = as_trains(np.concatenate([pad(b) for b in batches]))
-    base = jax.tree.map(lambda a: a[:16], trains)
     fig, axes = plt.subplots(
         1, len(kernels), figsize=(3.2 * len(kernels), 3.8), layout="constrained"
     )
     for ax, (name, kernel) in zip(axes, kernels.items(), strict=True):
-        gram = np.array(rs.gram_matrix(kernel.fitted(base), trains, trains), float)
+        gram = np.array(rs.gram_matrix(kernel.fitted(trains), trains, trains), float)
         np.fill_diagonal(gram, np.nan)
         mean = np.nanmean(gram, 0)
         gram = gram - mean[:, None] - mean[None] + mean.mean()
         limit = np.nanquantile(np.abs(gram), 0.98)
         ax.imshow(gram, cmap="RdBu_r", vmin=-limit, vmax=limit)
-        ticks = 16 * np.arange(len(ALTERNATIVES)) + 7.5
+        ticks = 32 * np.arange(len(ALTERNATIVES)) + 15.5
         ax.set_xticks(ticks, ALTERNATIVES, rotation=90)
         ax.set_yticks(ticks, ALTERNATIVES if ax is axes[0] else [""] * len(ticks))
         ax.set_title(name, fontsize=10)

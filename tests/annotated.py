@@ -39,7 +39,7 @@ for intensity, solver in ((rs.ExponentialIntensity(), None), (rs.SoftplusIntensi
 
     def loss(c, data, key, firing=firing, solver=solver):
         x = trains(c, firing, key, solver=solver)
-        return rs.losses.expected_signature(x, data, depth=2), {
+        return rs.losses.expected_signature(x, data, depth=2, allow_jumps=True), {
             "mse": rs.losses.first_spike_mse(x, data, 2),
             "mae": rs.losses.first_spike_mae(x, data, 2),
         }
@@ -49,6 +49,24 @@ for intensity, solver in ((rs.ExponentialIntensity(), None), (rs.SoftplusIntensi
     )
     assert jnp.isfinite(result.model)
     assert jnp.isfinite(rs.losses.signature_mmd(data, data))
+
+assert jnp.isfinite(
+    rs.losses.mmd(data, rs.losses.Reference(data, rs.PointKernel().fitted(data)), block_size=3)
+)
+ramp, robust = rs.RampLift(), "robust"
+for kernel in (
+    rs.SignatureKernel(order=2, scaling=robust),
+    rs.SignatureKernel(order=2, lifting=ramp),
+    rs.OrderedKernel(),
+    rs.ProductKernel([rs.PointKernel(), rs.LagKernel(directions=1)]),
+):
+    rs.losses.two_sample_test(data, data, kernel=kernel, permutations=3, key=jr.key(0))
+kernel = rs.PointKernel().fitted(data)
+rs.losses.kernel_score(data, data, kernel=kernel)
+rs.losses.witness(data, data, data, kernel=kernel)
+rs.losses.expected_signature(data, rs.losses.SignatureMean.of([data, data], depth=2, directions=1))
+rs.PathKernel(rs.RBFStatic(), order=2)(jnp.zeros((3, 2)), jnp.ones((2, 2)))
+rs.cadlag_corners(jnp.zeros(3), jnp.zeros((3, 2)))
 
 single = jax.tree.map(lambda x: x[0], data)
 for method in ("counts", "complete", "to_lists"):

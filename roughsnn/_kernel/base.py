@@ -1,10 +1,12 @@
 """What a kernel of spike trains is."""
 
 import abc
+import dataclasses
 from typing import Any, Literal, TypeAlias
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
@@ -114,6 +116,15 @@ def check_trains(name: str, x: Any, *, batch: bool = False) -> None:
         )
     if np.any(there[..., 1:] & (times[..., 1:] < times[..., :-1])):
         raise ValueError(f"`{name}` has spike times that are not in increasing order.")
+
+
+def pooled(x: SpikeTrain, y: SpikeTrain) -> SpikeTrain:
+    """Both batches as one, held constant: what a kernel takes its scales from, so that neither side
+    is more typical of it than the other."""
+    room = max(x.times.shape[-1], y.times.shape[-1])
+    plain = [dataclasses.replace(z.with_room(room), boundary=None) for z in (x, y)]
+    both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), *plain)
+    return dataclasses.replace(both, times=jax.lax.stop_gradient(both.times))
 
 
 def against(a, b):

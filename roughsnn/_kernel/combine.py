@@ -17,9 +17,6 @@ from .base import AbstractTrainKernel
 from .gaussian import known
 from .gram import gram_matrix
 
-# How many trains the weights of a sum are taken from at most.
-_ENOUGH = 128
-
 
 def _check(kernels: Sequence[AbstractTrainKernel]) -> tuple[AbstractTrainKernel, ...]:
     kernels = tuple(kernels)
@@ -67,8 +64,7 @@ class SumKernel(AbstractTrainKernel):
         kernels = tuple(k.fitted(data) for k in self.kernels)
         weights = self.weights
         if weights is None:
-            some = jax.tree.map(lambda z: z[:_ENOUGH], data)
-            weights = jnp.stack([1 / _spread(k, some) for k in kernels])
+            weights = jnp.stack([1 / _spread(k, data) for k in kernels])
         return dataclasses.replace(self, kernels=kernels, weights=weights)
 
     def lift(self, x):

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._kernel.base import AbstractTrainKernel, check_same_kind
+from .._kernel.base import AbstractTrainKernel, check_same_kind, check_trains, pooled
 from .._kernel.combine import SumKernel
 from .._kernel.gram import Lifted, cross_gram, finite, symmetric_gram
 from .._kernel.lag import LagKernel
@@ -60,17 +60,20 @@ def own_mean(gram: Float[Array, "samples samples"], unbiased: bool) -> Scalar:
 
 
 class Reference(eqx.Module):
-    """Data to compare with, prepared once: the fitted kernel, the lifted trains and what they have
-    in common with one another.
+    """Data to compare with, prepared once: lifted, and what they have in common with one another.
 
-    A training loop that passes it in place of the data does none of that again in each step.
+    A training loop that passes it in place of the data does neither again in each step.
 
     **Arguments:**
 
     - `data`: a batch of trains.
-    - `kernel`: an [`roughsnn.AbstractTrainKernel`][]; by default
-        [`roughsnn.losses.default_kernel`][].
+    - `kernel`: an [`roughsnn.AbstractTrainKernel`][], fitted to *other* trains, e.g. a part of the
+        recording that is set aside. Fitted to `data` it would find them more typical than any new
+        ones: for the default kernel and 40 trains the loss of the true model is then 2.4 of its
+        standard deviations on average, and 2.0 for 128, not 0.
     - `megabytes`: see [`roughsnn.gram_matrix`][].
+
+    **Raises:** `ValueError` for a kernel that is not fitted.
     """
 
     kernel: AbstractTrainKernel
@@ -80,14 +83,8 @@ class Reference(eqx.Module):
     t1: float = eqx.field(static=True)
     num_neurons: int = eqx.field(static=True)
 
-    def __init__(
-        self,
-        data: SpikeTrain,
-        kernel: AbstractTrainKernel | None = None,
-        *,
-        megabytes: float = 16.0,
-    ):
-        self.kernel = (default_kernel() if kernel is None else kernel).fitted(data)
+    def __init__(self, data: SpikeTrain, kernel: AbstractTrainKernel, *, megabytes: float = 16.0):
+        self.kernel = kernel
         self.lifted = Lifted.of(self.kernel, "data", data)
         self.gram = finite(symmetric_gram(self.kernel, self.lifted, megabytes))
         self.t0, self.t1, self.num_neurons = data.t0, data.t1, data.num_neurons
@@ -111,9 +108,12 @@ def mmd(
     **Arguments:**
 
     - `x`: a batch of trains, from a model.
-    - `y`: a batch of trains of the same window and neurons: the data, from which a kernel takes its
-        scales ([`roughsnn.AbstractTrainKernel`][]`.fitted`); or a [`roughsnn.losses.Reference`][].
-    - `kernel`: by default [`roughsnn.losses.default_kernel`][].
+    - `y`: a batch of trains of the same window and neurons, the data; or a
+        [`roughsnn.losses.Reference`][].
+    - `kernel`: by default [`roughsnn.losses.default_kernel`][]. What it leaves open
+        ([`roughsnn.AbstractTrainKernel`][]`.fitted`) is taken from both batches together and held
+        constant: where the laws are equal, loss and gradient are then zero on average, whatever the
+        number of samples.
     - `unbiased`: the U-statistic, which may be negative; `False` gives the V-statistic, which
         prefers models of small variance.
     - `block_size`: only compare samples within blocks of this size, and average: unbiased, linear
@@ -130,7 +130,10 @@ def mmd(
     """
     if not isinstance(y, Reference):
         check_same_kind(x, y)
-        y = Reference(y, kernel, megabytes=megabytes)
+        for name, z in (("x", x), ("y", y)):
+            check_trains(name, z, batch=True)
+        kernel = default_kernel() if kernel is None else kernel
+        y = Reference(y, kernel.fitted(pooled(x, y)), megabytes=megabytes)
     elif kernel is not None:
         raise ValueError("`kernel` is that of the Reference already; do not give another one.")
     check_same_kind(x, y)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
 
-from .._kernel.base import AbstractTrainKernel, check_same_kind, check_trains
+from .._kernel.base import AbstractTrainKernel, check_same_kind, check_trains, pooled
 from .._kernel.gram import gram_matrix
 from .._misc import check_positive_int
 from .._path.spike_train import SpikeTrain
@@ -61,10 +61,7 @@ def two_sample_test(
         if z.times.shape[0] < 2:
             raise ValueError(f"`{name}` must hold at least 2 trains, got {z.times.shape[0]}.")
     check_positive_int("permutations", permutations)
-    room = max(x.times.shape[1], y.times.shape[1])
-    parts = [eqx.tree_at(lambda z: z.boundary, z.with_room(room), None, is_leaf=lambda b: b is None)
-             for z in (x, y)]  # fmt: skip
-    both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), *parts)
+    both = pooled(x, y)
     kernel = (default_kernel() if kernel is None else kernel).fitted(both)
     gram = gram_matrix(kernel, both, both, megabytes=megabytes)
     return permutation_test(gram, x.times.shape[0], permutations, key)

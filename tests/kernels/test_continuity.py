@@ -1,5 +1,6 @@
-"""Is the mean pathwise gradient of an MMD the derivative of its mean? Two neurons that fire once each,
-whose spikes swap order (a shift of one), or leave the window (a shift of both)."""
+"""Is the mean pathwise gradient of an MMD the derivative of its mean?
+
+Two neurons that fire once each; a shift of one makes them swap order, or leave the window."""
 
 import jax
 import jax.numpy as jnp

@@ -1,5 +1,7 @@
 """What every kernel of spike trains must do: a new one is tested by adding a row."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -179,7 +181,7 @@ def test_many_neurons_are_mixed():
 
 
 def test_level_weights_are_moments_of_dilations():
-    """Weights 1/(n+1) of level n: the mean over dilations whose squares are uniform (Cass et al.)."""
+    """Weights 1/(n+1) of level n: the mean over dilations with uniform squares (Cass et al.)."""
     nodes, weights = np.polynomial.legendre.leggauss(8)
     rho, weights = np.sqrt((nodes + 1) / 2), weights / 2
     plain = lambda r: rs.SignatureKernel(0.5, dilation=r, scaling="none", order=8)  # noqa: E731
@@ -199,10 +201,11 @@ def test_bad_input():
         rs.ProductKernel(())
     with pytest.raises(ValueError, match="must not be negative"):
         rs.OrderedKernel(height=-1.0)
+    wrong: Any = "ito"
     with pytest.raises(ValueError, match="`scaling` must be one of"):
-        rs.SignatureKernel(**{"scaling": "yes"})
+        rs.SignatureKernel(scaling=wrong)
     with pytest.raises(TypeError, match="`lifting` must be"):
-        rs.SignatureKernel(**{"lifting": "ito"})
+        rs.SignatureKernel(lifting=wrong)
     with pytest.raises(ValueError, match="`width` must be positive"):
         rs.RampLift(0.0)
     with pytest.raises(ValueError, match="must be larger than `resolution`"):

@@ -140,7 +140,7 @@ def test_the_cheap_form_for_signatures_is_the_general_one():
     x = jnp.asarray(1.0)
     a, b = (jax.jit(jax.value_and_grad(f))(x) for f in (cheap, general))
     np.testing.assert_allclose(a, b, rtol=1e-9)
-    options = dict(taper=0.0, allow_jumps=True)
+    options: Any = dict(taper=0.0, allow_jumps=True)
     plain = jax.grad(lambda x: rs.losses.expected_signature(trains(x), data, **options))(x)
     assert abs(plain - b[1]) > 0.01 * abs(b[1])
     with pytest.raises(ValueError, match="needs `taper=0`"):

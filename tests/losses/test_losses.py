@@ -181,7 +181,7 @@ def test_losses_that_jump_refuse_to_be_differentiated():
     moved = lambda t: rs.SpikeTrain(t, X.marks, X.count, X.overflow, 0.0, 1.0, 2)  # noqa: E731
     with pytest.raises(ValueError, match="two neurons swap order"):
         jax.grad(lambda t: rs.losses.expected_signature(moved(t), Y))(X.times)
-    one = rs.SpikeTrain.stack([rs.SpikeTrain.from_lists([[0.1, s]], t0=0.0, t1=1.0) for s in (0.5, 0.7)])
+    one = batch([[0.1, 0.5]], [[0.1, 0.7]], room=2)
     single = lambda t: rs.SpikeTrain(t, one.marks, one.count, one.overflow, 0.0, 1.0, 1)  # noqa: E731
     loss = rs.losses.expected_signature
     assert jnp.all(jnp.isfinite(jax.grad(lambda t: loss(single(t), one))(one.times)))
