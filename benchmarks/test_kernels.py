@@ -4,6 +4,7 @@ python -m pytest benchmarks/test_kernels.py --benchmark-columns=min,median,round
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,22 +30,54 @@ def trains(seed: int, spikes: int) -> rs.SpikeTrain:
     )
 
 
-@pytest.mark.parametrize("mode", ["forward", "value and grad"])
-@pytest.mark.parametrize("spikes", [10, 20, 40])
-def test_gram(benchmark, spikes, mode):
-    x, y = trains(0, spikes), trains(1, spikes)
-    kernel = rs.SignatureKernel(0.5, taper=0.0, scaling="none")
-    weights = jnp.asarray(np.random.default_rng(2).normal(size=(SAMPLES, SAMPLES)), jnp.float32)
+SIGNATURE: Any = dict(height=0.5, taper=0.0, scaling="none")
+KERNELS = {
+    "signature, Ito": lambda: rs.SignatureKernel(**SIGNATURE),
+    "signature, Ito, order 4": lambda: rs.SignatureKernel(**SIGNATURE, order=4),
+    "signature, Marcus": lambda: rs.SignatureKernel(**SIGNATURE, lifting=rs.MarcusLift()),
+    "signature, ramp": lambda: rs.SignatureKernel(**SIGNATURE, lifting=rs.RampLift()),
+    "default": rs.losses.default_kernel,
+}
+CASES = [("signature, Ito", spikes) for spikes in (10, 20, 40)]
+CASES += [(name, 20) for name in KERNELS if name != "signature, Ito"]
 
-    def weighted(times):
-        moved = rs.SpikeTrain(times, x.marks, x.count, x.overflow, 0.0, 1.0, NEURONS)
-        return jnp.sum(weights * rs.gram_matrix(kernel, moved, y))
 
-    fn = jax.jit(weighted if mode == "forward" else jax.value_and_grad(weighted))
-    compiled = fn.lower(x.times).compile()
+def measure(benchmark, loss, times, mode):
+    """Times a loss of spike times, or it and its gradient."""
+    fn = jax.jit(loss if mode == "forward" else jax.value_and_grad(loss))
+    compiled = fn.lower(times).compile()
     analysis = compiled.memory_analysis()
     memory = float("nan") if analysis is None else analysis.temp_size_in_bytes / 2**20
     benchmark.extra_info["temporary memory (MiB)"] = memory
-    benchmark.group = f"{spikes} spikes"
-    run = functools.partial(compiled, x.times)
+    run = functools.partial(compiled, times)
     benchmark.pedantic(lambda: jax.block_until_ready(run()), rounds=5, warmup_rounds=1)
+
+
+def with_times(x: rs.SpikeTrain, times) -> rs.SpikeTrain:
+    """The trains at other times."""
+    return rs.SpikeTrain(times, x.marks, x.count, x.overflow, 0.0, 1.0, NEURONS)
+
+
+@pytest.mark.parametrize("mode", ["forward", "value and grad"])
+@pytest.mark.parametrize(("name", "spikes"), CASES)
+def test_gram(benchmark, name, spikes, mode):
+    """A weighted sum of all entries."""
+    x, y = trains(0, spikes), trains(1, spikes)
+    kernel = KERNELS[name]().fitted(y)
+    weights = jnp.asarray(np.random.default_rng(2).normal(size=(SAMPLES, SAMPLES)), jnp.float32)
+
+    def weighted(times):
+        return jnp.sum(weights * rs.gram_matrix(kernel, with_times(x, times), y))
+
+    benchmark.group = f"{spikes} spikes"
+    measure(benchmark, weighted, x.times, mode)
+
+
+@pytest.mark.parametrize("mode", ["forward", "value and grad"])
+@pytest.mark.parametrize("loss", ["mmd", "depth 3 by signax"])
+def test_loss(benchmark, loss, mode):
+    """A whole loss, with scales from both sides; the signature of depth 3 as a yardstick."""
+    x, y = trains(0, 20), trains(1, 20)
+    fn = rs.losses.mmd if loss == "mmd" else rs.losses.expected_signature
+    benchmark.group = "losses, 20 spikes"
+    measure(benchmark, lambda t: fn(with_times(x, t), y, allow_jumps=True), x.times, mode)

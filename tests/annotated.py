@@ -53,6 +53,7 @@ for intensity, solver in ((rs.ExponentialIntensity(), None), (rs.SoftplusIntensi
 assert jnp.isfinite(
     rs.losses.mmd(data, rs.losses.Reference(data, rs.PointKernel().fitted(data)), block_size=3)
 )
+assert jnp.isfinite(rs.losses.mmd(data, data))
 ramp, robust = rs.RampLift(), "robust"
 for kernel in (
     rs.SignatureKernel(order=2, scaling=robust),
