@@ -147,7 +147,7 @@ class SignatureKernel(AbstractTrainKernel):
             path = jax.vmap(path)
         paths = path(times, heights, marks)
         batch = times.shape[:-1]
-        wide = lambda f: f.reshape(*batch, *(1,) * self._own(paths))  # noqa: E731
+        wide = lambda f: f.reshape(*batch, *(1,) * self.lifting.axes)  # noqa: E731
         dilation = jnp.broadcast_to(self.dilation.astype(times.dtype), batch)
         paths = self.lifting.dilate(paths, wide(dilation))
         if self.scaling == "none":
@@ -161,10 +161,6 @@ class SignatureKernel(AbstractTrainKernel):
             return self.lifting.inner(scaled, scaled, order)
 
         return self.lifting.dilate(paths, wide(robust_factor(square_of, dilation))), None
-
-    def _own(self, paths) -> int:
-        """How many axes of a path are its own."""
-        return self.lifting.axes
 
     def _order(self, dtype) -> int:
         if self.order is not None:

@@ -22,24 +22,24 @@ def robust_factor(square_of, template: Float[Array, " samples"]) -> Float[Array,
     r"""The factors $\lambda \le 1$ of the paths for which $\|\delta_\lambda S\|^2 = \psi(\|S\|^2)$.
 
     `square_of(factors)` are the squared norms of the enlarged paths, one factor for each.
-    (Chevyrev & Oberhauser 2022, Definition B.1 and Example 4.) Newton's method from 1: the squared
-    norm is convex in the factor, so it comes down on the root.
+    (Tensor normalisation: I. Chevyrev, H. Oberhauser, *Signature moments to characterize laws of
+    stochastic processes*, JMLR 23 (2022).) Newton's method from 1, on logarithms: that of the norm
+    of long trains is nearly linear in the factor.
     """
     target = bounded(square_of(jnp.ones_like(template)))
-    # In the logarithm the norm of long trains is nearly linear.
     goal = jnp.log(target)
 
-    def gap(factors, _):
+    def gap(factors):
         return jnp.log(square_of(factors)) - goal
 
     # Each sample depends on its own factor only: the Jacobian is diagonal.
     def newton(_, factors):
-        value, slope = jax.jvp(lambda f: gap(f, None), (factors,), (jnp.ones_like(factors),))
+        value, slope = jax.jvp(gap, (factors,), (jnp.ones_like(factors),))
         step = jnp.where(slope > 0, value, 0) / jnp.where(slope > 0, slope, 1)
         return jnp.clip(factors - step, 1e-6, 1)
 
     found = jax.lax.stop_gradient(jax.lax.fori_loop(0, 30, newton, jnp.ones_like(template)))
     # One step that is differentiated makes the derivative that of the implicit function.
-    value, slope = jax.jvp(lambda f: gap(f, None), (found,), (jnp.ones_like(found),))
+    value, slope = jax.jvp(gap, (found,), (jnp.ones_like(found),))
     slope = jax.lax.stop_gradient(slope)
     return found - jnp.where(slope > 0, value, 0) / jnp.where(slope > 0, slope, 1)
