@@ -254,20 +254,25 @@ def draw_grams(kernels, out: Path) -> None:
     pad = lambda b: np.pad(b, ((0, 0), (0, 0), (0, width - b.shape[-1])), constant_values=np.nan)  # noqa: E731
     trains = as_trains(np.concatenate([pad(b) for b in batches]))
     fig, axes = plt.subplots(
-        1, len(kernels), figsize=(3.2 * len(kernels), 3.8), layout="constrained"
+        2, len(kernels), figsize=(3.4 * len(kernels), 8), layout="constrained", squeeze=False
     )
-    for ax, (name, kernel) in zip(axes, kernels.items(), strict=True):
+    kinds = len(ALTERNATIVES)
+    for column, (name, kernel) in zip(axes.T, kernels.items(), strict=True):
         gram = np.array(rs.gram_matrix(kernel.fitted(trains), trains, trains), float)
         np.fill_diagonal(gram, np.nan)
         mean = np.nanmean(gram, 0)
         gram = gram - mean[:, None] - mean[None] + mean.mean()
-        limit = np.nanquantile(np.abs(gram), 0.98)
-        ax.imshow(gram, cmap="RdBu_r", vmin=-limit, vmax=limit)
-        ticks = 32 * np.arange(len(ALTERNATIVES)) + 15.5
-        ax.set_xticks(ticks, ALTERNATIVES, rotation=90)
-        ax.set_yticks(ticks, ALTERNATIVES if ax is axes[0] else [""] * len(ticks))
-        ax.set_title(name, fontsize=10)
-    fig.savefig(out, dpi=130)
+        blocks = np.nanmean(gram.reshape(kinds, 32, kinds, 32), axis=(1, 3))
+        for ax, shown, size in zip(column, (gram, blocks), (32, 1), strict=True):
+            limit = np.nanquantile(np.abs(shown), 0.98)
+            ax.imshow(shown, cmap="RdBu_r", vmin=-limit, vmax=limit)
+            ticks = size * np.arange(kinds) + (size - 1) / 2
+            left = ax in axes[:, 0]
+            ax.set_xticks(ticks, ALTERNATIVES, rotation=90, fontsize=8)
+            ax.set_yticks(ticks, ALTERNATIVES if left else [""] * kinds, fontsize=8)
+        column[0].set_title(name, fontsize=10)
+        column[1].set_title("means of blocks", fontsize=9)
+    fig.savefig(out, dpi=110)
     plt.close(fig)
 
 
@@ -301,7 +306,24 @@ def two_renewals(p, key, samples):
     )
 
 
+def two_coupled(p, key, samples):
+    """A network of two stochastic LIF neurons; the parameters are its input and a weight."""
+    membrane = rs.LIF(mu=(15.0, 6.0), sigma=((0.25, 0.0), (0.0, 0.1)), v_reset=1.4)
+    firing = rs.StochasticFiring(rs.ExponentialIntensity(beta=5.0, threshold=1.0), alpha=0.03)
+    weights = jnp.zeros((2, 2)).at[0, 1].set(p[1])
+    network = rs.SpikingNetwork(membrane, firing, weights)
+
+    def one(key):
+        return rs.simulate(
+            network, lambda t: jnp.stack([p[0], 0.7 * p[0]]), t0=0.0, t1=1.0, dt0=0.02,
+            max_spikes=24, key=key, method="lockstep",
+        )  # fmt: skip
+
+    return jax.vmap(one)(jr.split(key, samples))
+
+
 MODELS = {
+    "network: input and weight": (two_coupled, (1.5, 0.8), (1.2, 0.0)),
     "shift and log-jitter, swaps": (two_spikes, (0.0, np.log(0.05)), (-0.15, np.log(0.15))),
     "log-intervals, exits and swaps": (two_renewals, (-1.7, -1.4), (-2.0, -1.1)),
 }
