@@ -410,8 +410,8 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     kernels = all_kernels()
     if not options.full:
-        kernels = {k: kernels[k] for k in list(kernels)[:4]}
-    repetitions, steps = (200, 300) if options.full else (20, 60)
+        kernels = {k: kernels[k] for k in list(kernels)[:3]}
+    repetitions, steps = (200, 300) if options.full else (20, 40)
 
     runs = {}
     for name, (model, truth, start) in tqdm(MODELS.items(), desc="training"):

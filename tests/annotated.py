@@ -56,8 +56,7 @@ assert jnp.isfinite(
 assert jnp.isfinite(rs.losses.mmd(data, data))
 ramp, robust = rs.RampLift(), "robust"
 for kernel in (
-    rs.SignatureKernel(order=2, scaling=robust),
-    rs.SignatureKernel(order=2, lifting=ramp),
+    rs.SignatureKernel(order=1, scaling=robust, lifting=ramp),
     rs.OrderedKernel(),
     rs.ProductKernel([rs.PointKernel(), rs.LagKernel(directions=1)]),
 ):

@@ -13,7 +13,7 @@ import scipy.special
 
 import roughsnn as rs
 
-from ..helpers import constant, single_neuron, standard_error
+from ..helpers import constant, single_neuron
 
 WINDOW = 2.0
 
@@ -108,7 +108,7 @@ def batch(samples, key, neurons=2):
 
 def test_second_derivatives():
     """In spike times of both sides: the first ones, differentiated again."""
-    kernel, x, y = rs.SignatureKernel(0.4, order=9), TRAINS["both"], TRAINS["many"]
+    kernel, x, y = rs.SignatureKernel(0.4, order=3), TRAINS["both"], TRAINS["many"]
 
     def move(z, shift):
         times = jnp.where(z.marks >= 0, z.times + shift, z.times)
@@ -121,50 +121,6 @@ def test_second_derivatives():
     second = (slope(h) - slope(-h)) / (2 * h)
     for twice in (jax.jacfwd(jax.jacrev(along)), jax.jacrev(jax.jacrev(along))):
         np.testing.assert_allclose(jax.jit(twice)(0.0), second, rtol=1e-6, atol=1e-8)
-
-
-def test_the_mmd_is_unbiased_and_sees_a_difference():
-    """Zero on average for two samples of one law, positive for another input."""
-    kernel, draw = rs.SignatureKernel(0.5), functools.partial(batch, neurons=1)
-    trains = draw(40 * 16, jr.key(2))
-    halves = jax.tree.map(lambda z: z.reshape(40, 2, 8, *z.shape[1:]), trains)
-
-    def one(pair):
-        a, b = (jax.tree.map(lambda z, n=n: z[n], pair) for n in range(2))
-        return rs.losses.signature_mmd(a, b, kernel=kernel)
-
-    same = jax.lax.map(one, halves)
-    assert abs(float(jnp.mean(same))) < 4 * float(standard_error(same))
-    x, y = draw(64, jr.key(0)), draw(64, jr.key(1))
-    early = rs.SpikeTrain(x.times * 0.8, x.marks, x.count, x.overflow, 0.0, 1.0, 1)
-    assert rs.losses.signature_mmd(early, y, kernel=kernel) > 5 * float(jnp.std(same)) * 8 / 64
-    biased = rs.losses.signature_mmd(x, y, kernel=kernel, unbiased=False)
-    assert biased > 0 and biased > rs.losses.signature_mmd(x, y, kernel=kernel)
-
-
-def test_the_signature_loss_has_the_gradient_of_its_mean():
-    """Through exits (the taper) and swaps (the product over neurons)."""
-    neurons = 2
-    data, network = batch(6, jr.key(9), neurons), coupled(neurons)
-
-    def loss(c, key):
-        run = lambda k: rs.simulate(  # noqa: E731
-            network, lambda t: c * jnp.ones(neurons), t0=0.0, t1=1.0, dt0=0.05, max_spikes=24,
-            key=k, method="lockstep",
-        )  # fmt: skip
-        x = jax.vmap(run)(jr.split(key, 4))
-        return rs.losses.signature_mmd(x, data)
-
-    @jax.jit
-    def both(c, keys):
-        slope = lambda k: jax.jvp(lambda c: loss(c, k), (c,), (1.0,))[1]  # noqa: E731
-        h = 0.02
-        gap = lambda k: (loss(c + h, k) - loss(c - h, k)) / (2 * h)  # noqa: E731
-        return jax.lax.map(lambda k: (slope(k), gap(k)), keys, batch_size=32)
-
-    slope, gap = both(1.2, jr.split(jr.key(3), 384))
-    assert abs(jnp.mean(slope - gap)) < 3.5 * standard_error(slope - gap)
-    assert abs(jnp.mean(slope)) > 8 * standard_error(slope - gap)
 
 
 def test_bad_input():
