@@ -68,11 +68,13 @@ class SignatureMean(eqx.Module):
 
     - `mean`: count, mean and variance.
     - `settings`: how the signatures are made.
+    - `samples`: how many trains there were.
     - `t0`, `t1`, `num_neurons`: of the trains.
     """
 
     mean: Mean
     settings: Settings = eqx.field(static=True)
+    samples: int = eqx.field(static=True)
     t0: float = eqx.field(static=True)
     t1: float = eqx.field(static=True)
     num_neurons: int = eqx.field(static=True)
@@ -92,16 +94,17 @@ class SignatureMean(eqx.Module):
         The other arguments are those of [`roughsnn.losses.signature_features`][].
         """
         settings, total, first = Settings(depth, taper, log, directions), None, None
+        samples = 0
         for batch in [batches] if isinstance(batches, SpikeTrain) else batches:
             if first is None:
                 first = batch
             check_same_kind(first, batch)
             features = signature_features(batch, **settings._asdict())
-            mean = Mean.of(features)
+            mean, samples = Mean.of(features), samples + features.shape[0]
             total = mean if total is None else total.merge(mean)
         if total is None or first is None:
             raise ValueError("`batches` must hold at least one batch of trains.")
-        return cls(total, settings, first.t0, first.t1, first.num_neurons)
+        return cls(total, settings, samples, first.t0, first.t1, first.num_neurons)
 
 
 def expected_signature(
@@ -174,6 +177,11 @@ def expected_signature(
             )
         count = jnp.minimum(x.count, y.count)
         x, y = _clamp(x, count), _clamp(y, count)
+    if isinstance(y, SignatureMean) and unbiased and y.samples < 2:
+        raise ValueError(
+            "An unbiased estimate needs at least 2 samples on each side, got a mean of one. Use "
+            "unbiased=False."
+        )
     a = _features(x, settings, boundary)
     b = y.mean if isinstance(y, SignatureMean) else _features(y, settings, False)
     return squared_mean_distance(a, b, unbiased=unbiased)

@@ -20,11 +20,7 @@ from .cell import far_sides, taylor
 def goursat(
     coefficients: Float[Array, "segments other_segments *batch"], order: int
 ) -> Float[Array, " *batch"]:
-    """k at the far corner, for the coefficients of all cells; 1 on the two near sides.
-
-    Cell after cell: under `jit` on a CPU several times faster than all cells of an anti-diagonal
-    at once, whose arrays are gathered from memory anew at each step.
-    """
+    """k at the far corner, for the coefficients of all cells; 1 on the two near sides."""
     shape, dtype = coefficients.shape[2:], coefficients.dtype
     zero, one = jnp.zeros(shape, dtype), jnp.ones(shape, dtype)
     steps = [1 / math.factorial(j) for j in range(1, order + 1)]

@@ -152,6 +152,9 @@ def test_a_stream_of_batches_is_one_batch():
             rs.losses.expected_signature(X, Y, depth=2, unbiased=unbiased),
             rtol=1e-12,
         )
+    single = rs.losses.SignatureMean.of(jax.tree.map(lambda z: z[:1], Y))
+    with pytest.raises(ValueError, match="a mean of one"):
+        rs.losses.expected_signature(X, single)
     with pytest.raises(ValueError, match="at least one batch"):
         rs.losses.SignatureMean.of([])
 
