@@ -2,15 +2,14 @@
 
 import abc
 import dataclasses
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from .._misc import is_concrete
+from .._path.check import check_same_kind, check_trains
 from .._path.spike_train import SpikeTrain
 from .._types import Scalar
 
@@ -68,54 +67,6 @@ def jumps_of(*, swap: bool, end: bool) -> frozenset[Jump]:
     if end:
         found.add("exit")
     return frozenset(found)
-
-
-def check_same_kind(x: Any, y: Any) -> None:
-    """Two trains, or batches of them, of the same window and neurons."""
-    kinds = [(z.t0, z.t1, z.num_neurons) for z in (x, y)]
-    if kinds[0] != kinds[1]:
-        raise ValueError(
-            "`x` and `y` must have the same window and number of neurons, got (t0, t1, "
-            f"num_neurons) = {kinds[0]} and {kinds[1]}."
-        )
-
-
-def check_trains(name: str, x: Any, *, batch: bool = False) -> None:
-    """A train, or a batch, whose spikes (where they are known) are in order, in the window and
-    of neurons that there are."""
-    if not isinstance(x, SpikeTrain):
-        raise TypeError(f"`{name}` must be a roughsnn.SpikeTrain, got {type(x).__name__}.")
-    if x.times.ndim != 1 + batch:
-        wanted = (
-            "a batch of trains with times of shape (samples, spikes)"
-            if batch
-            else "one train with times of shape (spikes,)"
-        )
-        raise ValueError(
-            f"`{name}` must be {wanted}, got {x.times.shape}. Use jax.vmap over keys, or "
-            "SpikeTrain.stack."
-        )
-    if not is_concrete(x.times, x.marks):
-        return
-    times, marks = np.asarray(x.times), np.asarray(x.marks)
-    there = marks >= 0
-    if np.any(marks >= x.num_neurons) or np.any(marks < -1):
-        raise ValueError(
-            f"`{name}` has marks from {marks.min()} to {marks.max()}; neurons are 0 ... "
-            f"{x.num_neurons - 1}, and -1 is padding."
-        )
-    if np.any(there[..., 1:] & ~there[..., :-1]):
-        raise ValueError(f"`{name}` has padding (mark -1) before a spike; it must come last.")
-    known = times[there]
-    # One rounding more than the window: the last spike of a cell may lie on its end.
-    slack = 1e-6 * (x.t1 - x.t0)
-    if not np.all((known >= x.t0 - slack) & (known <= x.t1 + slack)):
-        raise ValueError(
-            f"`{name}` has spikes outside of its window [{x.t0}, {x.t1}], or times that are not "
-            "finite."
-        )
-    if np.any(there[..., 1:] & (times[..., 1:] < times[..., :-1])):
-        raise ValueError(f"`{name}` has spike times that are not in increasing order.")
 
 
 def pooled(x: SpikeTrain, y: SpikeTrain) -> SpikeTrain:

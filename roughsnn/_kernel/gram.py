@@ -7,8 +7,9 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from .._misc import is_concrete
+from .._path.check import check_same_kind, check_trains
 from .._path.spike_train import SpikeTrain
-from .base import AbstractTrainKernel, check_same_kind, check_trains
+from .base import AbstractTrainKernel
 
 # Kernels of features need no more numbers for a pair than this; all pairs are a matrix product,
 # which is faster than half of them one by one.
@@ -38,7 +39,7 @@ class Lifted(eqx.Module):
         """How many rows of so many pairs fit."""
         if not megabytes > 0:
             raise ValueError(f"`megabytes` must be positive, got {megabytes}.")
-        size = 8 if jax.config.read("jax_enable_x64") else 4
+        size = max(z.dtype.itemsize for z in jax.tree.leaves(self.values))
         return max(1, min(self.samples, int(megabytes * 2**20 / size / self.workspace / columns)))
 
 

@@ -124,6 +124,8 @@ class LagKernel(AbstractTrainKernel):
         apart = 1 - jnp.eye(times.shape[0], dtype=dtype)
         other = (x.marks[:, None] != x.marks[None]).astype(dtype)
 
+        # Made again for the derivative, so that one bump at a time is kept.
+        @jax.checkpoint
         def one(centre):
             bump = apart * jnp.exp(-(((u - centre) / spacing) ** 2) / 2)
             auto = jnp.sum(own * (bump @ own), 0)

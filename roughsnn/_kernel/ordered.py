@@ -6,13 +6,14 @@ from typing import Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
-from .._misc import as_float_array, check_positive_float, is_concrete
+from .._misc import check_positive_float
 from .._path.taper import check_taper, tapered
 from .._types import Numeric
 from .base import AbstractTrainKernel, against, jumps_of
+from .gaussian import known
+from .height import as_height, height_for, mean_count
 
 
 @jax.checkpoint
@@ -69,10 +70,7 @@ class OrderedKernel(AbstractTrainKernel):
         scaling: Literal["none", "normalized"] = "normalized",
     ):
         self.width = check_positive_float("width", width)
-        self.height = None if height is None else as_float_array("height", height)
-        if self.height is not None and is_concrete(self.height):
-            if np.any(np.asarray(self.height) < 0):
-                raise ValueError(f"`height` must not be negative, got {np.asarray(self.height)}.")
+        self.height = as_height(height)
         self.taper = check_taper(taper)
         if scaling not in ("none", "normalized"):
             raise ValueError(f"`scaling` must be 'none' or 'normalized', got {scaling!r}.")
@@ -82,9 +80,7 @@ class OrderedKernel(AbstractTrainKernel):
         """With the height."""
         if self.height is not None:
             return self
-        mean = jnp.mean(data.count.astype(data.times.dtype))
-        height = jax.lax.stop_gradient(1 / jnp.sqrt(jnp.maximum(mean, 1)))
-        return dataclasses.replace(self, height=height)
+        return dataclasses.replace(self, height=height_for(mean_count(data)))
 
     def _plain(self, a, b):
         first = lambda z: jnp.moveaxis(z, -1, 0)  # noqa: E731
@@ -95,13 +91,9 @@ class OrderedKernel(AbstractTrainKernel):
 
     def lift(self, x):
         """Times as parts of the window, heights, marks, and norms."""
-        if self.height is None:
-            raise ValueError(
-                "`height` is not known: give it, or call `kernel.fitted(data)` to take it from the "
-                "mean count."
-            )
+        height = known("height", self.height)
         times, taper = jax.vmap(lambda z: tapered(z, self.taper))(x)
-        spikes = (times, self.height.astype(times.dtype) * taper, x.marks)
+        spikes = (times, height.astype(times.dtype) * taper, x.marks)
         norm = jnp.sqrt(self._plain(spikes, spikes)) if self.scaling == "normalized" else None
         return spikes, norm
 

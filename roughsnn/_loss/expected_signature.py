@@ -11,15 +11,14 @@ import numpy as np
 import signax
 from jaxtyping import Array, Float
 
-from .._kernel.base import check_same_kind, check_trains
 from .._misc import check_positive_int
+from .._path.check import check_batches, check_same_kind, check_trains
 from .._path.marcus import marcus_lift
 from .._path.spike_train import SpikeTrain
 from .._types import Scalar
 from .boundary import correction_of
 from .distance import Mean, squared_mean_distance
 from .guard import refuse_gradient
-from .spike_times import check_batches
 
 
 def signature_features(
@@ -152,11 +151,11 @@ def expected_signature(
     settings = Settings(depth, taper, log, directions)
     if isinstance(y, SignatureMean):
         settings = y.settings
+        check_trains("x", x, batch=True)
+        check_same_kind(x, y)
     else:
         check_batches(x, y)
         y = y.complete()
-    check_same_kind(x, y)
-    check_trains("x", x, batch=True)
     x = x.complete()
     plain = not (settings.taper > 0 or settings.log or settings.directions or match_spikes)
     if boundary and not plain:

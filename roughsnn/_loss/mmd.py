@@ -5,12 +5,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._kernel.base import AbstractTrainKernel, check_same_kind, check_trains, pooled
+from .._kernel.base import AbstractTrainKernel, pooled
 from .._kernel.combine import SumKernel
 from .._kernel.gram import Lifted, cross_gram, finite, symmetric_gram
 from .._kernel.lag import LagKernel
 from .._kernel.point import PointKernel
 from .._misc import check_positive_int
+from .._path.check import check_batches, check_same_kind
 from .._path.spike_train import SpikeTrain
 from .._signature.kernel import PerNeuronKernel, SignatureKernel
 from .._types import Scalar
@@ -129,9 +130,7 @@ def mmd(
     pathwise gradient is not that of the mean.
     """
     if not isinstance(y, Reference):
-        check_same_kind(x, y)
-        for name, z in (("x", x), ("y", y)):
-            check_trains(name, z, batch=True)
+        check_batches(x, y)
         kernel = default_kernel() if kernel is None else kernel
         y = Reference(y, kernel.fitted(pooled(x, y)), megabytes=megabytes)
     elif kernel is not None:

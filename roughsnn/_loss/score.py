@@ -3,8 +3,9 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._kernel.base import AbstractTrainKernel, check_same_kind
+from .._kernel.base import AbstractTrainKernel
 from .._kernel.gram import Lifted, cross_gram, finite, symmetric_gram
+from .._path.check import check_batches, check_same_kind
 from .._path.spike_train import SpikeTrain
 from .._types import Scalar
 from .guard import refuse_gradient
@@ -31,17 +32,17 @@ def kernel_score(
 
     - `x`: a batch of at least two trains of the model.
     - `y`: one recorded train, or a batch of trains of the same stimulus.
-    - `kernel`: an [`roughsnn.AbstractTrainKernel`][], fitted (by `kernel.fitted(all recorded
-        trains)`).
+    - `kernel`: an [`roughsnn.AbstractTrainKernel`][], fitted to *other* trains than `y`, as for a
+        [`roughsnn.losses.Reference`][].
     - `allow_jumps`, `megabytes`: as in [`roughsnn.losses.mmd`][].
 
     **Returns:** a scalar.
 
     **Raises:** as [`roughsnn.losses.mmd`][].
     """
-    check_same_kind(x, y)
-    if y.times.ndim == 1:
+    if isinstance(y, SpikeTrain) and y.times.ndim == 1:
         y = SpikeTrain.stack([y])
+    check_batches(x, y)
     if not allow_jumps:
         x = refuse_gradient(x, kernel.jumps(x.num_neurons), "this kernel score")
     a, b = Lifted.of(kernel, "x", x), Lifted.of(kernel, "y", y)
@@ -70,7 +71,7 @@ def witness(
 
     **Returns:** one number for each train of `z`.
     """
-    check_same_kind(x, y)
+    check_batches(x, y)
     check_same_kind(x, z)
     a, b, c = (Lifted.of(kernel, name, batch) for name, batch in (("x", x), ("y", y), ("z", z)))
     to_x, to_y = (cross_gram(kernel, c, other, megabytes) for other in (a, b))

@@ -5,27 +5,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._misc import check_positive_int
+from .._path.check import check_batches
 from .._path.spike_train import SpikeTrain
 from .._types import Scalar
 from .distance import squared_mean_distance
-
-
-def check_batches(x: SpikeTrain, y: SpikeTrain) -> None:
-    """Two batches of trains of the same kind."""
-    for name, train in (("x", x), ("y", y)):
-        if not isinstance(train, SpikeTrain):
-            raise TypeError(f"`{name}` must be a roughsnn.SpikeTrain, got {type(train).__name__}.")
-        if train.times.ndim != 2:
-            raise ValueError(
-                f"`{name}` must be a batch of trains with times of shape (samples, spikes), "
-                f"got {train.times.shape}. Use jax.vmap over keys, or SpikeTrain.stack."
-            )
-    if (x.t0, x.t1, x.num_neurons) != (y.t0, y.t1, y.num_neurons):
-        raise ValueError(
-            "`x` and `y` must have the same window and number of neurons, got "
-            f"t0={x.t0}, t1={x.t1}, num_neurons={x.num_neurons} and t0={y.t0}, t1={y.t1}, "
-            f"num_neurons={y.num_neurons}."
-        )
 
 
 def _first_times(x: SpikeTrain, n: int) -> Float[Array, "samples features"]:

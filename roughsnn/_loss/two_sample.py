@@ -6,9 +6,10 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
 
-from .._kernel.base import AbstractTrainKernel, check_same_kind, check_trains, pooled
+from .._kernel.base import AbstractTrainKernel, pooled
 from .._kernel.gram import gram_matrix
 from .._misc import check_positive_int
+from .._path.check import check_batches
 from .._path.spike_train import SpikeTrain
 from .._types import PRNGKey, Scalar
 from .mmd import default_kernel
@@ -55,9 +56,8 @@ def two_sample_test(
 
     **Raises:** as [`roughsnn.losses.mmd`][].
     """
-    check_same_kind(x, y)
+    check_batches(x, y)
     for name, z in (("x", x), ("y", y)):
-        check_trains(name, z, batch=True)
         if z.times.shape[0] < 2:
             raise ValueError(f"`{name}` must hold at least 2 trains, got {z.times.shape[0]}.")
     check_positive_int("permutations", permutations)

@@ -6,11 +6,12 @@ from typing import Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from .._kernel.base import AbstractTrainKernel, against, jumps_of
-from .._misc import as_float_array, check_positive_int, is_concrete, static_float
+from .._kernel.gaussian import known
+from .._kernel.height import as_height, height_for, mean_count
+from .._misc import as_float_array, check_positive_int, static_float
 from .._path.taper import check_taper, tapered
 from .._types import Numeric, Scalar
 from .cell import enough
@@ -89,10 +90,7 @@ class SignatureKernel(AbstractTrainKernel):
         scaling: Literal["none", "normalized", "robust"] = "normalized",
         order: int | None = None,
     ):
-        self.height = None if height is None else as_float_array("height", height)
-        if self.height is not None and is_concrete(self.height):
-            if np.any(np.asarray(self.height) < 0):
-                raise ValueError(f"`height` must not be negative, got {np.asarray(self.height)}.")
+        self.height = as_height(height)
         self.lifting = ItoLift() if lifting is None else lifting
         if not isinstance(self.lifting, AbstractLift):
             raise TypeError(
@@ -114,29 +112,23 @@ class SignatureKernel(AbstractTrainKernel):
 
     def fitted(self, data):
         """With `height` from the mean count of `data`, if it was left open."""
-        return self.with_mean_count(jnp.mean(data.count.astype(data.times.dtype)))
+        return self.with_mean_count(mean_count(data))
 
     def with_mean_count(self, mean: Scalar) -> "SignatureKernel":
         """With `height` from a mean number of spikes (one at least), if it was left open."""
         if self.height is not None:
             return self
-        height = jax.lax.stop_gradient(1 / jnp.sqrt(jnp.maximum(mean, 1)))
-        return dataclasses.replace(self, height=height)
+        return dataclasses.replace(self, height=height_for(mean))
 
     def spikes(self, x):
         """Times as parts of the window, heights and marks of a batch."""
-        if self.height is None:
+        height = known("height", self.height)
+        if height.shape not in ((), (x.num_neurons,)):
             raise ValueError(
-                "`height` is not known: give it, or call `kernel.fitted(data)` to take it from the "
-                "mean count."
-            )
-        if self.height.shape not in ((), (x.num_neurons,)):
-            raise ValueError(
-                f"`height` must be a scalar or have shape ({x.num_neurons},), got "
-                f"{self.height.shape}."
+                f"`height` must be a scalar or have shape ({x.num_neurons},), got {height.shape}."
             )
         times, taper = jax.vmap(lambda z: tapered(z, self.taper))(x)
-        height = jnp.broadcast_to(self.height.astype(times.dtype), (x.num_neurons,))
+        height = jnp.broadcast_to(height.astype(times.dtype), (x.num_neurons,))
         return times, height[jnp.maximum(x.marks, 0)] * taper, x.marks
 
     def paths(self, times, heights, marks, neurons: int):
@@ -212,7 +204,7 @@ class PerNeuronKernel(AbstractTrainKernel):
 
     def fitted(self, data):
         """With the height that `kernel` takes from the mean count of one neuron."""
-        mean = jnp.mean(data.count.astype(data.times.dtype)) / data.num_neurons
+        mean = mean_count(data) / data.num_neurons
         return PerNeuronKernel(self.kernel.with_mean_count(mean))
 
     def lift(self, x):

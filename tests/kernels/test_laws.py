@@ -1,5 +1,6 @@
 """What every kernel of spike trains must do: a new one is tested by adding a row."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 import roughsnn as rs
+from roughsnn._kernel.lag import Whitening
 
 WINDOW = 2.0
 SIGNATURE = rs.SignatureKernel(0.5, order=4)
@@ -69,7 +71,50 @@ def test_gram_matrices(name):
     if name in BOUNDED:
         np.testing.assert_allclose(np.diag(gram), 1, rtol=1e-10)
     if name == "robust":
-        assert np.diag(gram).max() < 8
+        plain = dataclasses.replace(kernel, scaling="none")
+        square = np.diag(np.asarray(rs.gram_matrix(plain, X, X)))
+        assert square.min() < 4 < square.max()
+        # The identity up to 4, then 4 + 16 (1/4 - 1/square).
+        expected = np.where(square <= 4, square, 8 - 16 / np.maximum(square, 4))
+        np.testing.assert_allclose(np.diag(gram), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("samples", [2, 6, 7])
+def test_half_of_the_pairs_are_enough(samples):
+    """Even and odd numbers of samples, in one block and in several."""
+    x, kernel = batch(5, samples), FITTED["ordered"]
+    # Equal, but not the same object: all pairs are computed.
+    expected = rs.gram_matrix(kernel, x, batch(5, samples))
+    for megabytes in (16.0, 1e-3):
+        gram = rs.gram_matrix(kernel, x, x, megabytes=megabytes)
+        np.testing.assert_allclose(gram, expected, rtol=1e-12)
+        np.testing.assert_array_equal(gram, gram.T)
+
+
+def test_the_parts_of_a_sum_fluctuate_alike():
+    """The centred Gram matrix of each weighted part has root mean square 1 over the data."""
+    data = batch(2, 12)
+    kernel = rs.SumKernel((rs.PointKernel(0.1), SIGNATURE)).fitted(data)
+    off = ~np.eye(12, dtype=bool)
+    for weight, part in zip(kernel.weights, kernel.kernels, strict=True):
+        gram = np.where(off, float(weight) * np.asarray(rs.gram_matrix(part, data, data)), 0)
+        mean = gram.sum(0) / 11
+        centred = (gram - mean[:, None] - mean + mean.mean())[off]
+        np.testing.assert_allclose(np.mean(centred**2), 1, rtol=1e-10)
+
+
+@pytest.mark.parametrize("samples", [4, 60])
+def test_whitening_is_the_inverse_root_of_the_covariance(samples):
+    """With fewer samples than features, and with more."""
+    rng = np.random.default_rng(4)
+    features = rng.normal(size=(samples, 9)) @ rng.normal(size=(9, 9))
+    variance = features.var(0)
+    scaled = features / np.sqrt(variance + 0.1 * variance.mean())
+    covariance = np.cov(scaled.T, ddof=0)
+    values, vectors = np.linalg.eigh(covariance + 0.3 * np.trace(covariance) / 9 * np.eye(9))
+    expected = scaled @ (vectors / np.sqrt(values)) @ vectors.T
+    found = Whitening.of(jnp.asarray(features), 0.3)(jnp.asarray(features))
+    np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-10)
 
 
 # Derivatives by a second sweep are those of the kernel, not of a truncated series.
