@@ -96,6 +96,7 @@ def test_the_parts_of_a_sum_fluctuate_alike():
     data = batch(2, 12)
     kernel = rs.SumKernel((rs.PointKernel(0.1), SIGNATURE)).fitted(data)
     off = ~np.eye(12, dtype=bool)
+    assert kernel.weights is not None
     for weight, part in zip(kernel.weights, kernel.kernels, strict=True):
         gram = np.where(off, float(weight) * np.asarray(rs.gram_matrix(part, data, data)), 0)
         mean = gram.sum(0) / 11
