@@ -1,8 +1,15 @@
 """Strict arithmetic in float64, and keys from one seed."""
 
-import jax
-import jax.random as jr
-import pytest
+import os
+
+# Most of a test's time is compilation; flags of the caller come last, and win. The examples
+# run with XLA's defaults.
+_QUICK = "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
+os.environ["XLA_FLAGS"] = f"{_QUICK} {os.environ.get('XLA_FLAGS', '')}"
+
+import jax  # noqa: E402
+import jax.random as jr  # noqa: E402
+import pytest  # noqa: E402
 
 pytest_plugins = ["roughsnn.pytest_plugin"]
 

@@ -14,6 +14,8 @@ from .base import AbstractTrainKernel
 # Kernels of features need no more numbers for a pair than this; all pairs are a matrix product,
 # which is faster than half of them one by one.
 _PRODUCT = 16
+# A CPU sweeps over about so many pairs at a time fastest: what belongs to a cell is in its caches.
+_PAIRS = 4096
 
 
 class Lifted(eqx.Module):
@@ -40,7 +42,10 @@ class Lifted(eqx.Module):
         if not megabytes > 0:
             raise ValueError(f"`megabytes` must be positive, got {megabytes}.")
         size = max(z.dtype.itemsize for z in jax.tree.leaves(self.values))
-        return max(1, min(self.samples, int(megabytes * 2**20 / size / self.workspace / columns)))
+        pairs = megabytes * 2**20 / size / self.workspace
+        if jax.default_backend() == "cpu" and self.workspace > _PRODUCT:
+            pairs = min(pairs, _PAIRS)
+        return max(1, min(self.samples, int(pairs / columns)))
 
 
 @eqx.filter_jit
@@ -49,7 +54,7 @@ def _lift(kernel, x):
 
 
 def gram_matrix(
-    kernel: AbstractTrainKernel, x: SpikeTrain, y: SpikeTrain, *, megabytes: float = 16.0
+    kernel: AbstractTrainKernel, x: SpikeTrain, y: SpikeTrain, *, megabytes: float = 64.0
 ) -> Float[Array, "samples other_samples"]:
     """k(x_i, y_j) of two batches of spike trains.
 
@@ -59,8 +64,8 @@ def gram_matrix(
 
     - `kernel`: an [`roughsnn.AbstractTrainKernel`][].
     - `x`, `y`: batches of trains of the same window and neurons.
-    - `megabytes`: roughly what the block of pairs may take that is worked on at a time (a few
-        megabytes fit into the caches and are fastest on a CPU; take more on a GPU).
+    - `megabytes`: roughly what the block of pairs may take that is worked on at a time, with its
+        derivative. (A CPU takes smaller blocks where they are faster.)
 
     **Returns:** shape `(samples of x, samples of y)`.
 

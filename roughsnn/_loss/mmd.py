@@ -84,7 +84,7 @@ class Reference(eqx.Module):
     t1: float = eqx.field(static=True)
     num_neurons: int = eqx.field(static=True)
 
-    def __init__(self, data: SpikeTrain, kernel: AbstractTrainKernel, *, megabytes: float = 16.0):
+    def __init__(self, data: SpikeTrain, kernel: AbstractTrainKernel, *, megabytes: float = 64.0):
         self.kernel = kernel
         self.lifted = Lifted.of(self.kernel, "data", data)
         self.gram = finite(symmetric_gram(self.kernel, self.lifted, megabytes))
@@ -99,7 +99,7 @@ def mmd(
     unbiased: bool = True,
     block_size: int | None = None,
     allow_jumps: bool = False,
-    megabytes: float = 16.0,
+    megabytes: float = 64.0,
 ) -> Scalar:
     r"""The squared maximum mean discrepancy of two batches of trains.
 

@@ -18,7 +18,7 @@ def kernel_score(
     *,
     kernel: AbstractTrainKernel,
     allow_jumps: bool = False,
-    megabytes: float = 16.0,
+    megabytes: float = 64.0,
 ) -> Scalar:
     r"""$E k(X, X') - 2 E k(X, y)$: how well a model's trains predict recorded ones; lower is
     better.
@@ -56,7 +56,7 @@ def witness(
     y: SpikeTrain,
     *,
     kernel: AbstractTrainKernel,
-    megabytes: float = 16.0,
+    megabytes: float = 64.0,
 ) -> Float[Array, " samples"]:
     r"""$E k(X, z) - E k(Y, z)$: positive for trains that are more typical of x than of y.
 

@@ -37,7 +37,7 @@ def two_sample_test(
     kernel: AbstractTrainKernel | None = None,
     permutations: int = 999,
     key: PRNGKey,
-    megabytes: float = 16.0,
+    megabytes: float = 64.0,
 ) -> TwoSampleTest:
     """Tests whether two batches of trains are of one law.
 

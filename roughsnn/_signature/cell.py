@@ -61,13 +61,21 @@ def far_sides(
     e.update({i + 1: z for i, z in enumerate(bottom)})
     e.update({-1 - j: z for j, z in enumerate(left)})
 
-    def mixed(i: int, j: int) -> Array:
-        k = min(i, j)
-        return e[i - j] if k == 0 or coefficient is None else coefficient[k - 1] * e[i - j]
+    def side(steps, sign: int) -> list[Array]:
+        """Derivatives along a side: the terms with c^j up to j = n, then those with c^n."""
+        scaled = steps
+        if coefficient is not None:
+            scaled = [c * step for c, step in zip(coefficient, steps, strict=True)]
+        derivatives = []
+        for n in range(order + 1):
+            near = [scaled[j - 1] * e[sign * (n - j)] for j in range(1, n + 1)]
+            far = [steps[j - 1] * e[sign * (n - j)] for j in range(n + 1, order + 1)]
+            if coefficient is not None and far and n > 0:
+                far = [coefficient[n - 1] * total(far)]
+            derivatives.append(total([e[sign * n], *near, *far]))
+        return derivatives
 
-    orders = range(1, order + 1)
-    top = [total([e[i], *(up[j - 1] * mixed(i, j) for j in orders)]) for i in (0, *orders)]
-    right = [total([e[-j], *(across[i - 1] * mixed(i, j) for i in orders)]) for j in orders]
+    top, right = side(up, 1), side(across, -1)[1:]
     return top, right
 
 

@@ -10,9 +10,6 @@ $e^{w e_m}$ in place of $1 + w e_m$. With $k(s, t)$ the kernel of the paths up t
 - time against time: a cell with coefficient 1 (`cell.py`);
 - time against a jump, or jumps of two neurons: increments add up;
 - a jump of size w against one of size v of the same neuron: $w v\,k$ more.
-
-Arrays have the steps of a path first; what comes behind is a batch, and broadcasts: this layout
-keeps a sweep over many pairs free of transpositions.
 """
 
 import functools as ft
@@ -20,28 +17,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from .cell import far_sides, powers, taylor
-
-
-class Steps(NamedTuple):
-    """A lifted train: time runs by `gaps[i]`, then `marks[i]` jumps by `heights[i]`.
-
-    The last gap is behind the last jump. A jump of height 0 between gaps is no jump, a gap of
-    0 no time: padding is exact.
-    """
-
-    gaps: Float[Array, "gaps *batch"]
-    heights: Float[Array, "spikes *batch"]
-    marks: Int[Array, "spikes *batch"]
-
-
-class Gradient(NamedTuple):
-    """Derivatives in the gaps and heights of one path."""
-
-    gaps: Float[Array, "gaps *batch"]
-    heights: Float[Array, "spikes *batch"]
+from .steps import Gradient, Steps, batch_shape, padded, with_gradient
 
 
 class _Corners(NamedTuple):
@@ -50,10 +29,6 @@ class _Corners(NamedTuple):
     k: Array
     dx: Array | None
     dy: Array | None
-
-
-def _shape(x: Steps, y: Steps) -> tuple[int, ...]:
-    return jnp.broadcast_shapes(x.gaps.shape[1:], y.gaps.shape[1:])
 
 
 def _advance(order: int, segment, other, corner, bottom, left, rise):
@@ -76,12 +51,11 @@ def _more(segment, other, k):
 @ft.partial(jax.jit, static_argnums=(2, 3, 4))
 def _forward(x: Steps, y: Steps, order: int, dx: bool, dy: bool):
     """The kernel, its derivatives in the last gaps, and the corners if a derivative is wanted."""
-    shape = _shape(x, y)
+    shape = batch_shape(x, y)
     zero, one = jnp.zeros(shape, x.gaps.dtype), jnp.ones(shape, x.gaps.dtype)
-    # No jump follows the last gap.
-    pad = lambda z, fill: jnp.concatenate([z, jnp.full((1, *z.shape[1:]), fill, z.dtype)])  # noqa: E731
-    xs = (powers(x.gaps, order), pad(x.heights, 0), pad(x.marks, -1))
-    ys = (powers(y.gaps, order), pad(y.heights, 0), pad(y.marks, -2))
+    x, y = padded(x, -1), padded(y, -2)
+    xs = (powers(x.gaps, order), x.heights, x.marks)
+    ys = (powers(y.gaps, order), y.heights, y.marks)
 
     def cell(carry, column):
         left, rise, segment = carry
@@ -128,7 +102,7 @@ def kernel_gradient(
     derivative of the kernel at the end; moving a jump adds to one gap what it takes from the next.
     """
     value, end_x, end_y, corners = _forward(x, y, order, dx, dy)
-    shape = _shape(x, y)
+    shape = batch_shape(x, y)
     zero, one = jnp.zeros(shape, x.gaps.dtype), jnp.ones(shape, x.gaps.dtype)
     inner = jax.tree.map(lambda z: z[:-1, :-1], corners)
     # Backwards the gap behind a jump comes before it.
@@ -181,28 +155,4 @@ def _gradient(sums, end) -> Gradient | None:
     return Gradient(jnp.cumsum(behind[::-1], 0)[::-1], raising)
 
 
-@ft.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def jump_kernel(order: int, xg, xw, xm, yg, yw, ym) -> Float[Array, " *batch"]:
-    """The kernel of pairs of paths given by gaps, heights and marks; first derivatives take a
-    second sweep, further ones differentiate that."""
-    return kernel_value(Steps(xg, xw, xm), Steps(yg, yw, ym), order)
-
-
-def _jump_kernel_jvp(order, primals, tangents):
-    xg, xw, xm, yg, yw, ym = primals
-    given = [not isinstance(t, jax.custom_derivatives.SymbolicZero) for t in tangents]
-    dx, dy = given[0] or given[1], given[3] or given[4]
-    value, of_x, of_y = kernel_gradient(
-        Steps(xg, xw, xm), Steps(yg, yw, ym), order, bool(dx), bool(dy)
-    )
-    out = jnp.zeros_like(value)
-    for gradient, first in ((of_x, 0), (of_y, 3)):
-        if gradient is None:
-            continue
-        for part, n in zip(gradient, (first, first + 1), strict=True):
-            if given[n]:
-                out = out + jnp.sum(part * tangents[n], 0)
-    return value, out
-
-
-jump_kernel.defjvp(_jump_kernel_jvp, symbolic_zeros=True)
+jump_kernel = with_gradient(kernel_value, kernel_gradient)

@@ -4,13 +4,16 @@ import abc
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
 from .._misc import check_positive_float
 from .._types import Scalar
-from .jumps import Steps, jump_kernel
-from .segments import segment_kernel
+from .jumps import jump_kernel
+from .segments import segment_kernel, segments_workspace
+from .steps import Steps
+from .turns import turns_kernel, turns_workspace
 
 if TYPE_CHECKING:
     from typing import ClassVar as AbstractClassVar
@@ -52,6 +55,18 @@ class AbstractLift(eqx.Module):
         """How many numbers a pair takes."""
 
 
+def _steps(times: Spikes, heights: Spikes, marks: Int[Array, " spikes"], length: float) -> Steps:
+    ends = jnp.asarray([0.0, 1.0], times.dtype)
+    gaps = jnp.diff(jnp.concatenate([ends[:1], times, ends[1:]])) * length
+    return Steps(gaps, heights, marks)
+
+
+def _steps_first(a: Steps, b: Steps) -> tuple[Steps, Steps]:
+    """With the batch last."""
+    first = lambda z: jnp.moveaxis(z, -1, 0)  # noqa: E731
+    return jax.tree.map(first, a), jax.tree.map(first, b)
+
+
 class ItoLift(AbstractLift):
     r"""A spike multiplies the signature by $1 + w e_m$: the signature in the sense of Ito.
 
@@ -70,9 +85,7 @@ class ItoLift(AbstractLift):
     def path(self, times, heights, marks, neurons, length):
         """Gaps of time, heights, marks."""
         del neurons
-        ends = jnp.asarray([0.0, 1.0], times.dtype)
-        gaps = jnp.diff(jnp.concatenate([ends[:1], times, ends[1:]])) * length
-        return Steps(gaps, heights, marks)
+        return _steps(times, heights, marks, length)
 
     def dilate(self, path, factor):
         """See [`roughsnn.AbstractLift`][]."""
@@ -80,8 +93,8 @@ class ItoLift(AbstractLift):
 
     def inner(self, a, b, order):
         """See [`roughsnn.AbstractLift`][]."""
-        first = lambda z: jnp.moveaxis(z, -1, 0)  # noqa: E731
-        return jump_kernel(order, *map(first, a), *map(first, b))
+        a, b = _steps_first(a, b)
+        return jump_kernel(order, *a, *b)
 
     def workspace(self, spikes, order):
         """Two numbers for each pair of spikes, and one row of series."""
@@ -99,30 +112,26 @@ class MarcusLift(AbstractLift):
         Probab. 47 (2019).
     """
 
-    axes: ClassVar[int] = 2
+    axes: ClassVar[int] = 1
     swaps: ClassVar[bool] = True
 
     def path(self, times, heights, marks, neurons, length):
-        """Segments: time and jumps by turns."""
-        ends = jnp.asarray([0.0, 1.0], times.dtype)
-        gaps = jnp.diff(jnp.concatenate([ends[:1], times, ends[1:]])) * length
-        numbers = jnp.arange(neurons, dtype=marks.dtype)
-        jumps = jnp.where(marks[:, None] == numbers[None], heights[:, None], 0)
-        time = jnp.pad(gaps[:, None], ((0, 0), (0, neurons)))
-        turns = jnp.stack([time[:-1], jnp.pad(jumps, ((0, 0), (1, 0)))], 1)
-        return jnp.concatenate([turns.reshape(-1, 1 + neurons), time[-1:]])
+        """Gaps of time, heights, marks."""
+        del neurons
+        return _steps(times, heights, marks, length)
 
     def dilate(self, path, factor):
         """See [`roughsnn.AbstractLift`][]."""
-        return path * factor
+        return Steps(path.gaps * factor, path.heights * factor, path.marks)
 
     def inner(self, a, b, order):
         """See [`roughsnn.AbstractLift`][]."""
-        return segment_kernel(a, b, order)
+        a, b = _steps_first(a, b)
+        return turns_kernel(order, *a, *b)
 
     def workspace(self, spikes, order):
-        """What the derivative of a sweep keeps of each cell."""
-        return (2 * spikes + 1) ** 2 * (2 * order + 3)
+        """See [`roughsnn.AbstractLift`][]."""
+        return turns_workspace(spikes, order)
 
 
 class RampLift(AbstractLift):
@@ -165,5 +174,5 @@ class RampLift(AbstractLift):
         return segment_kernel(a, b, order)
 
     def workspace(self, spikes, order):
-        """What the derivative of a sweep keeps of each cell."""
-        return (2 * spikes + 1) ** 2 * (2 * order + 3)
+        """See `segments_workspace`."""
+        return segments_workspace(2 * spikes + 1, order)

@@ -102,12 +102,17 @@ class Stepper(eqx.Module):
         if self.grid.jump_ts is None:
             clock = lambda r: start + r  # noqa: E731
         else:
-            r1 = jnp.clip(self.grid.jump_ts[carry.jump] - start, r0, r1)
-            low = jnp.nextafter(start + r0, jnp.asarray(jnp.inf, dtype))
-            high = jnp.nextafter(start + r1, jnp.asarray(-jnp.inf, dtype))
+            ahead = self.grid.jump_ts[carry.jump]
+            r1 = jnp.clip(ahead - start, r0, r1)
+            passed = self.grid.jump_ts[jnp.maximum(carry.jump - 1, 0)]
+            passed = jnp.where(carry.jump > 0, passed, -jnp.inf)
+            # Just inside of the interval, where the vector field jumps at its ends. The jumps are
+            # named: rounding may bring start + r to the wrong side of them.
+            inf = jnp.asarray(jnp.inf, dtype)
+            low = jnp.nextafter(jnp.maximum(start + r0, passed), inf)
+            high = jnp.nextafter(jnp.minimum(start + r1, ahead), -inf)
 
             def clock(r):
-                # Just inside of the interval: the vector field jumps at its ends.
                 t = start + r
                 return t + jax.lax.stop_gradient(jnp.clip(t, low, high) - t)
 

@@ -106,9 +106,14 @@ def batch(samples, key, neurons=2):
     return jax.jit(jax.vmap(run))(jr.split(key, samples))
 
 
-def test_second_derivatives():
+@pytest.mark.parametrize("lift, order", [(rs.ItoLift(), 3), (rs.MarcusLift(), 3)])
+def test_second_derivatives(lift, order):
     """In spike times of both sides: the first ones, differentiated again."""
-    kernel, x, y = rs.SignatureKernel(0.4, order=3), TRAINS["both"], TRAINS["many"]
+    kernel, x, y = (
+        rs.SignatureKernel(0.4, order=order, lifting=lift),
+        TRAINS["both"],
+        TRAINS["many"],
+    )
 
     def move(z, shift):
         times = jnp.where(z.marks >= 0, z.times + shift, z.times)

@@ -82,6 +82,17 @@ def test_derivatives(static):
     np.testing.assert_allclose(jax.grad(along)(0.0), forward, rtol=1e-10)
 
 
+@pytest.mark.parametrize("points", [(6, 5), (5, 6), (2, 2), (2, 5)])
+def test_diagonals_give_what_rows_give(points):
+    x, y = X[: points[0]], jnp.concatenate([Y, Y[:1]])[: points[1]]
+    rows, diagonals = (
+        jax.jit(jax.value_and_grad(rs.PathKernel(sweep=sweep), (0, 1)))(x, y)
+        for sweep in ("rows", "diagonals")
+    )
+    for a, b in zip(jax.tree.leaves(rows), jax.tree.leaves(diagonals), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-13, atol=1e-15)
+
+
 def test_gram():
     x, y = jnp.stack([X, 2 * X]), jnp.stack([Y, -Y, Y / 2])
     for normalized in (True, False):
@@ -134,5 +145,7 @@ def test_bad_input():
         rs.PathKernel()(X[:1], Y)
     with pytest.raises(ValueError, match="`refine`"):
         rs.PathKernel(refine=-1)
+    with pytest.raises(ValueError, match="`sweep` must be one of"):
+        rs.PathKernel(sweep="columns")  # pyright: ignore
     with pytest.raises(ValueError, match=r"shapes \(points,\)"):
         rs.cadlag_corners(jnp.zeros(3), jnp.zeros((4, 1)))
