@@ -117,6 +117,9 @@ def all_kernels() -> dict[str, rs.AbstractTrainKernel]:
         "signature": signature(),
         "signature, time scale 4": signature(time_scale=4.0),
         "signature, not normalised": signature(scaling="none"),
+        "signature, robust": signature(scaling="robust"),
+        "signature, Marcus": signature(lifting=rs.MarcusLift()),
+        "signature, ramps of 0.03": signature(lifting=rs.RampLift(0.03)),
         "per neuron": rs.PerNeuronKernel(signature()),
         "RBF signature (published)": CornerKernel(rs.PathKernel(rs.RBFStatic(1.0), order=3)),
     }
@@ -348,8 +351,7 @@ def main() -> None:
     for name, (model, truth, start) in tqdm(MODELS.items(), desc="training"):
         runs[name] = {}
         for loss_name, loss in all_losses().items():
-            # Sweeps over trains of a network at each step take minutes.
-            if loss_name not in QUICK and (not options.full or model is two_coupled):
+            if loss_name not in QUICK and not options.full:
                 continue
             parameters, values = train(model, truth, start, loss, steps, seed=0)
             end = parameters[-steps // 10 :].mean(0)
