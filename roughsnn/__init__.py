@@ -35,6 +35,7 @@ from ._solve.reference import reference_solve as reference_solve
 from ._solve.solution import Solution as Solution
 
 # networks
+from ._network.connectivity import SparseWeights as SparseWeights
 from ._network.eligibility import Eligibility as Eligibility
 from ._network.eligibility import eligibility as eligibility
 from ._network.exponential import ExponentialTrapezoid as ExponentialTrapezoid

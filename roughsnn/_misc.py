@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Bool, PyTree
+from jaxtyping import Array, Bool, Int, PyTree
 
 
 def any_in_batch(pred: Bool[Array, ""]) -> Bool[Array, ""]:
@@ -18,6 +18,11 @@ def any_in_batch(pred: Bool[Array, ""]) -> Bool[Array, ""]:
     `lax.cond` on it stays a branch under `vmap` instead of becoming a `select`.
     """
     return eqxi.unvmap_any(pred)
+
+
+def max_in_batch(number: Int[Array, ""]) -> Int[Array, ""]:
+    """The largest `number` of the samples of an enclosing `vmap`; not itself batched."""
+    return eqxi.unvmap_max(number)
 
 
 def is_concrete(*xs: Any) -> bool:

@@ -11,6 +11,8 @@ from .._event.crossing import first_of_pieces
 from .._random import uniform
 from .._solve.step import GRAZED, OK, RETRIGGERED
 from .._types import Scalar
+from .connectivity import SparseWeights
+from .delivery import Quadratic, Response, deliver
 from .exponential import current_response, exponential_step, middle_shift
 from .firing import AbstractFiring
 from .membrane import AbstractLinearMembrane
@@ -33,6 +35,8 @@ class CellInput(eqx.Module):
     drive: tuple[Float[Array, "*cells neurons"], Float[Array, "*cells neurons"]]
     # What the noise adds to dv/dt and di/dt; one entry if it is constant in a cell.
     noise: tuple[tuple[Float[Array, "*cells neurons"], Float[Array, "*cells neurons"]], ...]
+    # What is delivered more than the weights say.
+    extra: Float[Array, "*cells 3 neurons"] | None = None
 
 
 class LockstepCarry(eqx.Module):
@@ -47,38 +51,21 @@ class LockstepCarry(eqx.Module):
 
 
 class LockstepEmitted(eqx.Module):
-    """The spikes of one cell, inf where there are none; and the hidden state at its end."""
+    """When spikes happen after the start of a cell, inf where there are none; and the hidden state
+    at its end."""
 
-    times: Float[Array, " neurons"]
+    offsets: Float[Array, " neurons"]
     s: Float[Array, " neurons"] | None
 
 
-class _Quadratic(NamedTuple):
-    """a + b r + c r^2, for each neuron."""
-
-    a: Array
-    b: Array
-    c: Array
-
-    @classmethod
-    def through(cls, a, b, end, length) -> "_Quadratic":
-        """The one with value a and slope b at 0, and value `end` at `length`."""
-        return cls(a, b, (end - a - b * length) / length**2)
-
-    def __call__(self, r):
-        return self.a + r * (self.b + r * self.c)
-
-
 class _Cell(NamedTuple):
-    """The smooth motion of v in a cell, and how the membrane responds to jumps."""
+    """The smooth motion of v in a cell, and how it forgets a jump."""
 
-    v: _Quadratic
+    v: Quadratic
     # What is added to v in the middle, for the hazard there; `None` if that is not looked at.
     shift: Array | None
-    # What is left of a jump of v; what a unit jump of the current makes of v and of i.
-    decay: _Quadratic
-    to_v: _Quadratic
-    to_i: _Quadratic
+    # What is left of a jump of v.
+    decay: Quadratic
 
 
 class _Spikes(NamedTuple):
@@ -127,7 +114,7 @@ class Lockstep(eqx.Module):
 
     membrane: AbstractLinearMembrane
     firing: AbstractFiring
-    weights: Float[Array, "neurons neurons"] | None
+    weights: Float[Array, "neurons neurons"] | SparseWeights | None
     seeds: UInt32[Array, "2"]
     cells: int = eqx.field(static=True)
     stop_after: int | None = eqx.field(static=True)
@@ -177,15 +164,12 @@ class Lockstep(eqx.Module):
         rates = NeuronState(*self.membrane.rates, None)
         y1, f0, df = exponential_step(start, end, NeuronState(y.v, y.i, None), x.length, rates)
         response = current_response(self.membrane)
-        v_end, i_end = response(x.length)
-        one, zero = jnp.ones_like(v_end), jnp.zeros_like(v_end)
-        through = lambda a, b, end: _Quadratic.through(a, b, end, x.length)  # noqa: E731
+        decay = response.decay(x.length)
+        through = lambda a, b, end: Quadratic.through(a, b, end, x.length)  # noqa: E731
         cell = _Cell(
             v=through(y.v, f0.v, y1.v),
             shift=middle_shift(df.v, x.length) if len(x.noise) > 1 else None,
-            decay=through(one, -response.rate_v, response.decay(x.length)),
-            to_v=through(zero, response.gain, v_end),
-            to_i=through(one, -response.rate_i, i_end),
+            decay=through(jnp.ones_like(decay), -response.rate_v, decay),
         )
         return cell, y1.i
 
@@ -244,8 +228,8 @@ class Lockstep(eqx.Module):
         found = self._spike(carry, cell, x.length, x.late)
         y = NeuronState(found.v, i, found.s)
         if self.weights is not None:
-            y = self._deliver(y, found, cell, x.length)
-        return self._next(carry, y, found), self._emit(found, x.begin, y)
+            y = self._deliver(y, found, x)
+        return self._next(carry, y, found), self._emit(found, y)
 
     def _next(self, carry: LockstepCarry, y: NeuronState, found: _Spikes) -> LockstepCarry:
         counts = carry.counts + found.hit.astype(carry.counts.dtype)
@@ -253,14 +237,14 @@ class Lockstep(eqx.Module):
         fault = jnp.where(self._matters(carry), found.fault, carry.fault)
         return LockstepCarry(carry.cell + 1, y, counts, u, fault.astype(jnp.int32))
 
-    def _emit(self, found: _Spikes, begin, y: NeuronState) -> LockstepEmitted:
-        times = jnp.where(found.hit, begin + found.offset, jnp.inf)
-        return LockstepEmitted(times, y.s if self.emit_s else None)
+    def _emit(self, found: _Spikes, y: NeuronState) -> LockstepEmitted:
+        offsets = jnp.where(found.hit, found.offset, jnp.inf)
+        return LockstepEmitted(offsets, y.s if self.emit_s else None)
 
     def finish(self, carry: LockstepCarry, t1: Scalar, late) -> tuple[LockstepCarry, Array]:
         """The state at t1, and the times of the spikes that are overdue there."""
         response = current_response(self.membrane)
-        flat = lambda a, b: _Quadratic(a, b, jnp.zeros_like(a))  # noqa: E731
+        flat = lambda a, b: Quadratic(a, b, jnp.zeros_like(a))  # noqa: E731
         one, zero = jnp.ones_like(response.rate_v), jnp.zeros_like(carry.y.v)
 
         def again(carry, _):
@@ -269,42 +253,32 @@ class Lockstep(eqx.Module):
                 v=flat(carry.y.v, zero),
                 shift=None,
                 decay=flat(one, -response.rate_v),
-                to_v=flat(jnp.zeros_like(one), response.gain),
-                to_i=flat(one, -response.rate_i),
             )
             found = self._spike(carry, cell, jnp.zeros_like(t1), late)
             y = NeuronState(found.v, carry.y.i, found.s)
-            return self._next(carry, y, found), self._emit(found, t1, y).times
+            return self._next(carry, y, found), t1 + self._emit(found, y).offsets
 
         carry, times = jax.lax.scan(again, carry, length=LATE)
         overdue = jnp.any(self.firing.event(carry.y.v, carry.y.s) > 0)
         fault = jnp.where(self._matters(carry) & overdue, CROWDED, carry.fault)
         return eqx.tree_at(lambda c: c.fault, carry, fault.astype(jnp.int32)), times
 
-    def _deliver(self, y: NeuronState, found: _Spikes, cell: _Cell, length) -> NeuronState:
+    def response(self, length: Scalar) -> Response:
+        """How targets respond in a cell of this length."""
+        response = current_response(self.membrane)
+        v_end, i_end = response(length)
+        one, zero = jnp.ones_like(v_end), jnp.zeros_like(v_end)
+        return Response(
+            Quadratic.through(zero, response.gain, v_end, length),
+            Quadratic.through(one, -response.rate_i, i_end, length),
+            length,
+        )
+
+    def _deliver(self, y: NeuronState, found: _Spikes, x: CellInput) -> NeuronState:
         """The state at the cell's end with what the cell's spikes do to it."""
         assert self.weights is not None
-        # A target of its own rates has a response of its own: sources are rows then.
-        to_v, to_i = cell.to_v, cell.to_i
-        r, weights = length - found.offset, self.weights
-        pairwise = max(jnp.ndim(x) for x in (*to_v, *to_i)) > 0
-        if pairwise:
-            row = lambda x: jnp.broadcast_to(x, y.v.shape)[None]  # noqa: E731
-            to_v, to_i = (_Quadratic(*map(row, q)) for q in (to_v, to_i))
-            r = r[:, None]
-        v, i = to_v(r), to_i(r)
-        kinds = (v, i, v * jnp.minimum(r / length, 1) ** 3)
-        if pairwise:
-            weights = jnp.where(found.hit[:, None], weights, 0)
-            dv, di, early = (jnp.sum(weights * kind, 0) for kind in kinds)
-        else:
-            kinds = [jnp.where(found.hit, kind, 0) for kind in kinds]
-            if y.v.shape[0] > 64:
-                # The weights are read once.
-                dv, di, early = jnp.stack(kinds) @ weights
-            else:
-                # Stacking would cost more than the products do.
-                dv, di, early = (kind @ weights for kind in kinds)
+        added = deliver(self.weights, found.hit, x.length - found.offset, self.response(x.length))
+        dv, di, early = added if x.extra is None else added + x.extra
         s = y.s
         if found.hazard is not None:
             more = self.firing.drift(y.v + early)

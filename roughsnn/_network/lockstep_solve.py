@@ -16,6 +16,7 @@ from .._solve.adjoint import AbstractAdjoint, CheckpointAdjoint
 from .._solve.setup import compact
 from .._solve.step import GRAZED, RETRIGGERED, Grid
 from .._types import Drive
+from .cells import run_cells
 from .lockstep import CROWDED, LATE, CellInput, Lockstep
 from .membrane import AbstractLinearMembrane
 from .network import SpikingNetwork, evaluate_drive
@@ -43,15 +44,13 @@ def solve_lockstep(
     )
     adjoint = CheckpointAdjoint() if adjoint is None else adjoint
     carry, inputs = engine.start(p.y0), _inputs(membrane, drive, p.path, grid, dtype)
-    final, emitted = adjoint.loop(engine, carry, cells, engine.live, engine.idle(carry), inputs)
-    late = jnp.asarray(LATE * dt0, dtype)
-    final, overdue = engine.finish(final, jnp.asarray(t1, dtype), late)
-    # Behind the last cell, and behind `stop_after`, nothing counts.
-    emitted = jax.tree.map(lambda x: x[:cells], emitted)
-    times = jnp.concatenate([emitted.times, overdue])
-    total = jnp.sum(jnp.isfinite(times), dtype=jnp.int32)
     # The last cells may hold more spikes than are wanted, and not in order.
     room = max_spikes if stop_after is None else max_spikes + 2 * p.num_neurons
+    final, emitted = run_cells(engine, carry, inputs, adjoint=adjoint, room=room)
+    late = jnp.asarray(LATE * dt0, dtype)
+    final, overdue = engine.finish(final, jnp.asarray(t1, dtype), late)
+    times = jnp.concatenate([inputs.begin[:, None] + emitted.offsets, overdue])
+    total = jnp.sum(jnp.isfinite(times), dtype=jnp.int32)
     train = _train(times, room, total, grid, p.num_neurons)
     if stop_after is not None:
         train = train.first(stop_after).with_room(max_spikes)

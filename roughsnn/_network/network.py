@@ -14,6 +14,7 @@ from .._event.event import Event
 from .._misc import as_float_array, is_concrete, one_hot
 from .._path.base import AbstractCellPath
 from .._types import Drive, Numeric
+from .connectivity import SparseWeights
 from .firing import AbstractFiring
 from .membrane import AbstractMembrane
 from .state import NeuronState
@@ -34,8 +35,9 @@ class SpikingNetwork(eqx.Module):
 
     - `membrane`: e.g. [`roughsnn.LIF`][].
     - `firing`: [`roughsnn.StochasticFiring`][] or [`roughsnn.ThresholdFiring`][].
-    - `weights`: `weights[pre, post]`, shape `(neurons, neurons)`, zero on the diagonal;
-        `None` for uncoupled neurons, as many as the drive has entries.
+    - `weights`: `weights[pre, post]`, shape `(neurons, neurons)`, zero on the diagonal; or
+        [`roughsnn.SparseWeights`][], for large networks; `None` for uncoupled neurons, as many as
+        the drive has entries.
     - `mask`: boolean, shape `(neurons, neurons)`; only weights where it is true exist, and
         only they get a gradient. Must be false on the diagonal. By default everything
         off the diagonal.
@@ -48,7 +50,7 @@ class SpikingNetwork(eqx.Module):
 
     membrane: AbstractMembrane
     firing: AbstractFiring
-    weights: Float[Array, "neurons neurons"] | None
+    weights: Float[Array, "neurons neurons"] | SparseWeights | None
     mask: Bool[Array, "neurons neurons"] | None
     conditions: Literal["check", "waive"] = eqx.field(static=True)
 
@@ -56,7 +58,7 @@ class SpikingNetwork(eqx.Module):
         self,
         membrane: AbstractMembrane,
         firing: AbstractFiring,
-        weights: Numeric | None = None,
+        weights: Numeric | SparseWeights | None = None,
         mask: Numeric | None = None,
         *,
         conditions: Literal["check", "waive"] = "check",
@@ -79,6 +81,11 @@ class SpikingNetwork(eqx.Module):
             if mask is not None:
                 raise ValueError("`mask` was given without `weights`.")
             return
+        if isinstance(weights, SparseWeights):
+            if mask is not None:
+                raise ValueError("`mask` goes with a matrix; SparseWeights hold what exists.")
+            self.weights = weights
+            return
         self.weights = as_float_array("weights", weights)
         if self.weights.ndim != 2 or self.weights.shape[0] != self.weights.shape[1]:
             raise ValueError(
@@ -91,10 +98,11 @@ class SpikingNetwork(eqx.Module):
         """The number of neurons, if the weights fix it."""
         return None if self.weights is None else self.weights.shape[0]
 
-    def effective_weights(self) -> Float[Array, "neurons neurons"] | None:
+    def effective_weights(self) -> Float[Array, "neurons neurons"] | SparseWeights | None:
         """The weights where the mask is true, zero elsewhere."""
-        if self.weights is None or self.mask is None:
-            return None
+        if self.weights is None or isinstance(self.weights, SparseWeights):
+            return self.weights
+        assert self.mask is not None
         return jnp.where(self.mask, self.weights, 0)
 
     def terms(self, drive: Drive, path: AbstractCellPath | None = None) -> dfx.AbstractTerm:
@@ -129,7 +137,9 @@ class SpikingNetwork(eqx.Module):
             v = jnp.where(fired, self.membrane.reset(y.v), y.v)
             level = self.firing.level(u)
             s = None if level is None else jnp.where(fired, level, y.s)
-            i = y.i if weights is None else y.i + weights[k]
+            i = y.i
+            if weights is not None:
+                i = i + (weights.row(k) if isinstance(weights, SparseWeights) else weights[k])
             return NeuronState(v, i, s)
 
         return Event(fn, transition)

@@ -1,0 +1,135 @@
+r"""The loop over cells, and its derivative in the weights.
+
+The weights act in many cells, so plain AD carries their whole matrix through the backward loop. But
+what they do is the sum over spikes of (response of the targets) x (row of weights), so a change of
+the weights is a known change of what each cell delivers. The loop is differentiated in that alone,
+and the sum over spikes is taken once, outside of it.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._misc import max_in_batch
+from .._solve.adjoint import AbstractAdjoint
+from .._solve.setup import compact
+from .connectivity import SparseWeights
+from .lockstep import CellInput, Lockstep, LockstepCarry, LockstepEmitted
+
+
+def _loop(engine: Lockstep, carry, inputs, adjoint: AbstractAdjoint):
+    idle = engine.idle(carry)
+    final, emitted = adjoint.loop(engine, carry, engine.cells, engine.live, idle, inputs)
+    # Behind the last cell nothing counts.
+    return final, jax.tree.map(lambda x: x[: engine.cells], emitted)
+
+
+@eqx.filter_custom_jvp
+def run_cells(
+    engine: Lockstep,
+    carry: LockstepCarry,
+    inputs: CellInput,
+    *,
+    adjoint: AbstractAdjoint,
+    room: int,
+) -> tuple[LockstepCarry, LockstepEmitted]:
+    """The carry behind the last cell, and what the cells emitted: up to `room` spikes."""
+    del room
+    return _loop(engine, carry, inputs, adjoint)
+
+
+@run_cells.def_jvp
+def _rule(primals, tangents, *, adjoint, room):
+    none = lambda x: x is None  # noqa: E731
+    with_weights = lambda p, weights: eqx.tree_at(  # noqa: E731
+        lambda p: p[0].weights, p, weights, is_leaf=none
+    )
+    change = tangents[0].weights
+    tangents, held = with_weights(tangents, None), with_weights(primals, None)
+    moving = jax.tree.map(lambda _, t: t is not None, held, tangents, is_leaf=none)
+    moving, fixed = eqx.partition(held, moving)
+
+    def run(moving, extra):
+        now = with_weights(eqx.combine(moving, fixed), primals[0].weights)
+        if extra is not None:
+            now = eqx.tree_at(lambda p: p[2].extra, now, extra, is_leaf=none)
+        engine, carry, inputs = now
+        return eqx.partition(_loop(engine, carry, inputs, adjoint), eqx.is_inexact_array)
+
+    if not jax.tree.leaves(change):
+        out, moved, other = jax.jvp(lambda m: run(m, None), (moving,), (tangents,), has_aux=True)
+    else:
+        engine, _, inputs = primals
+        shape = (engine.cells, 3, primals[1].y.v.shape[0])
+        extra = jnp.zeros(shape, primals[1].y.v.dtype)
+        out, push, other = jax.linearize(run, moving, extra, has_aux=True)
+        offsets = eqx.combine(out, other)[1].offsets
+        moved = push(tangents, _delivered(engine, change, offsets, inputs.length, room))
+    whole = eqx.combine(out, other)
+    return whole, eqx.combine(moved, jax.tree.map(lambda _: None, other))
+
+
+def _delivered(
+    engine: Lockstep,
+    change: Array | SparseWeights,
+    offsets: Float[Array, "cells neurons"],
+    lengths: Float[Array, " cells"],
+    room: int,
+) -> Float[Array, "cells 3 neurons"]:
+    """What a change of the weights adds to each cell, by the spikes that there were."""
+    cells, n = offsets.shape
+    if isinstance(change, SparseWeights):
+        # Targets have no tangent.
+        assert isinstance(engine.weights, SparseWeights)
+        change = eqx.combine(change, engine.weights)
+    width = change.values.shape[1] if isinstance(change, SparseWeights) else n
+    kinds = engine.response(lengths[0]).sources(offsets[0]).shape[0]
+    # So many spikes at a time that rows of weights take about as much memory as all of them do.
+    size = max(1, min(room, max(2**16 // (kinds * width), n // 3)))
+    blocks = -(-room // size)
+    numbers = jnp.arange(cells * n, dtype=jnp.int32)
+    marks = jnp.where(jnp.isfinite(offsets.reshape(-1)), numbers, -1)
+    (spikes,) = compact(marks, blocks * size, (marks, -1))
+    spikes = spikes.reshape(blocks, size)
+
+    @jax.checkpoint
+    def some(change, total, spikes):
+        there, at = spikes >= 0, jnp.maximum(spikes, 0)
+        cell, neuron = at // n, at % n
+        length = lengths[cell]
+        r = jnp.where(there, length - offsets[cell, neuron], 0)
+        row = jax.tree.map(lambda w: w[neuron], change)
+
+        def one(row, r, length, there):
+            if isinstance(row, SparseWeights):
+                targets, values = jnp.maximum(row.targets, 0), row.values
+                values = jnp.where(row.targets >= 0, values, 0)
+            else:
+                targets, values = jnp.arange(n, dtype=jnp.int32), row
+            sources = engine.response(length).sources(r)
+            return targets, jnp.where(there, sources[:, None] * values[None], 0)
+
+        targets, values = jax.vmap(one)(row, r, length, there)
+        where = (
+            cell[:, None, None],
+            jnp.arange(kinds, dtype=jnp.int32)[None, :, None],
+            targets[:, None, :],
+        )
+        return total.at[where].add(values), None
+
+    def first(number):
+        def branch(change, spikes):
+            zero = jnp.zeros((cells, kinds, n), offsets.dtype)
+            return jax.lax.scan(lambda t, s: some(change, t, s), zero, spikes[:number])[0]
+
+        return branch
+
+    # Rarely are there as many spikes as there is room for.
+    sizes = [blocks]
+    while sizes[0] > 1:
+        sizes.insert(0, -(-sizes[0] // 4))
+    number = max_in_batch(jnp.sum(marks >= 0, dtype=jnp.int32))
+    level = sum((number > k * size).astype(jnp.int32) for k in sizes[:-1])
+    sums = jax.lax.switch(level, [first(k) for k in sizes], change, spikes)
+    return jax.vmap(lambda length, sums: engine.response(length).targets(sums))(lengths, sums)

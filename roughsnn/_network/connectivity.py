@@ -1,0 +1,89 @@
+"""Connections between neurons that are not stored as a matrix."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from .._misc import as_float_array, is_concrete
+from .._types import Numeric
+
+
+class SparseWeights(eqx.Module):
+    r"""Weights as lists of targets: neuron k has weight `values[k, j]` onto `targets[k, j]`.
+
+    Takes memory for the synapses that exist, and none for those that do not. Several entries of one
+    target add up.
+
+    **Arguments:**
+
+    - `targets`: integers, shape `(neurons, synapses)`; -1 is no target.
+    - `values`: shape `(neurons, synapses)`.
+
+    **Raises:** `ValueError` for shapes that differ, targets that are no neurons, and neurons that
+    have a synapse onto themselves.
+    """
+
+    targets: Int[Array, "neurons synapses"]
+    values: Float[Array, "neurons synapses"]
+
+    def __init__(self, targets: Numeric, values: Numeric):
+        self.targets = jnp.asarray(targets)
+        self.values = as_float_array("values", values)
+        shape = self.targets.shape
+        if not jnp.issubdtype(self.targets.dtype, jnp.integer) or len(shape) != 2:
+            raise ValueError(
+                "`targets` must be integers of shape (neurons, synapses), got "
+                f"{self.targets.dtype} of shape {shape}."
+            )
+        if self.values.shape != shape:
+            raise ValueError(
+                f"`values` must have the shape of `targets`, {shape}, got {self.values.shape}."
+            )
+        if not is_concrete(self.targets):
+            return
+        found = np.asarray(self.targets)
+        if found.size and (found.min() < -1 or found.max() >= shape[0]):
+            raise ValueError(
+                f"`targets` must be in 0 ... {shape[0] - 1}, or -1 for none, got values from "
+                f"{found.min()} to {found.max()}."
+            )
+        if np.any(found == np.arange(shape[0])[:, None]):
+            raise ValueError(
+                "A neuron has no synapse onto itself, its own spike acts by the reset: "
+                "`targets[k]` must not hold k."
+            )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(neurons, neurons)."""
+        return self.targets.shape[0], self.targets.shape[0]
+
+    @property
+    def dtype(self):
+        """That of the values."""
+        return self.values.dtype
+
+    def row(self, k: Int[Array, ""]) -> Float[Array, " neurons"]:
+        """The weights of neuron k onto all others."""
+        targets, values = self.targets[k], self.values[k]
+        there = targets >= 0
+        zero = jnp.zeros(self.targets.shape[0], values.dtype)
+        return zero.at[jnp.where(there, targets, 0)].add(jnp.where(there, values, 0))
+
+    def to_dense(self) -> Float[Array, "neurons neurons"]:
+        """The matrix `weights[pre, post]`."""
+        there = self.targets >= 0
+        numbers = jnp.arange(self.shape[0], dtype=self.targets.dtype)
+        rows = jnp.broadcast_to(numbers[:, None], self.targets.shape)
+        values = jnp.where(there, self.values, 0)
+        return jnp.zeros(self.shape, self.dtype).at[rows, jnp.maximum(self.targets, 0)].add(values)
+
+    @classmethod
+    def from_dense(cls, weights: Numeric) -> "SparseWeights":
+        """From a matrix of known numbers; entries that are 0 are no synapses."""
+        matrix = np.asarray(weights)
+        there = matrix != 0
+        order = np.argsort(~there, axis=1, kind="stable")[:, : max(1, there.sum(1).max())]
+        values = np.take_along_axis(matrix, order, 1)
+        return cls(np.where(values != 0, order, -1).astype(np.int32), values)

@@ -1,0 +1,148 @@
+"""Products with the rows of weights of the few neurons that fired.
+
+`spread` sums rows of weights, `collect` is its transpose. Which rows there are is only known at run
+time, so both choose among programs for few rows and for many. They are primitives, so that their
+derivatives choose again: those of a `cond` would keep what was read, and copy all weights.
+"""
+
+import functools as ft
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+from jaxtyping import Array, Bool, Float
+
+from .connectivity import SparseWeights
+
+# Up to so many neurons a product with all rows is quicker than finding those that fired.
+_FEW = 64
+Weights: TypeAlias = Float[Array, "neurons neurons"] | SparseWeights
+
+
+def spread(
+    weights: Weights, hit: Bool[Array, " neurons"], x: Float[Array, "kinds neurons"]
+) -> Float[Array, "kinds neurons"]:
+    r"""$\sum_k x_{ck} w_{kt}$ for each kind c and target t, over the neurons k that were hit."""
+    if isinstance(weights, SparseWeights):
+        return _spread.bind(weights.values, weights.targets, hit, x)
+    if hit.shape[-1] <= _FEW:
+        return jnp.where(hit[None], x, 0) @ weights
+    return _spread.bind(weights, jnp.zeros((0, 0), jnp.int32), hit, x)
+
+
+def _row_sums(values, targets, hit, x, rows):
+    """`spread` of the neurons `rows`; of all if that is `None`."""
+    n = hit.shape[0]
+    x = jnp.where(hit[None], x, 0)
+    if rows is not None:
+        values, x = values[rows], x[:, rows]
+    if not targets.size:
+        return x @ values
+    targets = targets if rows is None else targets[rows]
+    add = jnp.where((targets >= 0)[None], values[None] * x[:, :, None], 0)
+    to = jnp.maximum(targets, 0)
+    return jnp.zeros((x.shape[0], n), x.dtype).at[:, to].add(add)
+
+
+def _column_sums(values, targets, hit, x, rows):
+    """`collect` for the neurons `rows`; for all if that is `None`."""
+    of = (lambda z: z) if rows is None else (lambda z: z[rows])
+    values, there = of(values), of(hit)
+    if targets.size:
+        to = of(targets)
+        picked = values[None] * x[:, jnp.maximum(to, 0)]
+        found = jnp.sum(jnp.where((to >= 0)[None], picked, 0), -1)
+    else:
+        found = x @ values.T
+    found = jnp.where(there[None], found, 0)
+    return found if rows is None else jnp.zeros_like(x).at[:, rows].add(found)
+
+
+def _outer(targets, hit, x, y):
+    """The derivative in the values of what is linear in x (of neurons) and y (of targets)."""
+    x, y = (z.reshape(-1, z.shape[-1]) for z in (jnp.where(hit[..., None, :], x, 0), y))
+    if not targets.size:
+        return x.T @ y
+    picked = y[:, jnp.maximum(targets, 0)]
+    return jnp.where(targets >= 0, jnp.einsum("cn,cnk->nk", x, picked), 0)
+
+
+def _chosen(sums, values, targets, hit, x):
+    """With as few rows as there is need for; leading axes of `hit` and `x` are a batch."""
+    n = hit.shape[-1]
+    sizes = [8**k for k in range(1, n.bit_length()) if 8 ** (k + 1) < 8 * n]
+    hits, xs = hit.reshape(-1, n), x.reshape(-1, *x.shape[-2:])
+
+    def some(size):
+        def one(hit, x):
+            rows = None
+            if size is not None:
+                _, rows = jax.lax.top_k(hit.astype(jnp.float32), size)
+            return sums(values, targets, hit, x, rows)
+
+        return jax.vmap(one)
+
+    branches = [lambda hits, xs: jnp.zeros_like(xs), *map(some, (*sizes, None))]
+    number = jnp.max(jnp.sum(hits, -1, dtype=jnp.int32), initial=0)
+    level = sum((number > size).astype(jnp.int32) for size in (0, *sizes))
+    return jax.lax.switch(level, branches, hits, xs).reshape(x.shape)
+
+
+def _primitive(name: str, sums) -> Primitive:
+    """The operation (values, targets, hit, x), linear in values and in x."""
+    p = Primitive(name)
+    run = ft.partial(_chosen, sums)
+    p.def_impl(jax.jit(run))
+    p.def_abstract_eval(lambda values, targets, hit, x: x)
+    mlir.register_lowering(p, mlir.lower_fun(run, multiple_results=False))
+
+    def jvp(primals, tangents):
+        values, targets, hit, x = primals
+        d_values, _, _, dx = tangents
+        out = p.bind(values, targets, hit, x)
+        parts = []
+        if type(d_values) is not ad.Zero:
+            parts.append(p.bind(d_values, targets, hit, x))
+        if type(dx) is not ad.Zero:
+            parts.append(p.bind(values, targets, hit, dx))
+        return out, sum(parts[1:], parts[0])
+
+    def batch(operands, dims):
+        values, targets, hit, x = operands
+        size = next(z.shape[d] for z, d in zip(operands, dims, strict=True) if d is not None)
+        if dims[0] is None and dims[1] is None:
+            front = lambda z, d: (  # noqa: E731
+                jnp.broadcast_to(z[None], (size, *z.shape)) if d is None else jnp.moveaxis(z, d, 0)
+            )
+            return p.bind(values, targets, front(hit, dims[2]), front(x, dims[3])), 0
+        # Weights of its own for each sample: with all rows.
+        plain = lambda v, t, h, x: sums(v, t, h, x, None)  # noqa: E731
+        for _ in range(hit.ndim - 1 - (dims[2] is not None)):
+            plain = jax.vmap(plain, (None, None, 0, 0))
+        return jax.vmap(plain, dims)(*operands), 0
+
+    ad.primitive_jvps[p] = jvp
+    batching.primitive_batchers[p] = batch
+    return p
+
+
+_spread = _primitive("spread", _row_sums)
+_collect = _primitive("collect", _column_sums)
+
+
+def _transposed(other: Primitive, swap: bool):
+    def transpose(ct, values, targets, hit, x):
+        if type(ct) is ad.Zero:
+            return None, None, None, None
+        if isinstance(values, ad.UndefinedPrimal):
+            of_neurons, of_targets = (ct, x) if swap else (x, ct)
+            return _outer(targets, hit, of_neurons, of_targets), None, None, None
+        return None, None, None, other.bind(values, targets, hit, ct)
+
+    return transpose
+
+
+ad.primitive_transposes[_spread] = _transposed(_collect, False)
+ad.primitive_transposes[_collect] = _transposed(_spread, True)
