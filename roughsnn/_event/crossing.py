@@ -129,7 +129,10 @@ def first_root(crosses, length, e0, b, e1):
     Where it does not cross, 0 with zero derivatives.
     """
     a = _curvature(length, e0, b, e1)
-    slope = jnp.sqrt(jnp.maximum(b**2 - 4 * a * e0, 0))
+    square = b**2 - 4 * a * e0
+    # Where a program differentiates this in place of the rule below, nothing is infinite either.
+    real = crosses & (square > 0)
+    slope = jnp.where(real, jnp.sqrt(jnp.where(real, square, 1)), 0)
     dips = b < 0
     top = jnp.where(dips, slope - b, -2 * e0)
     bottom = jnp.where(dips, 2 * a, b + slope)
