@@ -16,6 +16,7 @@ from .._solve.adjoint import AbstractAdjoint
 from .._solve.setup import compact
 from .connectivity import SparseWeights
 from .lockstep import CellInput, Lockstep, LockstepCarry, LockstepEmitted
+from .spread import is_small
 
 
 def _loop(engine: Lockstep, carry, inputs, adjoint: AbstractAdjoint):
@@ -25,7 +26,6 @@ def _loop(engine: Lockstep, carry, inputs, adjoint: AbstractAdjoint):
     return final, jax.tree.map(lambda x: x[: engine.cells], emitted)
 
 
-@eqx.filter_custom_jvp
 def run_cells(
     engine: Lockstep,
     carry: LockstepCarry,
@@ -35,11 +35,20 @@ def run_cells(
     room: int,
 ) -> tuple[LockstepCarry, LockstepEmitted]:
     """The carry behind the last cell, and what the cells emitted: up to `room` spikes."""
+    weights = engine.weights
+    if weights is None or is_small(weights):
+        # A small matrix is carried along faster than spikes are sorted out.
+        return _loop(engine, carry, inputs, adjoint)
+    return _through_weights(engine, carry, inputs, adjoint=adjoint, room=room)
+
+
+@eqx.filter_custom_jvp
+def _through_weights(engine, carry, inputs, *, adjoint, room):
     del room
     return _loop(engine, carry, inputs, adjoint)
 
 
-@run_cells.def_jvp
+@_through_weights.def_jvp
 def _rule(primals, tangents, *, adjoint, room):
     none = lambda x: x is None  # noqa: E731
     with_weights = lambda p, weights: eqx.tree_at(  # noqa: E731
@@ -84,7 +93,7 @@ def _delivered(
         assert isinstance(engine.weights, SparseWeights)
         change = eqx.combine(change, engine.weights)
     width = change.values.shape[1] if isinstance(change, SparseWeights) else n
-    kinds = engine.response(lengths[0]).sources(offsets[0]).shape[0]
+    kinds = len(engine.response(lengths[0]).sources(offsets[0]))
     # So many spikes at a time that rows of weights take about as much memory as all of them do.
     size = max(1, min(room, max(2**16 // (kinds * width), n // 3)))
     blocks = -(-room // size)
@@ -107,7 +116,7 @@ def _delivered(
                 values = jnp.where(row.targets >= 0, values, 0)
             else:
                 targets, values = jnp.arange(n, dtype=jnp.int32), row
-            sources = engine.response(length).sources(r)
+            sources = jnp.stack(engine.response(length).sources(r))
             return targets, jnp.where(there, sources[:, None] * values[None], 0)
 
         targets, values = jax.vmap(one)(row, r, length, there)
@@ -132,4 +141,8 @@ def _delivered(
     number = max_in_batch(jnp.sum(marks >= 0, dtype=jnp.int32))
     level = sum((number > k * size).astype(jnp.int32) for k in sizes[:-1])
     sums = jax.lax.switch(level, [first(k) for k in sizes], change, spikes)
-    return jax.vmap(lambda length, sums: engine.response(length).targets(sums))(lengths, sums)
+
+    def response(length, sums):
+        return jnp.stack(engine.response(length).targets([sums[k] for k in range(kinds)]))
+
+    return jax.vmap(response)(lengths, sums)

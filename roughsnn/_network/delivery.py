@@ -1,11 +1,12 @@
 """How the targets of spikes respond inside of a cell."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .spread import Weights, spread
+from .spread import Weights, is_small, spread
 
 
 class Quadratic(NamedTuple):
@@ -31,22 +32,23 @@ class Response(NamedTuple):
     i: Quadratic
     length: Array
 
-    def sources(self, r: Float[Array, " neurons"]) -> Float[Array, "kinds neurons"]:
+    def sources(self, r: Float[Array, " neurons"]) -> list[Array]:
         """What is to be summed over spikes a time r before the end of the cell."""
         early = jnp.minimum(r / self.length, 1) ** 3
         if not self._own:
             v = self.v(r)
-            return jnp.stack([v, self.i(r), v * early])
+            return [v, self.i(r), v * early]
         powers = [jnp.ones_like(r), r, r**2]
-        return jnp.stack([*powers, *(early * p for p in powers)])
+        return [*powers, *(early * p for p in powers)]
 
-    def targets(self, sums: Float[Array, "kinds neurons"]) -> Float[Array, "3 neurons"]:
+    def targets(self, sums: Sequence[Array]) -> tuple[Array, Array, Array]:
         """What the sums make of v, of i, and of the potential in the hazard, where a spike counts
         with the cube of r as a part of the cell."""
         if not self._own:
-            return sums
+            v, i, early = sums
+            return v, i, early
         of = lambda q, a, b, c: q.a * a + q.b * b + q.c * c  # noqa: E731
-        return jnp.stack([of(self.v, *sums[:3]), of(self.i, *sums[:3]), of(self.v, *sums[3:])])
+        return of(self.v, *sums[:3]), of(self.i, *sums[:3]), of(self.v, *sums[3:])
 
     @property
     def _own(self) -> bool:
@@ -56,7 +58,12 @@ class Response(NamedTuple):
 
 def deliver(
     weights: Weights, hit: Bool[Array, " neurons"], r: Float[Array, " neurons"], response: Response
-) -> Float[Array, "3 neurons"]:
+) -> tuple[Array, Array, Array]:
     """What the neurons that were `hit`, a time r before the cell's end, add to v, to i, and to the
     potential in the hazard."""
-    return response.targets(spread(weights, hit, response.sources(r)))
+    sources = response.sources(r)
+    if is_small(weights):
+        # Stacking would cost more than the products do.
+        return response.targets([jnp.where(hit, x, 0) @ weights for x in sources])
+    sums = spread(weights, hit, jnp.stack(sources))
+    return response.targets([sums[k] for k in range(len(sources))])

@@ -277,8 +277,10 @@ class Lockstep(eqx.Module):
     def _deliver(self, y: NeuronState, found: _Spikes, x: CellInput) -> NeuronState:
         """The state at the cell's end with what the cell's spikes do to it."""
         assert self.weights is not None
-        added = deliver(self.weights, found.hit, x.length - found.offset, self.response(x.length))
-        dv, di, early = added if x.extra is None else added + x.extra
+        r, response = x.length - found.offset, self.response(x.length)
+        dv, di, early = deliver(self.weights, found.hit, r, response)
+        if x.extra is not None:
+            dv, di, early = dv + x.extra[0], di + x.extra[1], early + x.extra[2]
         s = y.s
         if found.hazard is not None:
             more = self.firing.drift(y.v + early)

@@ -57,7 +57,7 @@ def solve_lockstep(
     excess = final.y.s
     if excess is not None:
         at = np.array([round((t - t0) / dt0) - 1 for t in edges], np.int32)
-        before = [emitted.s[at]] if edges else []
+        before = [] if emitted.s is None else [emitted.s[at]]
         excess = jnp.concatenate([*before, excess[None]])
     result = _result(final, total, max_spikes, stop_after)
     if throw:

@@ -6,7 +6,7 @@ derivatives choose again: those of a `cond` would keep what was read, and copy a
 """
 
 import functools as ft
-from typing import TypeAlias
+from typing import TypeAlias, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -21,14 +21,17 @@ _FEW = 64
 Weights: TypeAlias = Float[Array, "neurons neurons"] | SparseWeights
 
 
+def is_small(weights: Weights) -> TypeGuard[Array]:
+    """Whether products with all rows are the quickest."""
+    return not isinstance(weights, SparseWeights) and weights.shape[0] <= _FEW
+
+
 def spread(
     weights: Weights, hit: Bool[Array, " neurons"], x: Float[Array, "kinds neurons"]
 ) -> Float[Array, "kinds neurons"]:
     r"""$\sum_k x_{ck} w_{kt}$ for each kind c and target t, over the neurons k that were hit."""
     if isinstance(weights, SparseWeights):
         return _spread.bind(weights.values, weights.targets, hit, x)
-    if hit.shape[-1] <= _FEW:
-        return jnp.where(hit[None], x, 0) @ weights
     return _spread.bind(weights, jnp.zeros((0, 0), jnp.int32), hit, x)
 
 

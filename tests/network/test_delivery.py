@@ -12,11 +12,12 @@ import roughsnn as rs
 from roughsnn._network.spread import spread
 
 N = 100
-RNG = np.random.default_rng(0)
 
 
 def random_weights(n: int, part: float = 0.1) -> np.ndarray:
-    matrix = RNG.normal(size=(n, n)) * (RNG.uniform(size=(n, n)) < part)
+    """The same for the same n, in whatever order tests are run."""
+    rng = np.random.default_rng(n)
+    matrix = rng.normal(size=(n, n)) * (rng.uniform(size=(n, n)) < part)
     np.fill_diagonal(matrix, 0)
     return matrix
 
@@ -32,10 +33,10 @@ WEIGHTS: dict[str, Any] = {
 @pytest.mark.parametrize("hits", [0, 1, 8, 9, 70, 100])
 def test_few_rows_give_what_all_give(kind, hits):
     """Values, both derivatives in both modes, alone and in batches."""
-    weights = WEIGHTS[kind]
-    hit = jnp.asarray(RNG.permutation(N) < hits)
-    x, y = (jnp.asarray(RNG.normal(size=(3, N))) for _ in range(2))
-    change = jax.tree.map(lambda w: RNG.normal(size=w.shape) if w.dtype == x.dtype else w, weights)
+    weights, rng = WEIGHTS[kind], np.random.default_rng(hits)
+    hit = jnp.asarray(rng.permutation(N) < hits)
+    x, y = (jnp.asarray(rng.normal(size=(3, N))) for _ in range(2))
+    change = jax.tree.map(lambda w: rng.normal(size=w.shape) if w.dtype == x.dtype else w, weights)
     moved = lambda s: jax.tree.map(  # noqa: E731
         lambda w, c: w + s * c if w.dtype == x.dtype else w, weights, change
     )
@@ -68,7 +69,7 @@ def network(weights, own: bool = False):
 def times(weights, own=False, method: Any = "lockstep", **options: Any):
     n = weights.shape[0]
     drive = lambda t: jnp.linspace(1.0, 1.8, n) * (1 + 0.2 * jnp.sin(7 * t))  # noqa: E731
-    options = dict[str, Any](dt0=0.02, max_spikes=12 * n, key=jr.key(1)) | options
+    options = dict[str, Any](dt0=0.02, max_spikes=12 * max(n, 20), key=jr.key(1)) | options
     return rs.simulate(network(weights, own), drive, t0=0.0, t1=0.5, method=method, **options).times
 
 
@@ -76,46 +77,47 @@ def times(weights, own=False, method: Any = "lockstep", **options: Any):
 @pytest.mark.parametrize("kind", ["dense", "sparse"])
 def test_the_derivative_in_the_weights(kind, own):
     """Of a network of more neurons than fit into one product, against differences."""
-    n = 80
+    n, rng = 80, np.random.default_rng(1)
     matrix = 0.3 * random_weights(n)
     weights: Any = jnp.asarray(matrix) if kind == "dense" else rs.SparseWeights.from_dense(matrix)
     change = jax.tree.map(
-        lambda w: jnp.where(w != 0, RNG.normal(size=w.shape), 0) if w.dtype == float else w,
+        lambda w: jnp.where(w != 0, rng.normal(size=w.shape), 0) if w.dtype == float else w,
         weights,
     )
-    coefficients = jnp.asarray(RNG.normal(size=12 * n))
 
     @jax.jit
     def along(s):
         moved = jax.tree.map(lambda w, c: w + s * c if w.dtype == float else w, weights, change)
         found = times(moved, own)
-        return jnp.sum(jnp.where(jnp.isfinite(found), coefficients * found, 0))
+        return jnp.sum(jnp.where(jnp.isfinite(found), jnp.sin(9 * found), 0))
 
-    h = 1e-6
+    # Small, so that no spike crosses the border of a cell, where the second derivative jumps.
+    h = 1e-8
     numeric = (along(h) - along(-h)) / (2 * h)
     reverse, forward = jax.jit(jax.grad(along))(0.0), jax.jit(jax.jacfwd(along))(0.0)
-    assert abs(numeric) > 0.1
-    np.testing.assert_allclose(reverse, numeric, rtol=1e-6)
+    assert abs(numeric) > 0.01
+    np.testing.assert_allclose(reverse, numeric, rtol=1e-5)
     np.testing.assert_allclose(forward, reverse, rtol=1e-10)
 
 
-def test_second_derivatives_in_the_weights():
-    matrix = 0.5 * random_weights(6, 0.5)
+@pytest.mark.parametrize("neurons", [6, 70])
+def test_second_derivatives_in_the_weights(neurons):
+    matrix = 0.5 * random_weights(neurons, 3 / neurons)
 
     @jax.jit
     def along(s):
         found = times(jnp.asarray(matrix * (1 + s)))
         return jnp.sum(jnp.where(jnp.isfinite(found), found, 0) ** 2)
 
-    slope, h = jax.jit(jax.grad(along)), 1e-5
+    slope, h = jax.jit(jax.grad(along)), 1e-7
     second = (slope(h) - slope(-h)) / (2 * h)
     for twice in (jax.jacfwd(slope), jax.grad(slope)):
-        np.testing.assert_allclose(jax.jit(twice)(0.0), second, rtol=1e-6)
+        np.testing.assert_allclose(jax.jit(twice)(0.0), second, rtol=1e-5)
 
 
 @pytest.mark.parametrize("method", ["event", "lockstep"])
 def test_lists_of_targets_are_the_matrix(method):
-    matrix = 0.8 * random_weights(7, 0.4)
+    matrix = 0.4 * random_weights(7, 0.4)
     sparse = rs.SparseWeights.from_dense(matrix)
     np.testing.assert_array_equal(sparse.to_dense(), matrix)
     expected = times(jnp.asarray(matrix), method=method)
