@@ -69,9 +69,8 @@ def _rule(primals, tangents, *, adjoint, room):
     if not jax.tree.leaves(change):
         out, moved, other = jax.jvp(lambda m: run(m, None), (moving,), (tangents,), has_aux=True)
     else:
-        engine, _, inputs = primals
-        shape = (engine.cells, 3, primals[1].y.v.shape[0])
-        extra = jnp.zeros(shape, primals[1].y.v.dtype)
+        engine, carry, inputs = primals
+        extra = jnp.zeros((engine.cells, 3, *carry.y.v.shape), carry.y.v.dtype)
         out, push, other = jax.linearize(run, moving, extra, has_aux=True)
         offsets = eqx.combine(out, other)[1].offsets
         moved = push(tangents, _delivered(engine, change, offsets, inputs.length, room))
@@ -112,8 +111,7 @@ def _delivered(
 
         def one(row, r, length, there):
             if isinstance(row, SparseWeights):
-                targets, values = jnp.maximum(row.targets, 0), row.values
-                values = jnp.where(row.targets >= 0, values, 0)
+                targets, values = row.targets, row.values
             else:
                 targets, values = jnp.arange(n, dtype=jnp.int32), row
             sources = jnp.stack(engine.response(length).sources(r))

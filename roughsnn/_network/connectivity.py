@@ -1,6 +1,7 @@
 """Connections between neurons that are not stored as a matrix."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -59,25 +60,21 @@ class SparseWeights(eqx.Module):
         """(neurons, neurons)."""
         return self.targets.shape[0], self.targets.shape[0]
 
-    @property
-    def dtype(self):
-        """That of the values."""
-        return self.values.dtype
+    def filled(self) -> "SparseWeights":
+        """With weights 0 onto neuron 0 in place of those that have no target."""
+        there = self.targets >= 0
+        filled = jnp.maximum(self.targets, 0), jnp.where(there, self.values, 0)
+        return eqx.tree_at(lambda w: (w.targets, w.values), self, filled)
 
     def row(self, k: Int[Array, ""]) -> Float[Array, " neurons"]:
         """The weights of neuron k onto all others."""
-        targets, values = self.targets[k], self.values[k]
-        there = targets >= 0
-        zero = jnp.zeros(self.targets.shape[0], values.dtype)
-        return zero.at[jnp.where(there, targets, 0)].add(jnp.where(there, values, 0))
+        filled = self.filled()
+        zero = jnp.zeros(self.shape[0], filled.values.dtype)
+        return zero.at[filled.targets[k]].add(filled.values[k])
 
     def to_dense(self) -> Float[Array, "neurons neurons"]:
         """The matrix `weights[pre, post]`."""
-        there = self.targets >= 0
-        numbers = jnp.arange(self.shape[0], dtype=self.targets.dtype)
-        rows = jnp.broadcast_to(numbers[:, None], self.targets.shape)
-        values = jnp.where(there, self.values, 0)
-        return jnp.zeros(self.shape, self.dtype).at[rows, jnp.maximum(self.targets, 0)].add(values)
+        return jax.vmap(self.row)(jnp.arange(self.shape[0]))
 
     @classmethod
     def from_dense(cls, weights: Numeric) -> "SparseWeights":

@@ -99,9 +99,11 @@ class SpikingNetwork(eqx.Module):
         return None if self.weights is None else self.weights.shape[0]
 
     def effective_weights(self) -> Float[Array, "neurons neurons"] | SparseWeights | None:
-        """The weights where the mask is true, zero elsewhere."""
-        if self.weights is None or isinstance(self.weights, SparseWeights):
-            return self.weights
+        """The weights where the mask is true, or where there is a target, zero elsewhere."""
+        if self.weights is None:
+            return None
+        if isinstance(self.weights, SparseWeights):
+            return self.weights.filled()
         assert self.mask is not None
         return jnp.where(self.mask, self.weights, 0)
 

@@ -29,7 +29,10 @@ def is_small(weights: Weights) -> TypeGuard[Array]:
 def spread(
     weights: Weights, hit: Bool[Array, " neurons"], x: Float[Array, "kinds neurons"]
 ) -> Float[Array, "kinds neurons"]:
-    r"""$\sum_k x_{ck} w_{kt}$ for each kind c and target t, over the neurons k that were hit."""
+    r"""$\sum_k x_{ck} w_{kt}$ for each kind c and target t, over the neurons k that were hit.
+
+    Lists of targets must be `filled`.
+    """
     if isinstance(weights, SparseWeights):
         return _spread.bind(weights.values, weights.targets, hit, x)
     return _spread.bind(weights, jnp.zeros((0, 0), jnp.int32), hit, x)
@@ -44,9 +47,7 @@ def _row_sums(values, targets, hit, x, rows):
     if not targets.size:
         return x @ values
     targets = targets if rows is None else targets[rows]
-    add = jnp.where((targets >= 0)[None], values[None] * x[:, :, None], 0)
-    to = jnp.maximum(targets, 0)
-    return jnp.zeros((x.shape[0], n), x.dtype).at[:, to].add(add)
+    return jnp.zeros((x.shape[0], n), x.dtype).at[:, targets].add(values[None] * x[:, :, None])
 
 
 def _column_sums(values, targets, hit, x, rows):
@@ -54,9 +55,7 @@ def _column_sums(values, targets, hit, x, rows):
     of = (lambda z: z) if rows is None else (lambda z: z[rows])
     values, there = of(values), of(hit)
     if targets.size:
-        to = of(targets)
-        picked = values[None] * x[:, jnp.maximum(to, 0)]
-        found = jnp.sum(jnp.where((to >= 0)[None], picked, 0), -1)
+        found = jnp.sum(values[None] * x[:, of(targets)], -1)
     else:
         found = x @ values.T
     found = jnp.where(there[None], found, 0)
@@ -68,14 +67,13 @@ def _outer(targets, hit, x, y):
     x, y = (z.reshape(-1, z.shape[-1]) for z in (jnp.where(hit[..., None, :], x, 0), y))
     if not targets.size:
         return x.T @ y
-    picked = y[:, jnp.maximum(targets, 0)]
-    return jnp.where(targets >= 0, jnp.einsum("cn,cnk->nk", x, picked), 0)
+    return jnp.einsum("cn,cnk->nk", x, y[:, targets])
 
 
 def _chosen(sums, values, targets, hit, x):
     """With as few rows as there is need for; leading axes of `hit` and `x` are a batch."""
     n = hit.shape[-1]
-    sizes = [8**k for k in range(1, n.bit_length()) if 8 ** (k + 1) < 8 * n]
+    sizes = [8**k for k in range(1, n.bit_length()) if 8**k < n]
     hits, xs = hit.reshape(-1, n), x.reshape(-1, *x.shape[-2:])
 
     def some(size):

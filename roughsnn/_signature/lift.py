@@ -4,7 +4,6 @@ import abc
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
@@ -55,19 +54,34 @@ class AbstractLift(eqx.Module):
         """How many numbers a pair takes."""
 
 
-def _steps(times: Spikes, heights: Spikes, marks: Int[Array, " spikes"], length: float) -> Steps:
-    ends = jnp.asarray([0.0, 1.0], times.dtype)
-    gaps = jnp.diff(jnp.concatenate([ends[:1], times, ends[1:]])) * length
-    return Steps(gaps, heights, marks)
+class AbstractStepsLift(AbstractLift):
+    """A lift that is known by gaps of time, heights and marks; paths jump where spikes swap."""
+
+    axes: ClassVar[int] = 1
+    swaps: ClassVar[bool] = True
+
+    def path(self, times, heights, marks, neurons, length):
+        """Gaps of time, heights, marks."""
+        del neurons
+        ends = jnp.asarray([0.0, 1.0], times.dtype)
+        gaps = jnp.diff(jnp.concatenate([ends[:1], times, ends[1:]])) * length
+        return Steps(gaps, heights, marks)
+
+    def dilate(self, path, factor):
+        """See [`roughsnn.AbstractLift`][]."""
+        return Steps(path.gaps * factor, path.heights * factor, path.marks)
+
+    def inner(self, a, b, order):
+        """See [`roughsnn.AbstractLift`][]."""
+        first = lambda z: jnp.moveaxis(z, -1, 0)  # noqa: E731
+        return self.kernel(order, *map(first, a), *map(first, b))
+
+    @abc.abstractmethod
+    def kernel(self, order: int, xg, xw, xm, yg, yw, ym) -> Float[Array, " *batch"]:
+        """That of pairs of paths, the batch last: gaps, heights and marks of both."""
 
 
-def _steps_first(a: Steps, b: Steps) -> tuple[Steps, Steps]:
-    """With the batch last."""
-    first = lambda z: jnp.moveaxis(z, -1, 0)  # noqa: E731
-    return jax.tree.map(first, a), jax.tree.map(first, b)
-
-
-class ItoLift(AbstractLift):
+class ItoLift(AbstractStepsLift):
     r"""A spike multiplies the signature by $1 + w e_m$: the signature in the sense of Ito.
 
     The cheapest, with a gradient by a second sweep. Time and the jumps of a neuron shuffle as
@@ -79,29 +93,16 @@ class ItoLift(AbstractLift):
         formula*, Ann. Probab. 45 (2017).
     """
 
-    axes: ClassVar[int] = 1
-    swaps: ClassVar[bool] = True
-
-    def path(self, times, heights, marks, neurons, length):
-        """Gaps of time, heights, marks."""
-        del neurons
-        return _steps(times, heights, marks, length)
-
-    def dilate(self, path, factor):
-        """See [`roughsnn.AbstractLift`][]."""
-        return Steps(path.gaps * factor, path.heights * factor, path.marks)
-
-    def inner(self, a, b, order):
-        """See [`roughsnn.AbstractLift`][]."""
-        a, b = _steps_first(a, b)
-        return jump_kernel(order, *a, *b)
+    def kernel(self, order, xg, xw, xm, yg, yw, ym):
+        """See `jump_kernel`."""
+        return jump_kernel(order, xg, xw, xm, yg, yw, ym)
 
     def workspace(self, spikes, order):
         """Two numbers for each pair of spikes, and one row of series."""
         return 2 * spikes**2 + (2 * order + 4) * spikes
 
 
-class MarcusLift(AbstractLift):
+class MarcusLift(AbstractStepsLift):
     r"""A spike multiplies the signature by $e^{w e_m}$: the path runs straight through the jump.
 
     The lift of Holberg & Salvi (2024, Appendix C), as [`roughsnn.marcus_lift`][] has it.
@@ -112,22 +113,9 @@ class MarcusLift(AbstractLift):
         Probab. 47 (2019).
     """
 
-    axes: ClassVar[int] = 1
-    swaps: ClassVar[bool] = True
-
-    def path(self, times, heights, marks, neurons, length):
-        """Gaps of time, heights, marks."""
-        del neurons
-        return _steps(times, heights, marks, length)
-
-    def dilate(self, path, factor):
-        """See [`roughsnn.AbstractLift`][]."""
-        return Steps(path.gaps * factor, path.heights * factor, path.marks)
-
-    def inner(self, a, b, order):
-        """See [`roughsnn.AbstractLift`][]."""
-        a, b = _steps_first(a, b)
-        return turns_kernel(order, *a, *b)
+    def kernel(self, order, xg, xw, xm, yg, yw, ym):
+        """See `turns_kernel`."""
+        return turns_kernel(order, xg, xw, xm, yg, yw, ym)
 
     def workspace(self, spikes, order):
         """See [`roughsnn.AbstractLift`][]."""

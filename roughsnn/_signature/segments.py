@@ -8,7 +8,7 @@ order that is carried.
 
 import functools as ft
 import math
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from .cell import far_sides, taylor
 
 Sweep: TypeAlias = Literal["rows", "diagonals"]
-SWEEPS = ("rows", "diagonals")
+SWEEPS = get_args(Sweep)
 
 
 @ft.partial(jax.jit, static_argnums=(1, 2))
