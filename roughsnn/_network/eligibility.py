@@ -79,7 +79,7 @@ def eligibility(
 
     Costs neurons² per step; memory does not grow with time.
 
-    **Arguments:** as for [`roughsnn.simulate`][]; the network must have weights.
+    **Arguments:** as for [`roughsnn.simulate`][]; the network must have a matrix of weights.
 
     **Returns:** an [`roughsnn.Eligibility`][].
 
@@ -92,7 +92,10 @@ def eligibility(
         initial=initial, solver=solver, root_finder=root_finder, interpolation=interpolation,
     )  # fmt: skip
     if network.mask is None:
-        raise ValueError("`network` must have weights: the derivatives are with respect to them.")
+        raise ValueError(
+            "`network` must have a matrix of weights: the derivatives are with respect to them, "
+            "and one is kept for each pair of neurons. Use `SparseWeights.to_dense()`."
+        )
     stepper, start, length = set_up(
         p.terms, p.solver, t0, t1, dt0, p.y0, None,
         event=p.event, max_events=max_spikes, key=p.event_key, root_finder=p.root_finder,

@@ -163,3 +163,7 @@ def test_bad_input():
             rs.LIF((15.0, 6.0), None, 1.4), rs.ThresholdFiring(1.0),
             rs.SparseWeights([[1], [0]], [[1.0], [1.0]]), np.ones((2, 2), bool),
         )  # fmt: skip
+    lists = network(rs.SparseWeights([[1], [0]], [[1.0], [1.0]]))
+    room: Any = dict(t0=0.0, t1=0.5, dt0=0.02, max_spikes=9, key=jr.key(0))
+    with pytest.raises(ValueError, match="must have a matrix of weights"):
+        rs.eligibility(lists, lambda t: jnp.ones(2), **room)
