@@ -53,25 +53,30 @@ def test_few_rows_give_what_all_give(kind, hits):
     # The mixed second derivative in weights and x.
     mixed = lambda f: jax.jacfwd(jax.grad(lambda s: jnp.sum(f(s, x) ** 2)))(0.0)  # noqa: E731
     check(mixed(ours), mixed(plain))
+    # Reverse over reverse, the weights last.
+    last = lambda f: jax.grad(  # noqa: E731
+        lambda s: jnp.sum(jax.grad(lambda x: jnp.sum(f(s, x) ** 2))(x) * y)
+    )(0.0)
+    check(last(ours), last(plain))
     xs = jnp.stack([x, y, 2 * x])
     check(jax.vmap(lambda x: ours(0.0, x))(xs), jax.vmap(lambda x: plain(0.0, x))(xs))
     each = jnp.arange(3.0)
     check(jax.vmap(ours)(each, xs), jax.vmap(plain)(each, xs))
 
 
-def network(weights, own: bool = False):
-    n = weights.shape[0]
-    mu = jnp.stack([jnp.linspace(8, 14, n), jnp.full(n, 6.0)]) if own else jnp.array([12.0, 6.0])
+def network(weights, mu=(12.0, 6.0)):
+    mu = jnp.asarray(mu)
     membrane = rs.LIF(mu, jnp.array([[0.2], [0.0]]), 1.1)
     firing = rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 1.0), 0.03)
     return rs.SpikingNetwork(membrane, firing, weights)
 
 
-def times(weights, own=False, method: Any = "lockstep", **options: Any):
-    n = weights.shape[0]
+def times(net: rs.SpikingNetwork, method: Any = "lockstep", **options: Any):
+    n = net.num_neurons
+    assert n is not None
     drive = lambda t: jnp.linspace(1.0, 1.8, n) * (1 + 0.2 * jnp.sin(7 * t))  # noqa: E731
     options = dict[str, Any](dt0=0.02, max_spikes=12 * max(n, 20), key=jr.key(1)) | options
-    return rs.simulate(network(weights, own), drive, t0=0.0, t1=0.5, method=method, **options).times
+    return rs.simulate(net, drive, t0=0.0, t1=0.5, method=method, **options).times
 
 
 @pytest.mark.parametrize("own", [False, True])
@@ -79,6 +84,7 @@ def times(weights, own=False, method: Any = "lockstep", **options: Any):
 def test_the_derivative_in_the_weights(kind, own):
     """Of a network of more neurons than fit into one product, against differences."""
     n, rng = 80, np.random.default_rng(1)
+    mu = jnp.stack([jnp.linspace(8, 14, n), jnp.full(n, 6.0)]) if own else (12.0, 6.0)
     matrix = 0.3 * random_weights(n)
     weights: Any = jnp.asarray(matrix) if kind == "dense" else rs.SparseWeights.from_dense(matrix)
     change = jax.tree.map(
@@ -89,7 +95,7 @@ def test_the_derivative_in_the_weights(kind, own):
     @jax.jit
     def along(s):
         moved = jax.tree.map(lambda w, c: w + s * c if w.dtype == float else w, weights, change)
-        found = times(moved, own)
+        found = times(network(moved, mu))
         return jnp.sum(jnp.where(jnp.isfinite(found), jnp.sin(9 * found), 0))
 
     # Small, so that no spike crosses the border of a cell, where the second derivative jumps.
@@ -107,7 +113,7 @@ def test_second_derivatives_in_the_weights(neurons):
 
     @jax.jit
     def along(s):
-        found = times(jnp.asarray(matrix * (1 + s)))
+        found = times(network(jnp.asarray(matrix * (1 + s))))
         return jnp.sum(jnp.where(jnp.isfinite(found), found, 0) ** 2)
 
     slope, h = jax.jit(jax.grad(along)), 1e-7
@@ -116,13 +122,24 @@ def test_second_derivatives_in_the_weights(neurons):
         np.testing.assert_allclose(jax.jit(twice)(0.0), second, rtol=1e-5)
 
 
+@pytest.mark.parametrize("neurons", [7, 70])
+def test_rates_of_their_own_that_are_the_same(neurons):
+    """The sums over spikes are others, what comes out is not."""
+    weights = jnp.asarray(0.5 * random_weights(neurons, 3 / neurons))
+    own = network(weights, mu=jnp.broadcast_to(jnp.array([[12.0], [6.0]]), (2, neurons)))
+    found, expected = times(own), times(network(weights))
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    # Not for want of spikes that act.
+    assert np.any(np.asarray(times(network(0 * weights)) != expected))
+
+
 @pytest.mark.parametrize("method", ["event", "lockstep"])
 def test_lists_of_targets_are_the_matrix(method):
     matrix = 0.4 * random_weights(7, 0.4)
     sparse = rs.SparseWeights.from_dense(matrix)
     np.testing.assert_array_equal(sparse.to_dense(), matrix)
-    expected = times(jnp.asarray(matrix), method=method)
-    np.testing.assert_allclose(times(sparse, method=method), expected, rtol=1e-12)
+    expected = times(network(jnp.asarray(matrix)), method=method)
+    np.testing.assert_allclose(times(network(sparse), method=method), expected, rtol=1e-12)
     # Entries of one target add up, and -1 is none.
     twice = rs.SparseWeights([[1, 1, -1], [2, -1, -1], [-1, -1, -1]], np.arange(9.0).reshape(3, 3))
     np.testing.assert_array_equal(twice.to_dense(), [[0, 1, 0], [0, 0, 3], [0, 0, 0]])
@@ -136,7 +153,7 @@ def test_samples_share_the_weights():
     keys = jr.split(jr.key(3), 3)
 
     def loss(weights, key):
-        found = times(weights, key=key)
+        found = times(network(weights), key=key)
         return jnp.sum(jnp.where(jnp.isfinite(found), found, 0))
 
     gradient = jax.jit(jax.grad(loss))
