@@ -103,5 +103,5 @@ def test_it_works_in_batches_and_reports_like_simulate():
     assert bool(short.spikes.overflow)
     assert short.result == rs.RESULTS.max_events_reached
     uncoupled = rs.SpikingNetwork(rs.LIF((5.0, 1.0)), rs.ThresholdFiring())
-    with pytest.raises(ValueError, match="must have weights"):
+    with pytest.raises(ValueError, match="must have a matrix of weights"):
         rs.eligibility(uncoupled, drive, dt0=0.02, **ROOM)
