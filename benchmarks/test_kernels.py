@@ -1,6 +1,8 @@
 """Times of the Gram matrix of 128 x 128 trains and of its gradient in the spike times, float32.
 
 python -m pytest benchmarks/test_kernels.py --benchmark-columns=min,median,rounds
+
+See docs/speed.md for a flag of XLA with which a CPU takes about half of the time.
 """
 
 import functools
@@ -16,14 +18,14 @@ import roughsnn as rs
 SAMPLES, NEURONS = 128, 22
 
 
-def trains(seed: int, spikes: int) -> rs.SpikeTrain:
+def trains(seed: int, spikes: int, samples: int = SAMPLES) -> rs.SpikeTrain:
     """Trains of random times and neurons."""
     rng = np.random.default_rng(seed)
     return rs.SpikeTrain(
-        times=jnp.asarray(np.sort(rng.uniform(size=(SAMPLES, spikes)), axis=1), jnp.float32),
-        marks=jnp.asarray(rng.integers(0, NEURONS, (SAMPLES, spikes)), jnp.int32),
-        count=jnp.full(SAMPLES, spikes, jnp.int32),
-        overflow=jnp.zeros(SAMPLES, bool),
+        times=jnp.asarray(np.sort(rng.uniform(size=(samples, spikes)), axis=1), jnp.float32),
+        marks=jnp.asarray(rng.integers(0, NEURONS, (samples, spikes)), jnp.int32),
+        count=jnp.full(samples, spikes, jnp.int32),
+        overflow=jnp.zeros(samples, bool),
         t0=0.0,
         t1=1.0,
         num_neurons=NEURONS,
@@ -81,3 +83,19 @@ def test_loss(benchmark, loss, mode):
     fn = rs.losses.mmd if loss == "mmd" else rs.losses.expected_signature
     benchmark.group = "losses, 20 spikes"
     measure(benchmark, lambda t: fn(with_times(x, t), y, allow_jumps=True), x.times, mode)
+
+
+@pytest.mark.parametrize("block_size", [None, 32])
+@pytest.mark.parametrize("samples", [128, 256, 512])
+def test_growth_with_samples(benchmark, samples, block_size):
+    """Value and gradient of the MMD with all pairs, and in blocks of samples."""
+    x, y = trains(0, 20, samples), trains(1, 20, samples)
+    kernel = KERNELS["signature, Ito"]().fitted(y)
+
+    def loss(times):
+        return rs.losses.mmd(
+            with_times(x, times), y, kernel=kernel, block_size=block_size, allow_jumps=True
+        )
+
+    benchmark.group = "growth with samples"
+    measure(benchmark, loss, x.times, "value and grad")

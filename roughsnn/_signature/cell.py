@@ -12,6 +12,7 @@ sums of positive terms where c and the data are. (The problem is that of Salvi, 
 Yang, *The signature kernel is the solution of a Goursat PDE*, SIAM J. Math. Data Sci. 3 (2021).)
 """
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 
@@ -79,10 +80,25 @@ def far_sides(
     return top, right
 
 
+# A number of spikes for which orders are chosen.
+_SPIKES = 32
+
+
 def enough(area: float, eps: float) -> int:
     """The smallest order that is exact to `eps` where a cell's width times the other path's length
     is `area`: the tail of I_0(2 sqrt(area))."""
-    order = 1
-    while area ** (order + 1) / math.factorial(order + 1) ** 2 > eps:
-        order += 1
-    return order
+    return next(p for p in itertools.count(1) if _pieces(area, p, eps) == 1)
+
+
+def cheapest(area: float, eps: float) -> tuple[int, int]:
+    """The order, and the number of cuts of both paths in pieces of equal length, that are exact to
+    `eps` with least work: about order^2 for each of (spikes + cuts)^2 cells."""
+    pieces = {p: _pieces(area, p, eps) for p in range(1, enough(area, eps) + 1)}
+    order = min(pieces, key=lambda p: (p + 1) * (_SPIKES + pieces[p]))
+    return order, pieces[order] - 1
+
+
+def _pieces(area: float, order: int, eps: float) -> int:
+    """The smallest number q of pieces for which q tails (area/q)^(p+1) / (p+1)!^2 are below eps."""
+    log_tail = (order + 1) * math.log(area) - 2 * math.lgamma(order + 2)
+    return max(1, math.ceil(math.exp((log_tail - math.log(eps)) / order)))

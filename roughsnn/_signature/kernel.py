@@ -1,6 +1,5 @@
 """Signature kernels of spike trains."""
 
-import dataclasses
 from typing import Literal
 
 import equinox as eqx
@@ -11,12 +10,13 @@ from jaxtyping import Array, Float
 from .._kernel.base import AbstractTrainKernel, against, jumps_of
 from .._kernel.gaussian import known
 from .._kernel.height import as_height, height_for, mean_count
-from .._misc import as_float_array, check_positive_int, static_float
+from .._misc import as_float_array, check_positive_int, is_concrete, static_float
 from .._path.taper import check_taper, tapered
 from .._types import Numeric, Scalar
-from .cell import enough
+from .cell import cheapest, enough
 from .lift import AbstractLift, ItoLift
 from .robust import robust_factor
+from .steps import with_cuts
 
 # Beyond this arc length of time the kernel of two silent trains overflows float32 soon.
 _LONGEST = 40.0
@@ -47,12 +47,16 @@ class SignatureKernel(AbstractTrainKernel):
         most spikes dominate. `"robust"` shrinks the path of each train so that the norm of its
         signature is bounded; then the kernel is characteristic for all laws (Chevyrev &
         Oberhauser 2022). Or `"none"`.
-    - `order`: how many derivatives a cell carries. The default is exact to rounding for time; for
-        [`roughsnn.MarcusLift`][] and [`roughsnn.RampLift`][] the relative error is about
-        $(w V)^{p+1}/(p+1)!^2$, V the sum of one neuron's heights in the other train.
+    - `order`: how many derivatives a cell carries. The default is exact to rounding for time,
+        where [`roughsnn.ItoLift`][] also cuts long stretches of time, which is cheaper than a
+        higher order; for [`roughsnn.MarcusLift`][] and [`roughsnn.RampLift`][] the relative error
+        is about $(w V)^{p+1}/(p+1)!^2$, V the sum of one neuron's heights in the other train.
+    - `longest`: what `time_scale` x `dilation` is at most, for the default order. By default it is
+        the product itself; a traced `dilation` needs it, or an `order`.
 
     **Raises:** `ValueError` for heights that are negative, or not fitted; a taper outside of
-    [0, 1]; time scales that are not positive or for which the kernel would overflow.
+    [0, 1]; time scales that are not positive or for which the kernel would overflow; a traced
+    `dilation` without `longest`.
 
     !!! warning
 
@@ -78,6 +82,7 @@ class SignatureKernel(AbstractTrainKernel):
     taper: float = eqx.field(static=True)
     scaling: Literal["none", "normalized", "robust"] = eqx.field(static=True)
     order: int | None = eqx.field(static=True)
+    longest: float = eqx.field(static=True)
 
     def __init__(
         self,
@@ -89,6 +94,7 @@ class SignatureKernel(AbstractTrainKernel):
         taper: float = 0.1,
         scaling: Literal["none", "normalized", "robust"] = "normalized",
         order: int | None = None,
+        longest: float | None = None,
     ):
         self.height = as_height(height)
         self.lifting = ItoLift() if lifting is None else lifting
@@ -98,17 +104,36 @@ class SignatureKernel(AbstractTrainKernel):
                 f"{type(lifting).__name__}."
             )
         self.time_scale = static_float("time_scale", time_scale)
-        if not 0 < self.time_scale <= _LONGEST:
-            raise ValueError(
-                f"`time_scale` must be in (0, {_LONGEST}], got {time_scale}: the kernel grows like "
-                "exp(2 time_scale)."
-            )
         self.dilation = as_float_array("dilation", dilation)
         self.taper = check_taper(taper)
         if scaling not in _SCALINGS:
             raise ValueError(f"`scaling` must be one of {_SCALINGS}, got {scaling!r}.")
         self.scaling = scaling
         self.order = None if order is None else check_positive_int("order", order)
+        self.longest = self._check_longest(longest)
+
+    def _check_longest(self, longest: float | None) -> float:
+        """The given bound of `time_scale` x `dilation`, or the product."""
+        if longest is None:
+            longest = self.time_scale
+            if is_concrete(self.dilation):
+                longest *= float(self.dilation)
+            elif self.order is None:
+                raise ValueError(
+                    "With a traced `dilation` pass `longest`, a bound of time_scale x dilation, "
+                    "or an `order`."
+                )
+        if not 0 < longest <= _LONGEST:
+            raise ValueError(
+                f"`time_scale` x `dilation` must be in (0, {_LONGEST}], got {longest}: the kernel "
+                "grows like exp(2 time_scale)."
+            )
+        if is_concrete(self.dilation) and self.time_scale * float(self.dilation) > longest:
+            raise ValueError(
+                f"`time_scale` x `dilation` must be at most `longest`={longest}, got "
+                f"{self.time_scale * float(self.dilation)}. Pass longest=None to have it found."
+            )
+        return static_float("longest", longest)
 
     def fitted(self, data):
         """With `height` from the mean count of `data`, if it was left open."""
@@ -118,7 +143,8 @@ class SignatureKernel(AbstractTrainKernel):
         """With `height` from a mean number of spikes (one at least), if it was left open."""
         if self.height is not None:
             return self
-        return dataclasses.replace(self, height=height_for(mean))
+        none = lambda x: x is None  # noqa: E731
+        return eqx.tree_at(lambda k: k.height, self, height_for(mean), is_leaf=none)
 
     def spikes(self, x):
         """Times as parts of the window, heights and marks of a batch."""
@@ -134,6 +160,8 @@ class SignatureKernel(AbstractTrainKernel):
     def paths(self, times, heights, marks, neurons: int):
         """Scaled paths, and what their kernels are divided by; axes in front of the spikes' are a
         batch."""
+        order, cuts = self._resolution(times.dtype)
+        times, heights, marks = with_cuts(times, heights, marks, cuts)
         path = lambda t, w, m: self.lifting.path(t, w, m, neurons, self.time_scale)  # noqa: E731
         for _ in range(times.ndim - 1):
             path = jax.vmap(path)
@@ -144,7 +172,6 @@ class SignatureKernel(AbstractTrainKernel):
         paths = self.lifting.dilate(paths, wide(dilation))
         if self.scaling == "none":
             return paths, None
-        order = self._order(times.dtype)
         if self.scaling == "normalized":
             return paths, jnp.sqrt(self.lifting.inner(paths, paths, order))
 
@@ -154,16 +181,18 @@ class SignatureKernel(AbstractTrainKernel):
 
         return self.lifting.dilate(paths, wide(robust_factor(square_of, dilation))), None
 
-    def _order(self, dtype) -> int:
+    def _resolution(self, dtype) -> tuple[int, int]:
+        """The order, and the number of cuts."""
         if self.order is not None:
-            return self.order
-        return enough(self.time_scale**2, float(jnp.finfo(dtype).eps))
+            return self.order, 0
+        area, eps = self.longest**2, float(jnp.finfo(dtype).eps)
+        return cheapest(area, eps) if self.lifting.exact_jumps else (enough(area, eps), 0)
 
     def kernel_of(self, a, b):
         """Of paths and their norms whose batches broadcast."""
         (paths, norm), (others, other_norm) = a, b
         dtype = jax.tree.leaves(paths)[0].dtype
-        value = self.lifting.inner(paths, others, self._order(dtype))
+        value = self.lifting.inner(paths, others, self._resolution(dtype)[0])
         return value if norm is None else value / (norm * other_norm)
 
     def lift(self, x):
@@ -185,7 +214,8 @@ class SignatureKernel(AbstractTrainKernel):
     def workspace(self, spikes, num_neurons):
         """See [`roughsnn.AbstractTrainKernel`][]."""
         del num_neurons
-        return self.lifting.workspace(spikes, self._order(jnp.result_type(float)))
+        order, cuts = self._resolution(jnp.result_type(float))
+        return self.lifting.workspace(spikes + cuts, order)
 
 
 class PerNeuronKernel(AbstractTrainKernel):

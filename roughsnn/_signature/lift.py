@@ -25,9 +25,11 @@ Spikes: TypeAlias = Float[Array, " spikes"]
 class AbstractLift(eqx.Module):
     """A way to make a path of time and counts from spikes, and the kernel of its signature."""
 
-    # How many axes a path has; whether it jumps where spikes of two neurons swap order.
+    # How many axes a path has; whether it jumps where spikes of two neurons swap order; whether
+    # cells with jumps are exact at any order.
     axes: AbstractClassVar[int]
     swaps: AbstractClassVar[bool]
+    exact_jumps: AbstractClassVar[bool]
 
     @abc.abstractmethod
     def path(
@@ -93,6 +95,8 @@ class ItoLift(AbstractStepsLift):
         formula*, Ann. Probab. 45 (2017).
     """
 
+    exact_jumps: ClassVar[bool] = True
+
     def kernel(self, order, xg, xw, xm, yg, yw, ym):
         """See `jump_kernel`."""
         return jump_kernel(order, xg, xw, xm, yg, yw, ym)
@@ -112,6 +116,8 @@ class MarcusLift(AbstractStepsLift):
         I. Chevyrev, P. Friz, *Canonical RDEs and general semimartingales as rough paths*, Ann.
         Probab. 47 (2019).
     """
+
+    exact_jumps: ClassVar[bool] = False
 
     def kernel(self, order, xg, xw, xm, yg, yw, ym):
         """See `turns_kernel`."""
@@ -138,6 +144,7 @@ class RampLift(AbstractLift):
 
     axes: ClassVar[int] = 2
     swaps: ClassVar[bool] = False
+    exact_jumps: ClassVar[bool] = False
 
     def __check_init__(self):
         check_positive_float("width", self.width)

@@ -93,6 +93,24 @@ def test_closed_forms(scale, dtype, tolerance):
     )
 
 
+@pytest.mark.parametrize("dtype, tolerance", [(jnp.float64, 3e-14), (jnp.float32, 2e-6)])
+def test_a_dilation_needs_its_own_order(dtype, tolerance):
+    """It is the same as longer time and higher jumps."""
+    plain: Any = dict(taper=0.0, scaling="none")
+    x, y = (train(*z, dtype=dtype) for z in (([0.3, 1.1], [0.5]), ([0.2], [])))
+    dilated = rs.SignatureKernel(0.2, dilation=3.0, **plain)
+    longer = rs.SignatureKernel(0.6, time_scale=3.0, **plain)
+    np.testing.assert_allclose(dilated(x, y), longer(x, y), rtol=tolerance)
+    order = rs.SignatureKernel(0.6, time_scale=3.0, order=24, **plain)
+    np.testing.assert_allclose(longer(x, y), order(x, y), rtol=tolerance)
+    with pytest.raises(ValueError, match="pass `longest`"):
+        jax.jit(lambda r: rs.SignatureKernel(0.2, dilation=r, **plain)(x, y))(3.0)
+    with pytest.raises(ValueError, match="longest=None"):
+        rs.SignatureKernel(dilation=3.0, longest=2.0)
+    traced = jax.jit(lambda r: rs.SignatureKernel(0.2, dilation=r, longest=4.0, **plain)(x, y))
+    np.testing.assert_allclose(traced(3.0), longer(x, y), rtol=tolerance)
+
+
 def coupled(neurons):
     weights = 0.4 * (1 - jnp.eye(neurons)) if neurons > 1 else None
     membrane = rs.LIF(jnp.array([15.0, 6.0]), jnp.array([[0.25], [0.0]]), 1.4)
