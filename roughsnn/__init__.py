@@ -36,6 +36,8 @@ from ._solve.solution import Solution as Solution
 
 # networks
 from ._network.connectivity import SparseWeights as SparseWeights
+from ._network.connectivity import random_targets as random_targets
+from ._network.dale import DaleWeights as DaleWeights
 from ._network.eligibility import Eligibility as Eligibility
 from ._network.eligibility import eligibility as eligibility
 from ._network.exponential import ExponentialTrapezoid as ExponentialTrapezoid

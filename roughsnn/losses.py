@@ -12,6 +12,8 @@ from ._loss.mmd import default_kernel as default_kernel
 from ._loss.mmd import mmd as mmd
 from ._loss.mmd import mmd_of as mmd_of
 from ._loss.mmd import signature_mmd as signature_mmd
+from ._loss.moments import Moments as Moments
+from ._loss.moments import moment_distance as moment_distance
 from ._loss.score import kernel_score as kernel_score
 from ._loss.score import witness as witness
 from ._loss.spike_times import first_spike_mae as first_spike_mae

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from .._misc import static_float
+from .._path.marks import sum_by_mark
 from .._path.spike_train import SpikeTrain
 from .._types import Scalar
 
@@ -117,10 +118,9 @@ def binned_counts(train: SpikeTrain, edges: Sequence[float]) -> Float[Array, "bi
     inner = tuple(t for t in edges if t > train.t0)
     correction = correction_of(train, inner)
     ends = jnp.asarray(inner, train.times.dtype)
-    before = (train.times[None] < ends[:, None]) | (ends == train.t1)[:, None]
-    neurons = jnp.arange(train.num_neurons, dtype=jnp.int32)
-    own = (train.marks[:, None] == neurons[None]).astype(correction.dtype)
-    until = before.astype(correction.dtype) @ own + correction
+    before = (train.times[:, None] < ends[None]) | (ends == train.t1)[None]
+    until = sum_by_mark(before.astype(correction.dtype), train.marks, train.num_neurons).T
+    until = until + correction
     if len(inner) < len(edges):
         until = jnp.concatenate([jnp.zeros_like(until[:1]), until])
     return jnp.diff(until, axis=0)
@@ -148,5 +148,4 @@ def filtered(
     active = there[None] & (age > 0)
     scaled = jnp.where(active, age, 0) / timescale
     response = jnp.where(active, scaled * jnp.exp(1 - scaled), 0)
-    neurons = jnp.arange(train.num_neurons, dtype=jnp.int32)
-    return response @ (train.marks[:, None] == neurons[None]).astype(response.dtype)
+    return sum_by_mark(response.T, train.marks, train.num_neurons).T

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._path.boundary import Boundary
+from .._path.marks import count_by_mark
 from .._path.spike_train import SpikeTrain
 from .._random import seeds, uniform
 from .._types import PRNGKey
@@ -30,7 +31,7 @@ def boundary_of(
 
     def one(t, s):
         fired = jnp.where((train.times < t) | (t == train.t1), train.marks, -1)
-        number = jnp.sum(fired[:, None] == neurons[None], axis=0, dtype=jnp.int32)
+        number = count_by_mark(fired, train.num_neurons)
         u = jax.vmap(lambda k, n: uniform(words, k, n, s.dtype))(neurons, number)
         risk = network.firing.at_risk(s, u)
         if risk is None or not given:

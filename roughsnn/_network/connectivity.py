@@ -13,16 +13,15 @@ from .._types import Numeric
 class SparseWeights(eqx.Module):
     r"""Weights as lists of targets: neuron k has weight `values[k, j]` onto `targets[k, j]`.
 
-    Takes memory for the synapses that exist, and none for those that do not. Several entries of one
-    target add up.
+    Takes memory for the synapses that exist, and none for those that do not.
 
     **Arguments:**
 
     - `targets`: integers, shape `(neurons, synapses)`; -1 is no target.
     - `values`: shape `(neurons, synapses)`.
 
-    **Raises:** `ValueError` for shapes that differ, targets that are no neurons, and neurons that
-    have a synapse onto themselves.
+    **Raises:** `ValueError` for shapes that differ, values that are not finite, targets that are no
+    neurons, two synapses onto the same target, and neurons that have a synapse onto themselves.
     """
 
     targets: Int[Array, "neurons synapses"]
@@ -48,6 +47,13 @@ class SparseWeights(eqx.Module):
             raise ValueError(
                 f"`targets` must be in 0 ... {shape[0] - 1}, or -1 for none, got values from "
                 f"{found.min()} to {found.max()}."
+            )
+        ordered = np.sort(found, axis=1)
+        twice = np.any((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0), axis=1)
+        if np.any(twice):
+            raise ValueError(
+                f"Neuron {np.flatnonzero(twice)[0]} has two synapses onto the same target: add "
+                "their weights and keep one; -1 is no target."
             )
         if np.any(found == np.arange(shape[0])[:, None]):
             raise ValueError(
@@ -84,3 +90,27 @@ class SparseWeights(eqx.Module):
         order = np.argsort(~there, axis=1, kind="stable")[:, : max(1, there.sum(1).max())]
         values = np.take_along_axis(matrix, order, 1)
         return cls(np.where(values != 0, order, -1).astype(np.int32), values)
+
+
+def random_targets(seed: int, neurons: int, synapses: int) -> Int[np.ndarray, "neurons synapses"]:
+    """For each neuron so many others, all different, at random: `targets` of
+    [`roughsnn.SparseWeights`][].
+
+    **Raises:** `ValueError` for more synapses than other neurons.
+    """
+    if not 0 < synapses < neurons:
+        raise ValueError(
+            f"`synapses` must be in 1 ... {neurons - 1} for {neurons} neurons, got {synapses}."
+        )
+    rng = np.random.default_rng(seed)
+    # Distances to the targets. What is there already is drawn anew: sampling without replacement.
+    found = rng.integers(1, neurons, (neurons, synapses), dtype=np.int32)
+    while True:
+        order = np.argsort(found, axis=1, kind="stable")
+        ordered = np.take_along_axis(found, order, 1)
+        again = np.zeros(found.shape, bool)
+        np.put_along_axis(again, order[:, 1:], ordered[:, 1:] == ordered[:, :-1], 1)
+        if not again.any():
+            break
+        found[again] = rng.integers(1, neurons, again.sum(), dtype=np.int32)
+    return (np.arange(neurons, dtype=np.int32)[:, None] + found) % np.int32(neurons)

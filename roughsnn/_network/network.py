@@ -15,6 +15,7 @@ from .._misc import as_float_array, is_concrete, one_hot
 from .._path.base import AbstractCellPath
 from .._types import Drive, Numeric
 from .connectivity import SparseWeights
+from .dale import DaleWeights
 from .firing import AbstractFiring
 from .membrane import AbstractMembrane
 from .state import NeuronState
@@ -36,8 +37,8 @@ class SpikingNetwork(eqx.Module):
     - `membrane`: e.g. [`roughsnn.LIF`][].
     - `firing`: [`roughsnn.StochasticFiring`][] or [`roughsnn.ThresholdFiring`][].
     - `weights`: `weights[pre, post]`, shape `(neurons, neurons)`, zero on the diagonal; or
-        [`roughsnn.SparseWeights`][], for large networks; `None` for uncoupled neurons, as many as
-        the drive has entries.
+        [`roughsnn.SparseWeights`][], for large networks; or [`roughsnn.DaleWeights`][], which keep
+        their sign; `None` for uncoupled neurons, as many as the drive has entries.
     - `mask`: boolean, shape `(neurons, neurons)`; only weights where it is true exist, and
         only they get a gradient. Must be false on the diagonal. By default everything
         off the diagonal.
@@ -50,7 +51,7 @@ class SpikingNetwork(eqx.Module):
 
     membrane: AbstractMembrane
     firing: AbstractFiring
-    weights: Float[Array, "neurons neurons"] | SparseWeights | None
+    weights: Float[Array, "neurons neurons"] | SparseWeights | DaleWeights | None
     mask: Bool[Array, "neurons neurons"] | None
     conditions: Literal["check", "waive"] = eqx.field(static=True)
 
@@ -58,7 +59,7 @@ class SpikingNetwork(eqx.Module):
         self,
         membrane: AbstractMembrane,
         firing: AbstractFiring,
-        weights: Numeric | SparseWeights | None = None,
+        weights: Numeric | SparseWeights | DaleWeights | None = None,
         mask: Numeric | None = None,
         *,
         conditions: Literal["check", "waive"] = "check",
@@ -81,17 +82,20 @@ class SpikingNetwork(eqx.Module):
             if mask is not None:
                 raise ValueError("`mask` was given without `weights`.")
             return
-        if isinstance(weights, SparseWeights):
-            if mask is not None:
-                raise ValueError("`mask` goes with a matrix; SparseWeights hold what exists.")
+        if isinstance(weights, SparseWeights | DaleWeights):
             self.weights = weights
-            return
-        self.weights = as_float_array("weights", weights)
-        if self.weights.ndim != 2 or self.weights.shape[0] != self.weights.shape[1]:
-            raise ValueError(
-                f"`weights` must have shape (neurons, neurons), got {self.weights.shape}."
-            )
-        self.mask = _check_mask(mask, self.weights)
+            held = weights.raw if isinstance(weights, DaleWeights) else weights
+            if isinstance(held, SparseWeights):
+                if mask is not None:
+                    raise ValueError("`mask` goes with a matrix; SparseWeights hold what exists.")
+                return
+            # A magnitude is never 0: those on the diagonal are masked.
+            matrix = jnp.zeros(held.shape)
+        else:
+            self.weights = matrix = as_float_array("weights", weights)
+        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+            raise ValueError(f"`weights` must have shape (neurons, neurons), got {matrix.shape}.")
+        self.mask = _check_mask(mask, matrix)
 
     @property
     def num_neurons(self) -> int | None:
@@ -102,10 +106,11 @@ class SpikingNetwork(eqx.Module):
         """The weights where the mask is true, or where there is a target, zero elsewhere."""
         if self.weights is None:
             return None
-        if isinstance(self.weights, SparseWeights):
-            return self.weights.filled()
+        weights = self.weights.weights() if isinstance(self.weights, DaleWeights) else self.weights
+        if isinstance(weights, SparseWeights):
+            return weights.filled()
         assert self.mask is not None
-        return jnp.where(self.mask, self.weights, 0)
+        return jnp.where(self.mask, weights, 0)
 
     def terms(self, drive: Drive, path: AbstractCellPath | None = None) -> dfx.AbstractTerm:
         """The network between spikes as diffrax terms; noise only if `path` is given."""

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from .._misc import check_positive_int, check_window, is_concrete, one_hot
 from .._types import IntScalar, RealScalar
 from .boundary import Boundary
+from .marks import count_by_mark
 
 
 class SpikeTrain(eqx.Module):
@@ -126,9 +127,7 @@ class SpikeTrain(eqx.Module):
 
     def counts(self) -> Int[Array, " neurons"]:
         """The number of spikes of each neuron."""
-        return jnp.sum(
-            self.marks[:, None] == jnp.arange(self.num_neurons, dtype=jnp.int32)[None], axis=0
-        )
+        return count_by_mark(self.marks, self.num_neurons)
 
     def window(self, a: RealScalar, b: RealScalar) -> "SpikeTrain":
         """The spikes in [a, b), as a train on that window.
@@ -171,6 +170,24 @@ class SpikeTrain(eqx.Module):
         marks = jnp.where(alone.marks >= 0, 0, -1)
         boundary = None if self.boundary is None else self.boundary.neuron(n)
         return dataclasses.replace(alone, marks=marks, num_neurons=1, boundary=boundary)
+
+    def merged(self, groups: Sequence[int] | np.ndarray) -> "SpikeTrain":
+        """The spikes of each group of neurons as those of one: multi-unit activity.
+
+        `groups` holds the number of the group of each neuron, from 0 on.
+        """
+        index = np.asarray(groups)
+        if index.shape != (self.num_neurons,) or not np.issubdtype(index.dtype, np.integer):
+            raise ValueError(
+                f"`groups` must be {self.num_neurons} integers, one for each neuron, got "
+                f"{index.dtype} of shape {index.shape}."
+            )
+        if index.min() < 0:
+            raise ValueError(f"`groups` must not be negative, got {index.min()}.")
+        group = jnp.asarray(index.astype(np.int32))
+        marks = jnp.where(self.marks >= 0, group[self.marks], -1)
+        number = int(index.max()) + 1
+        return dataclasses.replace(self, marks=marks, num_neurons=number, boundary=None)
 
     def with_spike(self, neuron: IntScalar) -> "SpikeTrain":
         """The train with one more spike of `neuron`, at t1, and room for it."""

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, PyTree
 
-from .._misc import any_in_batch, check_positive_int, where_tree
+from .._misc import any_in_batch, check_positive_float, check_positive_int, where_tree
 
 _Carry = TypeVar("_Carry")
 
@@ -44,6 +44,58 @@ def _block_size(length: int, divides: bool) -> int:
     return root
 
 
+def _bytes(tree: PyTree) -> int:
+    """What arrays take."""
+    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree))
+
+
+def _needs(body, carry, xs) -> tuple[int, int]:
+    """The bytes of a state, and at most of what one iteration keeps for its derivative."""
+
+    def kept(carry, x):
+        moving, fixed = eqx.partition((carry, x), eqx.is_inexact_array)
+
+        def run(moving):
+            out = body(*eqx.combine(moving, fixed))
+            return eqx.filter(out, eqx.is_inexact_array)
+
+        return jax.vjp(run, moving)[1]
+
+    carry = eqx.filter(carry, eqx.is_array)
+    jaxpr = jax.make_jaxpr(kept)(carry, jax.tree.map(lambda x: x[0], xs)).jaxpr
+    # The weights, and what goes into each iteration, are there in any case.
+    others = {id(v) for v in (*jaxpr.constvars, *jaxpr.invars[len(jax.tree.leaves(carry)) :])}
+    own = {id(v): v.aval for v in jaxpr.outvars if id(v) not in others}
+    return _bytes(carry), _bytes(list(own.values()))
+
+
+def _budgeted(length: int, state: int, iteration: int, megabytes: float) -> tuple[int, ...]:
+    """Sizes of blocks, the outer ones first, with as few levels as fit.
+
+    With blocks of b and within them of c iterations, memory is length/b + b/c states and c times
+    what an iteration keeps.
+    """
+    least = math.inf
+    candidates = sorted({round(length ** (k / 48)) for k in range(49)})
+    plans = [[(c,) for c in candidates], [(b, c) for c in candidates for b in candidates if b > c]]
+    for plans_of_level in plans:
+
+        def memory(sizes):
+            numbers = [-(-n // b) for n, b in zip((length, *sizes), sizes, strict=False)]
+            return sum(numbers) * state + sizes[-1] * iteration
+
+        best = min(plans_of_level, key=memory, default=None)
+        if best is not None:
+            least = min(least, memory(best))
+            if memory(best) <= megabytes * 2**20:
+                return best
+    raise ValueError(
+        f"{megabytes} MiB are not enough to differentiate {length} iterations: one sample needs "
+        f"{least / 2**20:.3g} MiB at least, {state} bytes for a state and {iteration} for an "
+        "iteration. Give more `megabytes`, or make the network, or the time, smaller."
+    )
+
+
 class CheckpointAdjoint(AbstractAdjoint):
     r"""Checkpointed differentiation: memory $O(\sqrt{n})$ states for n iterations.
 
@@ -56,19 +108,40 @@ class CheckpointAdjoint(AbstractAdjoint):
 
     - `block_size`: iterations per block; by default $\lceil\sqrt n\rceil$. Memory is
         n / block_size states and the intermediate values of one block.
+    - `megabytes`: instead, how much of that there may be for each sample (with `jax.vmap`: the
+        budget by the number of samples). Blocks are cut into blocks once more where need be,
+        $O(\sqrt[3]{n})$ states, which computes the inside twice. What goes into the loop and comes
+        out of it, the noise and the spikes of all cells, is not in it.
+
+    **Raises:** `ValueError` if `megabytes` is not enough, with the number that is.
     """
 
     block_size: int | None = None
+    megabytes: float | None = None
 
     def __check_init__(self):
         if self.block_size is not None:
             check_positive_int("block_size", self.block_size)
+        if self.megabytes is not None:
+            check_positive_float("megabytes", self.megabytes)
+            if self.block_size is not None:
+                raise ValueError("Give `block_size` or `megabytes`, not both.")
+
+    def _sizes(self, body, carry, length, xs) -> tuple[int, ...]:
+        if self.megabytes is not None:
+            return _budgeted(length, *_needs(body, carry, xs), self.megabytes)
+        return (min(self.block_size or _block_size(length, xs is not None), length),)
 
     def loop(self, body, carry, length, live, idle, xs=None):
         """See [`roughsnn.AbstractAdjoint`][]."""
-        size = min(self.block_size or _block_size(length, xs is not None), length)
-        blocks = -(-length // size)
-        padding = blocks * size - length
+        sizes = self._sizes(body, carry, length, xs)
+        # From the inside out, each block is a whole number of the next smaller ones.
+        shape, left = [], length
+        for size in sizes:
+            shape.append(-(-left // size))
+            left = size
+        shape.append(left)
+        padding = math.prod(shape) - length
 
         def row(carry, number_and_x):
             number, x = number_and_x
@@ -81,28 +154,34 @@ class CheckpointAdjoint(AbstractAdjoint):
 
         def blocked(x):
             x = jnp.pad(x, [(0, padding)] + [(0, 0)] * (x.ndim - 1), mode="edge")
-            return x.reshape(blocks, size, *x.shape[1:])
+            return x.reshape(*shape, *x.shape[1:])
 
-        rows = jnp.arange(blocks * size, dtype=jnp.int32).reshape(blocks, size)
-        rows = rows, jax.tree.map(blocked, xs)
-
-        def run(carry, rows):
-            return jax.lax.scan(row, carry, rows, length=size)
-
-        def skip(carry, rows):
-            del rows
-            fill = lambda x: jnp.broadcast_to(x, (size, *jnp.shape(x)))  # noqa: E731
-            return carry, jax.tree.map(fill, idle)
-
-        # The branch is inside of the checkpoint: outside of it, `cond` would store the
-        # constants of the loop (the driving path) once for every block.
-        @jax.checkpoint
-        def block(carry, rows):
-            return jax.lax.cond(any_in_batch(live(carry)), run, skip, carry, rows)
-
-        carry, out = jax.lax.scan(block, carry, rows, length=blocks)
-        flatten = lambda x: x.reshape(blocks * size, *x.shape[2:])  # noqa: E731
+        rows = jnp.arange(math.prod(shape), dtype=jnp.int32).reshape(shape)
+        carry, out = _nested(row, carry, (rows, jax.tree.map(blocked, xs)), shape, live, idle)
+        flatten = lambda x: x.reshape(math.prod(shape), *x.shape[len(shape) :])  # noqa: E731
         return carry, jax.tree.map(flatten, out)
+
+
+def _nested(row, carry, rows, shape, live, idle):
+    """The scan of `row` over the axes `shape` of `rows`, checkpointed but for the last."""
+    if len(shape) == 1:
+        return jax.lax.scan(row, carry, rows, length=shape[0])
+
+    def skip(carry, rows):
+        del rows
+        fill = lambda x: jnp.broadcast_to(x, (*shape[1:], *jnp.shape(x)))  # noqa: E731
+        return carry, jax.tree.map(fill, idle)
+
+    def run(carry, rows):
+        return _nested(row, carry, rows, shape[1:], live, idle)
+
+    # The branch is inside of the checkpoint: outside of it, `cond` would store the
+    # constants of the loop (the driving path) once for every block.
+    @jax.checkpoint
+    def block(carry, rows):
+        return jax.lax.cond(any_in_batch(live(carry)), run, skip, carry, rows)
+
+    return jax.lax.scan(block, carry, rows, length=shape[0])
 
 
 class DirectAdjoint(AbstractAdjoint):

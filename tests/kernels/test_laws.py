@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import roughsnn as rs
-from roughsnn._kernel.lag import Whitening
+from roughsnn._kernel.whitening import Whitening
 
 WINDOW = 2.0
 SIGNATURE = rs.SignatureKernel(0.5, order=4)

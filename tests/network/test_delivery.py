@@ -140,10 +140,10 @@ def test_lists_of_targets_are_the_matrix(method):
     np.testing.assert_array_equal(sparse.to_dense(), matrix)
     expected = times(network(jnp.asarray(matrix)), method=method)
     np.testing.assert_allclose(times(network(sparse), method=method), expected, rtol=1e-12)
+    few = rs.SparseWeights([[1, -1], [2, -1], [-1, -1]], np.arange(1.0, 7.0).reshape(3, 2))
+    np.testing.assert_array_equal(few.to_dense(), [[0, 1, 0], [0, 0, 3], [0, 0, 0]])
+    np.testing.assert_array_equal(few.row(jnp.array(0)), [0, 1, 0])
     # Entries of one target add up, and -1 is none.
-    twice = rs.SparseWeights([[1, 1, -1], [2, -1, -1], [-1, -1, -1]], np.arange(9.0).reshape(3, 3))
-    np.testing.assert_array_equal(twice.to_dense(), [[0, 1, 0], [0, 0, 3], [0, 0, 0]])
-    np.testing.assert_array_equal(twice.row(jnp.array(0)), [0, 1, 0])
 
 
 def test_samples_share_the_weights():
@@ -173,6 +173,10 @@ def test_bad_input():
         rs.SparseWeights([[1], [0]], [[1.0]])
     with pytest.raises(ValueError, match="got values from 0 to 2"):
         rs.SparseWeights([[2], [0]], [[1.0], [1.0]])
+    with pytest.raises(ValueError, match="Neuron 1 has two synapses onto the same target"):
+        rs.SparseWeights([[1, 2, -1], [2, 0, 2], [-1, -1, -1]], np.ones((3, 3)))
+    with pytest.raises(ValueError, match="`values` must be finite"):
+        rs.SparseWeights([[1], [0]], [[1.0], [np.nan]])
     with pytest.raises(ValueError, match="must not hold k"):
         rs.SparseWeights([[0], [0]], [[1.0], [1.0]])
     with pytest.raises(ValueError, match="`mask` goes with a matrix"):

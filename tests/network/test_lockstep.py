@@ -388,7 +388,8 @@ def test_the_state_at_the_end_does_not_depend_on_how_the_loop_is_cut(cells):
         dt0=0.01, max_spikes=60, key=jr.key(1), method="lockstep",
     )  # fmt: skip
     plain = run(adjoint=rs.DirectAdjoint())
-    for adjoint in (rs.CheckpointAdjoint(), rs.CheckpointAdjoint(5)):
+    budget = rs.CheckpointAdjoint(megabytes=0.01)
+    for adjoint in (rs.CheckpointAdjoint(), rs.CheckpointAdjoint(5), budget):
         cut = run(adjoint=adjoint)
         np.testing.assert_array_equal(cut.times, plain.times)
         assert cut.boundary is not None and plain.boundary is not None

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import roughsnn as rs
+from roughsnn._path.marks import count_by_mark, sum_by_mark
 
 LISTS = [[0.1, 0.5], [], [0.2, 0.3, 0.9]]
 
@@ -106,3 +107,35 @@ def test_a_train_with_spikes_missing_is_refused():
         cut.complete()
     assert not bool(cut.first(5).overflow)
     assert bool(cut.first(6).overflow)
+
+
+def test_merged_trains_hold_the_spikes_of_all_neurons_of_a_group():
+    train = rs.SpikeTrain.from_lists([[0.1, 0.5], [0.2], [0.3]], t0=0.0, t1=1.0, max_spikes=6)
+    merged = train.merged([1, 0, 1])
+    assert merged.num_neurons == 2
+    found = [np.asarray(z).tolist() for z in merged.to_lists()]
+    np.testing.assert_allclose(found[0], [0.2])
+    np.testing.assert_allclose(found[1], [0.1, 0.3, 0.5])
+    for bad in ([0, 1], [0.0, 1.0, 1.0], [0, -1, 1]):
+        with pytest.raises(ValueError, match="`groups` must"):
+            train.merged(bad)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("neurons", [5, 3000])
+def test_sums_by_neuron(neurons):
+    """Few spikes and neurons go another way than many."""
+    rng = np.random.default_rng(neurons)
+    marks = rng.integers(-1, neurons, 200).astype(np.int32)
+    values = rng.normal(size=(200, 3))
+    expected = np.zeros((neurons, 3))
+    np.add.at(expected, marks[marks >= 0], values[marks >= 0])
+    found = jax.jit(sum_by_mark, static_argnums=2)(values, marks, neurons)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+    number = np.bincount(marks[marks >= 0], minlength=neurons)
+    np.testing.assert_array_equal(count_by_mark(jnp.asarray(marks), neurons), number)
+    slope = jax.grad(lambda v: jnp.sum(sum_by_mark(v, jnp.asarray(marks), neurons) ** 2))
+    np.testing.assert_allclose(
+        slope(jnp.asarray(values)),
+        np.where(marks[:, None] >= 0, 2 * expected[marks], 0),
+        atol=1e-12,
+    )

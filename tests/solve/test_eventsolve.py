@@ -10,6 +10,7 @@ import optimistix as optx
 import pytest
 
 import roughsnn as rs
+from roughsnn._solve.adjoint import _budgeted
 
 SOLVERS = {
     "Euler": dfx.Euler(),
@@ -68,6 +69,8 @@ def test_an_exact_solver_gives_the_closed_form_to_rounding():
 
 CASES = [(name, rs.CheckpointAdjoint()) for name in ("Euler", "Heun", "Tsit5", "Kvaerno3")]
 CASES += [("Heun", rs.CheckpointAdjoint(7)), ("Heun", rs.DirectAdjoint())]
+# One level of blocks, and two.
+CASES += [("Heun", rs.CheckpointAdjoint(megabytes=size)) for size in (0.1, 0.015)]
 
 
 @pytest.mark.parametrize(("name", "adjoint"), CASES)
@@ -84,6 +87,23 @@ def test_gradients_agree_with_differences(name, adjoint):
     steps = jnp.eye(2) * h
     columns = [(outcome(p + d) - outcome(p - d)) / (2 * h) for d in steps]
     np.testing.assert_allclose(forward, jnp.stack(columns, 1), rtol=2e-6, atol=1e-7)
+
+
+def test_a_budget_of_memory():
+    """Blocks in blocks where one level is not enough; less than is needed is refused."""
+    with pytest.raises(ValueError, match="one sample needs .* MiB at least"):
+        drop(dfx.Heun(), adjoint=rs.CheckpointAdjoint(megabytes=1e-4))
+    with pytest.raises(ValueError, match="not both"):
+        rs.CheckpointAdjoint(3, megabytes=1.0)
+    assert len(_budgeted(1000, 100, 1000, 1.0)) == 1
+    least = {}
+    for levels, megabytes in ((1, 0.08), (2, 0.012)):
+        sizes = _budgeted(1000, 100, 1000, megabytes)
+        assert len(sizes) == levels
+        numbers = [-(-n // b) for n, b in zip((1000, *sizes), sizes, strict=False)]
+        least[levels] = sum(numbers) * 100 + sizes[-1] * 1000
+        assert least[levels] <= megabytes * 2**20
+    assert least[2] < least[1]
 
 
 def test_second_derivative_of_an_event_time():

@@ -1,0 +1,41 @@
+"""The large networks that are timed: stochastic neurons with random synapses."""
+
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+
+import roughsnn as rs
+
+SYNAPSES = 100
+MU, SIGMA, BETA, ALPHA = (20.0, 100.0), 0.3, 5.0, 0.03
+
+
+class Network:
+    """So many neurons with 100 synapses each, balanced, for one second in cells of 1 ms.
+
+    The input of each neuron is drawn from `drive`.
+    """
+
+    def __init__(self, neurons: int, drive: tuple[float, float] = (0.5, 1.4)):
+        rng = np.random.default_rng(0)
+        self.neurons = neurons
+        self.targets = rs.random_targets(0, neurons, SYNAPSES)
+        self.values = rng.normal(size=self.targets.shape).astype(np.float32) * 0.03
+        self.drive = rng.uniform(*drive, neurons).astype(np.float32)
+
+    def simulate(self, weights, key=None, *, dt0: float = 0.001, max_spikes: int | None = None):
+        """One sample."""
+        drive = jnp.asarray(self.drive)
+        network = rs.SpikingNetwork(
+            rs.LIF(mu=MU, sigma=((SIGMA, 0.0), (0.0, 0.0)), v_reset=1.0),
+            rs.StochasticFiring(rs.ExponentialIntensity(BETA, 1.0, 1.0), ALPHA),
+            weights,
+        )
+        return rs.simulate(
+            network, lambda t: drive, t0=0.0, t1=1.0, dt0=dt0, method="lockstep",
+            max_spikes=max_spikes or 4 * self.neurons, key=jr.key(0) if key is None else key,
+        )  # fmt: skip
+
+    def sparse(self) -> rs.SparseWeights:
+        """Lists of targets."""
+        return rs.SparseWeights(self.targets, jnp.asarray(self.values))

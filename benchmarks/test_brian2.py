@@ -1,0 +1,120 @@
+"""The networks of `networks.py` in Brian2, beside ours: run times and population statistics.
+
+pip install -e . --group benchmarks --group peers
+python -m pytest benchmarks/test_brian2.py --benchmark-columns=min,median,rounds
+
+Brian2 with its Cython target, after a first run that compiles; Euler steps, float64, as it comes.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.random as jr
+import numpy as np
+import pytest
+
+from .networks import ALPHA, BETA, MU, SIGMA, Network
+
+brian2: Any = pytest.importorskip("brian2")
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+class Peer:
+    """The same network in Brian2."""
+
+    def __init__(self, network: Network, dt0: float):
+        b = brian2
+        b.prefs.codegen.target = "cython"
+        b.defaultclock.dt = dt0 * b.second
+        equations = """
+        dv/dt = mu1 * (current + c - v) / second + sigma * xi / second**0.5 : 1
+        dcurrent/dt = -mu2 * current / second : 1
+        ds/dt = exp(beta * (v - 1)) / second : 1
+        c : 1 (constant)
+        """
+        names = dict(mu1=MU[0], mu2=MU[1], sigma=SIGMA, beta=BETA, alpha=ALPHA)
+        reset = "v -= 1; s = log(rand()) - alpha"
+        group = b.NeuronGroup(
+            network.neurons, equations, threshold="s > 0", reset=reset, method="euler",
+            namespace=names,
+        )  # fmt: skip
+        group.c = network.drive
+        group.s = "log(rand()) - alpha"
+        synapses = b.Synapses(group, group, "w : 1", on_pre="current += w")
+        pre = np.repeat(np.arange(network.neurons), network.targets.shape[1])
+        synapses.connect(i=pre, j=network.targets.reshape(-1))
+        synapses.w = network.values.reshape(-1)
+        self.monitor = b.SpikeMonitor(group)
+        self.network = b.Network(group, synapses, self.monitor)
+        self.network.store()
+
+    def run(self, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Times and neurons of the spikes of one second."""
+        self.network.restore()
+        brian2.seed(seed)
+        # The thresholds at the start are drawn anew.
+        self.monitor.source.s = "log(rand()) - alpha"
+        self.network.run(1 * brian2.second)
+        return np.asarray(self.monitor.t / brian2.second), np.asarray(self.monitor.i)
+
+
+@pytest.mark.parametrize("neurons", [1000, 4000, 10000])
+@pytest.mark.parametrize("engine", ["roughsnn", "brian2"])
+def test_run(benchmark, engine, neurons):
+    """One second in steps of 1 ms."""
+    network = Network(neurons)
+    benchmark.group = f"{neurons} neurons"
+    if engine == "brian2":
+        peer = Peer(network, 0.001)
+        peer.run()
+        benchmark.pedantic(peer.run, rounds=5)
+        return
+    weights = network.sparse()
+    compiled = jax.jit(network.simulate).lower(weights, jr.key(0)).compile()
+    run = functools.partial(compiled, weights, jr.key(0))
+    benchmark.pedantic(lambda: jax.block_until_ready(run()), rounds=5, warmup_rounds=1)
+
+
+def statistics(times: np.ndarray, marks: np.ndarray, neurons: int) -> np.ndarray:
+    """Mean rate, mean CV of the intervals of neurons with 3 spikes, mean correlation of the counts
+    of pairs in bins of 50 ms, spread of the rates over neurons."""
+    counts = np.zeros((neurons, 20))
+    np.add.at(counts, (marks, np.minimum((times * 20).astype(int), 19)), 1)
+    rates = counts.sum(1)
+    order = np.lexsort((times, marks))
+    gaps, same = np.diff(times[order]), np.diff(marks[order]) == 0
+    owner = marks[order][1:][same]
+    gaps = gaps[same]
+    number = np.bincount(owner, minlength=neurons)
+    mean = np.bincount(owner, gaps, neurons) / np.maximum(number, 1)
+    square = np.bincount(owner, gaps**2, neurons) / np.maximum(number, 1)
+    enough = number >= 3
+    cv = np.sqrt(np.maximum(square - mean**2, 0)[enough]) / mean[enough]
+    some = counts[rates > 2][:300]
+    correlation = np.corrcoef(some)[np.triu_indices(len(some), 1)]
+    return np.array([rates.mean(), cv.mean(), correlation.mean(), rates.std()])
+
+
+def test_population():
+    """1000 neurons: the means over runs agree within their errors."""
+    network, runs = Network(1000, drive=(1.0, 2.0)), 12
+    peer = Peer(network, 0.0001)
+    theirs = np.stack([statistics(*peer.run(seed), network.neurons) for seed in range(runs)])
+    weights = network.sparse()
+    simulate = jax.jit(functools.partial(network.simulate, max_spikes=40_000))
+    ours = []
+    for seed in range(runs):
+        x = simulate(weights, jr.key(seed))
+        count = int(x.count)
+        times, marks = np.asarray(x.times)[:count], np.asarray(x.marks)[:count]
+        ours.append(statistics(times, marks, network.neurons))
+    ours = np.stack(ours)
+    gap = ours.mean(0) - theirs.mean(0)
+    error = np.sqrt((ours.var(0, ddof=1) + theirs.var(0, ddof=1)) / runs)
+    for name, *row in zip(
+        ("rate", "CV of intervals", "correlation", "spread of rates"),
+        ours.mean(0), theirs.mean(0), error, strict=True,
+    ):  # fmt: skip
+        print(f"{name}: roughsnn {row[0]:.4f}, Brian2 {row[1]:.4f}, error {row[2]:.4f}")
+    assert np.all(np.abs(gap) < 3 * error)

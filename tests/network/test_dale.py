@@ -1,0 +1,113 @@
+"""Weights that keep their sign, and random lists of targets."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+import pytest
+
+import roughsnn as rs
+
+EXCITATORY = np.array([True, True, False])
+TARGETS = np.array([[1, 2], [0, -1], [0, 1]], np.int32)
+VALUES = np.array([[0.4, 0.01], [0.3, 0.0], [-0.5, -2.0]])
+
+
+def weights(kind: str) -> Any:
+    lists = rs.SparseWeights(TARGETS, VALUES)
+    return lists if kind == "sparse" else lists.to_dense()
+
+
+def network(weights: Any) -> rs.SpikingNetwork:
+    membrane = rs.LIF((15.0, 6.0), ((0.2, 0.0), (0.0, 0.1)), 1.4)
+    return rs.SpikingNetwork(membrane, rs.StochasticFiring(rs.ExponentialIntensity()), weights)
+
+
+def mean_square(weights: Any, method: Any = "lockstep") -> jax.Array:
+    train = rs.simulate(
+        network(weights), lambda t: jnp.array([1.6, 1.4, 1.8]), t0=0.0, t1=1.0, dt0=0.01,
+        max_spikes=150, key=jr.key(0), method=method,
+    )  # fmt: skip
+    return jnp.mean(jnp.where(train.marks >= 0, train.times, 1.0) ** 2)
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+def test_they_start_where_they_are_told(kind):
+    made = rs.DaleWeights(weights(kind), EXCITATORY)
+    assert made.shape == (3, 3)
+    found = network(made).effective_weights()
+    matrix = found.to_dense() if isinstance(found, rs.SparseWeights) else found
+    assert matrix is not None
+    expected = weights("dense")
+    # A weight of 0 that exists is a very small one.
+    np.testing.assert_allclose(matrix, expected, rtol=1e-9, atol=1.01e-4)
+    np.testing.assert_allclose(matrix[expected != 0], expected[expected != 0], rtol=1e-9)
+    np.testing.assert_array_equal(jnp.diag(matrix), 0)
+
+
+@pytest.mark.parametrize("method", ["lockstep", "event"])
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+def test_derivatives_agree_with_differences(kind, method):
+    made = rs.DaleWeights(weights(kind), EXCITATORY)
+
+    @jax.jit
+    def along(s):
+        push = lambda r: r + s * jnp.cos(jnp.arange(r.size, dtype=r.dtype)).reshape(r.shape)  # noqa: E731
+        moved = jax.tree.map(lambda r: push(r) if r.dtype == jnp.float64 else r, made)
+        return mean_square(moved, method)
+
+    h = 1e-5
+    numeric = (along(h) - along(-h)) / (2 * h)
+    np.testing.assert_allclose(jax.grad(along)(0.0), numeric, rtol=1e-6)
+    np.testing.assert_allclose(jax.jvp(along, (0.0,), (1.0,))[1], numeric, rtol=1e-6)
+
+
+@pytest.mark.parametrize("direction", [1.0, -1.0])
+def test_no_step_changes_a_sign(direction):
+    """Pushed down, or up, far beyond 0."""
+    made = rs.DaleWeights(weights("dense"), EXCITATORY)
+    result = rs.fit(
+        made, lambda w, data, key: direction * jnp.sum(w.weights()), None, optax.sgd(1.0),
+        steps=30, key=jr.key(1), progress=False,
+    )  # fmt: skip
+    matrix = result.model.weights()
+    assert jnp.all(matrix[EXCITATORY] > 0) and jnp.all(matrix[~EXCITATORY] < 0)
+    assert jnp.all((matrix - made.weights()) * direction < 0)
+
+
+def test_random_targets_are_all_different():
+    neurons, synapses = 400, 100
+    targets = rs.random_targets(0, neurons, synapses)
+    assert targets.shape == (neurons, synapses) and targets.dtype == np.int32
+    assert all(len(set(row)) == synapses for row in targets.tolist())
+    assert not np.any(targets == np.arange(neurons)[:, None])
+    rs.SparseWeights(targets, np.ones(targets.shape))
+    # In-degrees are binomial, and so is the mean of one column of distances.
+    number = np.bincount(targets.reshape(-1), minlength=neurons)
+    p = synapses / (neurons - 1)
+    variance = (neurons - 1) * p * (1 - p)
+    assert abs(number.var() / variance - 1) < 4 * (2 / neurons) ** 0.5
+    np.testing.assert_array_equal(targets, rs.random_targets(0, neurons, synapses))
+    assert np.all(np.sort(rs.random_targets(1, 5, 4), 1)[0] == [1, 2, 3, 4])
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="Neuron 2 has weights of the wrong sign"):
+        rs.DaleWeights(weights("sparse"), np.ones(3, bool))
+    with pytest.raises(ValueError, match="an entry for each row"):
+        rs.DaleWeights(weights("dense"), np.ones(2, bool))
+    with pytest.raises(ValueError, match="must be boolean"):
+        rs.DaleWeights(weights("dense"), np.ones(3))
+    with pytest.raises(ValueError, match="must be finite"):
+        rs.DaleWeights(np.full((2, 2), np.nan), np.ones(2, bool))
+    with pytest.raises(ValueError, match="`mask` goes with a matrix"):
+        rs.SpikingNetwork(
+            rs.LIF((15.0, 6.0), None, 1.4), rs.ThresholdFiring(1.0),
+            rs.DaleWeights(weights("sparse"), EXCITATORY), np.ones((3, 3), bool),
+        )  # fmt: skip
+    for synapses in (0, 5):
+        with pytest.raises(ValueError, match="must be in 1 ... 4 for 5 neurons"):
+            rs.random_targets(0, 5, synapses)
