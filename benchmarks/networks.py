@@ -11,16 +11,19 @@ MU, SIGMA, BETA, ALPHA = (20.0, 100.0), 0.3, 5.0, 0.03
 
 
 class Network:
-    """So many neurons with 100 synapses each, balanced, for one second in cells of 1 ms.
+    """So many neurons with so many synapses each, balanced, for one second in cells of 1 ms.
 
     The input of each neuron is drawn from `drive`.
     """
 
-    def __init__(self, neurons: int, drive: tuple[float, float] = (0.5, 1.4)):
+    def __init__(
+        self, neurons: int, synapses: int = SYNAPSES, drive: tuple[float, float] = (0.5, 1.4)
+    ):
         rng = np.random.default_rng(0)
         self.neurons = neurons
-        self.targets = rs.random_targets(0, neurons, SYNAPSES)
-        self.values = rng.normal(size=self.targets.shape).astype(np.float32) * 0.03
+        self.targets = rs.random_targets(0, neurons, synapses)
+        scale = 0.03 * (SYNAPSES / synapses) ** 0.5
+        self.values = rng.normal(size=self.targets.shape).astype(np.float32) * np.float32(scale)
         self.drive = rng.uniform(*drive, neurons).astype(np.float32)
 
     def simulate(self, weights, key=None, *, dt0: float = 0.001, max_spikes: int | None = None):

@@ -87,12 +87,14 @@ def statistics(times: np.ndarray, marks: np.ndarray, neurons: int) -> np.ndarray
     owner = marks[order][1:][same]
     gaps = gaps[same]
     number = np.bincount(owner, minlength=neurons)
-    mean = np.bincount(owner, gaps, neurons) / np.maximum(number, 1)
-    square = np.bincount(owner, gaps**2, neurons) / np.maximum(number, 1)
+    sums, squares = np.zeros((2, neurons))
+    np.add.at(sums, owner, gaps)
+    np.add.at(squares, owner, gaps**2)
     enough = number >= 3
-    cv = np.sqrt(np.maximum(square - mean**2, 0)[enough]) / mean[enough]
+    mean, square = (z[enough] / number[enough] for z in (sums, squares))
+    cv = np.sqrt(np.clip(square - mean**2, 0, None)) / mean
     some = counts[rates > 2][:300]
-    correlation = np.corrcoef(some)[np.triu_indices(len(some), 1)]
+    correlation = np.atleast_2d(np.corrcoef(some))[np.triu_indices(len(some), 1)]
     return np.array([rates.mean(), cv.mean(), correlation.mean(), rates.std()])
 
 

@@ -139,7 +139,7 @@ def to_raw(weights: jax.Array) -> jax.Array:
 
 def scaled_by(matrix: jax.Array) -> optax.GradientTransformation:
     """Gradients times a matrix."""
-    return optax.stateless(lambda updates, _: matrix @ updates)
+    return optax.stateless(lambda updates, _: jax.tree.map(lambda u: matrix @ u, updates))
 
 
 class Progress:

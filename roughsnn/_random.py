@@ -1,5 +1,6 @@
 """Random numbers by counter, cheap inside a loop and in bulk."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -59,9 +60,14 @@ def uniform(
 
 
 def normals(
-    words: UInt32[Array, "2"], streams: tuple[int, ...], starts: tuple[int, ...], size: int, dtype
+    words: UInt32[Array, "2"],
+    streams: tuple[int, ...],
+    starts: tuple[int, ...],
+    size: int,
+    dtype,
+    places: Callable[[UInt32[Array, "..."]], UInt32[Array, "..."]] = lambda n: n,
 ) -> Float[Array, "blocks size"]:
-    """Standard normal numbers: block j holds numbers `starts[j] + (0, ..., size - 1)` of
+    """Standard normal numbers: block j holds numbers `starts[j] + places(0, ..., size - 1)` of
     `streams[j]`, the same in float32 and float64 up to rounding.
 
     A loop over blocks, because XLA would copy the generator into whatever reads its
@@ -70,7 +76,7 @@ def normals(
 
     def block(stream_and_start):
         stream, start = stream_and_start
-        counter = start + jnp.arange(size, dtype=jnp.uint32)
+        counter = start + places(jnp.arange(size, dtype=jnp.uint32))
         high, low = threefry_2x32((words[0], words[1]), (counter, jnp.full_like(counter, stream)))
         centred = 2 * _fraction(high, low, dtype) - 1
         return jnp.asarray(2**0.5, dtype) * jax.lax.erf_inv(centred)

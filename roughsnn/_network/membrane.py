@@ -40,6 +40,10 @@ class AbstractMembrane(eqx.Module):
     def channels(self) -> int:
         """The number of noise channels of one neuron."""
 
+    def channels_drawn(self) -> tuple[int, ...]:
+        """The channels that reach v or i as far as is known; only they get random numbers."""
+        return tuple(range(self.channels))
+
     @abc.abstractmethod
     def noisy_potential(self) -> Bool[Array, ""]:
         """Whether noise reaches v directly."""
@@ -123,6 +127,12 @@ class LIF(AbstractLinearMembrane):
     def channels(self) -> int:
         """The number of noise channels of one neuron."""
         return self.sigma.shape[1]
+
+    def channels_drawn(self):
+        """Those with a column of `sigma` that is not known to be zero."""
+        if not is_concrete(self.sigma):
+            return tuple(range(self.channels))
+        return tuple(np.flatnonzero(np.any(np.asarray(self.sigma) != 0, axis=0)).tolist())
 
     def noisy_potential(self):
         """See [`roughsnn.AbstractMembrane`][]."""

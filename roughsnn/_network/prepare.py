@@ -58,8 +58,9 @@ def prepare(
     if network.membrane.channels > 0:
         shape = (neurons, network.membrane.channels)
         path = BrownianPath(
-            t0, t1, dt0, shape=shape, key=path_key, interpolation=interpolation, dtype=dtype
-        )
+            t0, t1, dt0, shape=shape, key=path_key, interpolation=interpolation, dtype=dtype,
+            columns=network.membrane.channels_drawn(),
+        )  # fmt: skip
     terms, event = network.terms(drive, path), network.event()
     if solver is None and isinstance(network.membrane, AbstractLinearMembrane):
         halves = path is not None and path.areas is not None

@@ -1,6 +1,7 @@
 """Brownian motion on a grid, smooth inside a cell, the same motion at every dt."""
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import equinox as eqx
@@ -59,6 +60,8 @@ class BrownianPath(AbstractCellPath):
     - `key`: a `jax.random.key`.
     - `interpolation`: `"linear"` or `"parabola"`.
     - `dtype`: a floating dtype; by default JAX's default.
+    - `columns`: which entries of the last axis are drawn, increasing; the others stay 0. By default
+        all. The numbers of a column do not depend on what others are drawn.
 
     **Raises:** `ValueError`/`TypeError` for an empty window, `dt <= 0`, a bad shape or
     interpolation.
@@ -74,6 +77,8 @@ class BrownianPath(AbstractCellPath):
 
     increments: Float[Array, "cells *shape"]
     areas: Float[Array, "cells *shape"] | None
+    columns: tuple[int, ...] | None = eqx.field(static=True)
+    width: int = eqx.field(static=True)
     t0: float = eqx.field(static=True)
     t1: float = eqx.field(static=True)
     dt: float = eqx.field(static=True)
@@ -88,6 +93,7 @@ class BrownianPath(AbstractCellPath):
         key: PRNGKey,
         interpolation: Literal["linear", "parabola"] = "parabola",
         dtype: jnp.dtype | None = None,
+        columns: Sequence[int] | None = None,
     ):
         self.t0, self.t1, self.dt = check_window(t0, t1, dt, "dt")
         if interpolation not in ("linear", "parabola"):
@@ -98,6 +104,7 @@ class BrownianPath(AbstractCellPath):
             raise ValueError(
                 f"`shape` must be a tuple of sizes such as (neurons, channels), got {shape!r}."
             )
+        self.columns, self.width = _check_columns(columns, shape), shape[-1] if shape else 0
         dtype = jnp.result_type(float) if dtype is None else dtype
         cells = num_cells(self.t0, self.t1, self.dt)
         coarse, levels = _split_odd(cells)
@@ -105,11 +112,15 @@ class BrownianPath(AbstractCellPath):
         h = self.dt * 2**levels
         # As in a heap: the numbers that halve the cells of a level lie behind those that
         # halved the levels above it. The areas of the finest cells need the second half.
-        size = math.prod(shape)
+        whole = math.prod(shape)
         half = (cells + 1) // 2
         blocks = ((0, 0), (0, half), (1, 0), (1, half))[: 4 if wants_area else 3]
-        streams, starts = zip(*((s, c * size) for s, c in blocks), strict=True)
-        z = normals(seeds(key), streams, starts, half * size, dtype)
+        streams, starts = zip(*((s, c * whole) for s, c in blocks), strict=True)
+        places, size = lambda n: n, whole
+        if self.columns is not None:
+            shape = (*shape[:-1], len(self.columns))
+            places, size = self._place, math.prod(shape)
+        z = normals(seeds(key), streams, starts, half * size, dtype, places)
         z = z.reshape(len(blocks) * half, size)
         zw, za = z[: 2 * half], z[2 * half :]
         w = h**0.5 * zw[:coarse]
@@ -123,17 +134,32 @@ class BrownianPath(AbstractCellPath):
         self.increments = w.reshape(cells, *shape)
         self.areas = a.reshape(cells, *shape) if wants_area and a is not None else None
 
+    def _place(self, n: Array) -> Array:
+        """Which number of the whole path the n-th is that is drawn."""
+        assert self.columns is not None
+        kept = jnp.uint32(len(self.columns))
+        column = jnp.asarray(self.columns, jnp.uint32)[n % kept]
+        return n // kept * jnp.uint32(self.width) + column
+
+    def _whole(self, drawn: Array) -> Array:
+        """With zeros for the columns that are not drawn."""
+        if self.columns is None:
+            return drawn
+        zero = jnp.zeros(drawn.shape[:-1], drawn.dtype)
+        found = {c: drawn[..., n] for n, c in enumerate(self.columns)}
+        return jnp.stack([found.get(c, zero) for c in range(self.width)], -1)
+
     def cell(self, index: IntScalar) -> CellPolynomial:
         """The path on one cell, as a polynomial of the time since the cell's start."""
-        area = None if self.areas is None else self.areas[index]
-        return CellPolynomial(self.increments[index], area, self.dt)
+        area = None if self.areas is None else self._whole(self.areas[index])
+        return CellPolynomial(self._whole(self.increments[index]), area, self.dt)
 
     def _at(self, t: RealScalar) -> Array:
         cells, dtype = self.increments.shape[0], self.increments.dtype
         position = (jnp.asarray(t, dtype) - self.t0) / self.dt
         index = jnp.clip(jnp.floor(position).astype(jnp.int32), 0, cells - 1)
         before = jnp.arange(cells, dtype=jnp.int32) < index
-        start = jnp.tensordot(before.astype(dtype), self.increments, 1)
+        start = self._whole(jnp.tensordot(before.astype(dtype), self.increments, 1))
         inside = (position - index.astype(dtype)) * self.dt
         return start + self.cell(index).evaluate(inside)
 
@@ -144,3 +170,15 @@ class BrownianPath(AbstractCellPath):
         """
         del left
         return self._at(t0) if t1 is None else self._at(t1) - self._at(t0)
+
+
+def _check_columns(columns: Sequence[int] | None, shape: tuple[int, ...]):
+    if columns is None:
+        return None
+    columns = tuple(columns)
+    if not shape or list(columns) != sorted(set(columns) & set(range(shape[-1]))):
+        raise ValueError(
+            f"`columns` must be increasing numbers of entries of the last axis of {shape}, got "
+            f"{columns}."
+        )
+    return None if len(columns) == shape[-1] else columns

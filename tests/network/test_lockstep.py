@@ -394,3 +394,24 @@ def test_the_state_at_the_end_does_not_depend_on_how_the_loop_is_cut(cells):
         np.testing.assert_array_equal(cut.times, plain.times)
         assert cut.boundary is not None and plain.boundary is not None
         np.testing.assert_allclose(cut.boundary.excess, plain.boundary.excess, rtol=1e-12)
+
+
+@pytest.mark.parametrize("method", ["event", "lockstep"])
+def test_a_zero_column_of_noise_is_not_drawn(method):
+    """The sample is the same whether it is known to be zero or not."""
+
+    def run(sigma):
+        network = rs.SpikingNetwork(
+            rs.LIF((15.0, 6.0), sigma, 1.4), rs.StochasticFiring(rs.ExponentialIntensity())
+        )
+        train = rs.simulate(
+            network, constant(1.5, 1.4), t0=0.0, t1=1.0, dt0=0.02, max_spikes=40, key=jr.key(0),
+            method=method,
+        )  # fmt: skip
+        return train.times
+
+    sigma = jnp.array([[0.0, 0.3, 0.0], [0.0, 0.1, 0.0]])
+    np.testing.assert_allclose(run(sigma), jax.jit(run)(sigma), rtol=1e-12)
+    assert rs.LIF((15.0, 6.0), sigma, 1.4).channels_drawn() == (1,)
+    number = jax.jit(lambda s: jnp.asarray(len(rs.LIF((15.0, 6.0), s).channels_drawn())))
+    assert number(sigma) == 3

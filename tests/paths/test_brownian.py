@@ -115,3 +115,23 @@ def test_the_same_motion_in_both_precisions():
         for d in (jnp.float32, jnp.float64)
     )
     np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("columns", [(), (1,), (0, 2), (0, 1, 2)])
+@pytest.mark.parametrize("interpolation", ["linear", "parabola"])
+def test_columns_that_are_not_drawn_are_zero(columns, interpolation):
+    """The others are those of the whole path."""
+    room: Any = dict(shape=(4, 3), key=jr.key(0), interpolation=interpolation)
+    whole = rs.BrownianPath(0.0, 1.0, 0.05, **room)
+    some = rs.BrownianPath(0.0, 1.0, 0.05, columns=columns, **room)
+    assert some.increments.shape == (20, 4, len(columns))
+    drawn = np.isin(np.arange(3), columns)
+    for n in (0, 7, 19):
+        a, b = some.cell(n), whole.cell(n)
+        np.testing.assert_allclose(a.evaluate(0.02), np.where(drawn, b.evaluate(0.02), 0))
+        np.testing.assert_allclose(a.derivative(0.03), np.where(drawn, b.derivative(0.03), 0))
+    found, expected = (x.evaluate(jnp.asarray(0.33)) for x in (some, whole))
+    np.testing.assert_allclose(found, np.where(drawn, expected, 0), atol=1e-12)
+    for bad in ((1, 0), (0, 0), (3,), (-1,)):
+        with pytest.raises(ValueError, match="`columns` must be increasing"):
+            rs.BrownianPath(0.0, 1.0, 0.05, columns=bad, **room)
