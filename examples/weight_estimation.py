@@ -9,6 +9,7 @@ are scaled by the information in them. What the data allow is computed beside.
     python examples/weight_estimation.py                # quick: our way, n = 512, one seed
     python examples/weight_estimation.py --full         # 3 sample sizes, 5 seeds: half an hour
     python examples/weight_estimation.py --published 3  # the published way, n = 512, 3 seeds
+    python examples/weight_estimation.py --diagnose     # what the gradients see
 """
 
 import argparse
@@ -196,22 +197,61 @@ def our_way(data: rs.SpikeTrain, start: jax.Array, key: jax.Array, quick: bool) 
     return np.stack([*progress.kept, np.asarray(jax.nn.softplus(raw))])
 
 
+def published_loss(weights: jax.Array, data: rs.SpikeTrain, key: jax.Array) -> jax.Array:
+    """The V-statistic of depth-3 signatures with matched spikes."""
+    ours, theirs = jr.split(key)
+    index = jr.choice(theirs, data.times.shape[0], (BATCH,), replace=False)
+    some = jax.tree.map(lambda z: z[index], data)
+    return rs.losses.expected_signature(
+        simulate(weights, ours, BATCH), some, depth=3, match_spikes=True, taper=0.0,
+        unbiased=False, allow_jumps=True,
+    )  # fmt: skip
+
+
 def published_way(data: rs.SpikeTrain, start: jax.Array, key: jax.Array, steps: int) -> np.ndarray:
-    """The V-statistic of depth-3 signatures with matched spikes, under RMSProp."""
+    """The published loss, under RMSProp."""
     progress = Progress(steps, "depth 3", lambda w: w)
-
-    def loss(weights, data, key):
-        ours, theirs = jr.split(key)
-        index = jr.choice(theirs, data.times.shape[0], (BATCH,), replace=False)
-        some = jax.tree.map(lambda z: z[index], data)
-        return rs.losses.expected_signature(
-            simulate(weights, ours, BATCH), some, depth=3, match_spikes=True, taper=0.0,
-            unbiased=False, allow_jumps=True,
-        )  # fmt: skip
-
     optimiser = optax.rmsprop(1e-3, decay=0.7, momentum=0.3)
-    end = fit(start, loss, data, optimiser, steps, key, progress)
+    end = fit(start, published_loss, data, optimiser, steps, key, progress)
     return np.stack([*progress.kept, np.asarray(end)])
+
+
+def diagnose(batches: int = 24) -> str:
+    """What the gradients at the start say of the way to the truth: the pathwise derivative, that
+    of the mean loss, by differences on the same noise, and signal to noise in one step.
+
+    The way has two parts: the sums of the weights onto each neuron, and the differences among
+    these weights.
+    """
+    truth, start = true_weights(0), initial_weights(0)
+    data = jax.jit(simulate, static_argnums=2)(truth, jr.key(100), 512)
+    target = rs.losses.Moments.of(jax.jit(jax.vmap(moments))(data))
+    way = np.asarray(truth - start)
+    sums = np.array([way[np.flatnonzero(j == POST)].mean() for j in POST])
+    lines = [
+        "| loss | part of the way | pathwise | true | ratio | signal to noise |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, loss in (
+        ("published", lambda w, k: published_loss(w, data, k)),
+        ("moments", lambda w, k: rs.losses.moment_distance(statistics(w, k), target)),
+    ):
+        gradient, value = jax.jit(jax.grad(loss)), jax.jit(loss)
+        keys = jr.split(jr.key(5), batches)
+        slopes = np.stack([np.asarray(gradient(start, k)) for k in keys])
+        for part, direction in (("sums", sums), ("differences", way - sums)):
+            unit, h = direction / np.linalg.norm(direction), 0.1
+            pathwise = slopes @ unit
+            pairs = [value(start + h * unit, k) - value(start - h * unit, k) for k in keys]
+            true = np.array(pairs) / (2 * h)
+            error = [z.std(ddof=1) / batches**0.5 for z in (pathwise, true)]
+            lines.append(
+                f"| {name} | {part} | {pathwise.mean():.4g} ± {error[0]:.2g} "
+                f"| {true.mean():.4g} ± {error[1]:.2g} | {pathwise.mean() / true.mean():.2f} "
+                f"| {abs(pathwise.mean()) / pathwise.std(ddof=1):.2f} |"
+            )
+            print(lines[-1], flush=True)
+    return "\n".join(lines)
 
 
 def run(way: str, n: int, seed: int, quick: bool) -> dict:
@@ -314,8 +354,12 @@ def main(argv: list[str] | None = None) -> Path:
     parser.add_argument(
         "--published", type=int, default=0, metavar="SEEDS", help="the published way, n = 512"
     )
+    parser.add_argument("--diagnose", action="store_true", help="what the gradients see")
     args = parser.parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
+    if args.diagnose:
+        (args.out / "gradients.md").write_text(diagnose() + "\n")
+        return args.out
     cases = [("published", 512, seed) for seed in range(args.published)]
     if args.full:
         cases += [("ours", n, seed) for seed in range(5) for n in (256, 512, 1024)]
