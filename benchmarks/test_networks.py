@@ -18,7 +18,7 @@ from .networks import Network
 from .test_kernels import measure
 
 CASES = [("dense", 1000, 100), ("dense", 4000, 100)]
-CASES += [("sparse", neurons, 100) for neurons in (100, 1000, 4000, 10000, 30000, 100_000)]
+CASES += [("sparse", neurons, 100) for neurons in (300, 1000, 4000, 10000, 30000, 100_000)]
 CASES += [("sparse", 4000, synapses) for synapses in (10, 30, 300, 1000)]
 
 

@@ -369,6 +369,9 @@ def main(argv: list[str] | None = None) -> Path:
     for way, n, seed in cases:
         runs.append(run(way, n, seed, not args.full))
         print(f"{way}, n = {n}, seed {seed}: {runs[-1]['error'][-1]:.3f}", flush=True)
+        (args.out / "runs.json").write_text(json.dumps(runs))
+        # Each fit compiles its own programs; kept all, they would use up the process's memory maps.
+        jax.clear_caches()
     errors = attainable(true_weights(0), jr.key(9)) if args.full else None
     rows = summarise(runs, errors)
     (args.out / "results.json").write_text(json.dumps({"runs": runs, "summary": rows}))
