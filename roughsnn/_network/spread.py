@@ -73,7 +73,7 @@ def _outer(targets, hit, x, y):
 def _chosen(sums, values, targets, hit, x):
     """With as few rows as there is need for; leading axes of `hit` and `x` are a batch."""
     n = hit.shape[-1]
-    sizes = [4**k for k in range(1, n.bit_length()) if 4**k < n]
+    sizes = [8**k for k in range(1, n.bit_length()) if 8**k < n]
     hits, xs = hit.reshape(-1, n), x.reshape(-1, *x.shape[-2:])
 
     def some(size):
