@@ -1,9 +1,6 @@
 """The lockstep engine against the event engine, differences, and itself across cell borders."""
 
 import functools
-import os
-import subprocess
-import sys
 from typing import Any
 
 import diffrax as dfx
@@ -329,42 +326,6 @@ def test_batches_and_one_by_one():
         alone = outcome(p, key)[1]
         np.testing.assert_allclose(together.times[n], alone.times, rtol=1e-10)
         np.testing.assert_array_equal(together.marks[n], alone.marks)
-
-
-def test_two_devices():
-    """The batch shared out over two devices of the host is the batch on one."""
-    code = """
-import jax, jax.numpy as jnp, jax.random as jr
-jax.config.update("jax_enable_x64", True)
-from jax.sharding import PartitionSpec as P
-import roughsnn as rs
-
-network = rs.SpikingNetwork(
-    rs.LIF((10.0, 5.0), ((0.3,), (0.1,)), 1.2), rs.StochasticFiring(rs.ExponentialIntensity()),
-    jnp.array([[0.0, 0.5], [-0.3, 0.0]]),
-)
-
-def loss(scale, keys):
-    def one(key):
-        train = rs.simulate(
-            network, lambda t: scale * jnp.array([1.5, 1.2]), t0=0.0, t1=0.5, dt0=0.01,
-            max_spikes=40, key=key, method="lockstep",
-        )
-        return jnp.sum(jnp.where(train.marks >= 0, train.times, 0) ** 2)
-    return jnp.mean(jax.vmap(one)(keys))
-
-assert jax.device_count() == 2
-mesh = jax.make_mesh((2,), ("samples",), axis_types=(jax.sharding.AxisType.Auto,))
-shared = jax.shard_map(
-    lambda scale, keys: jax.lax.pmean(loss(scale, keys), "samples"),
-    mesh=mesh, in_specs=(P(), P("samples")), out_specs=P(), check_vma=False,
-)
-keys = jr.split(jr.key(0), 6)
-a, b = (jax.jit(jax.value_and_grad(f))(jnp.asarray(1.0), keys) for f in (loss, shared))
-assert jnp.allclose(a[0], b[0], rtol=1e-12) and jnp.allclose(a[1], b[1], rtol=1e-10), (a, b)
-"""
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
-    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, **flags})
 
 
 def test_the_program_does_not_grow():
