@@ -69,8 +69,9 @@ def test_an_exact_solver_gives_the_closed_form_to_rounding():
 
 CASES = [(name, rs.CheckpointAdjoint()) for name in ("Euler", "Heun", "Tsit5", "Kvaerno3")]
 CASES += [("Heun", rs.CheckpointAdjoint(7)), ("Heun", rs.DirectAdjoint())]
-# One level of blocks, and two.
-CASES += [("Heun", rs.CheckpointAdjoint(megabytes=size)) for size in (0.1, 0.015)]
+# One level of blocks, and two (`test_a_budget_of_memory`).
+ONE_LEVEL, TWO_LEVELS = (rs.CheckpointAdjoint(megabytes=size) for size in (0.1, 0.0045))
+CASES += [("Heun", ONE_LEVEL), ("Heun", TWO_LEVELS)]
 
 
 @pytest.mark.parametrize(("name", "adjoint"), CASES)
@@ -89,8 +90,14 @@ def test_gradients_agree_with_differences(name, adjoint):
     np.testing.assert_allclose(forward, jnp.stack(columns, 1), rtol=2e-6, atol=1e-7)
 
 
-def test_a_budget_of_memory():
+def test_a_budget_of_memory(monkeypatch):
     """Blocks in blocks where one level is not enough; less than is needed is refused."""
+    found = []
+    sizes = lambda *args: found.append(_budgeted(*args)) or found[-1]  # noqa: E731
+    monkeypatch.setattr("roughsnn._solve.adjoint._budgeted", sizes)
+    for adjoint in (ONE_LEVEL, TWO_LEVELS):
+        drop(dfx.Heun(), adjoint=adjoint)
+    assert [len(z) for z in found] == [1, 2]
     with pytest.raises(ValueError, match="one sample needs .* MiB at least"):
         drop(dfx.Heun(), adjoint=rs.CheckpointAdjoint(megabytes=1e-4))
     with pytest.raises(ValueError, match="not both"):
