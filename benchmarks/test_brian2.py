@@ -59,18 +59,23 @@ class Peer:
         return np.asarray(self.monitor.t / brian2.second), np.asarray(self.monitor.i)
 
 
-@pytest.mark.parametrize("neurons", [1000, 4000, 10000])
+SIZES = [(1000, 100), (4000, 100), (10000, 100), (1000, 999), (4000, 3999)]
+
+
+@pytest.mark.parametrize(("neurons", "synapses"), SIZES)
 @pytest.mark.parametrize("engine", ["roughsnn", "brian2"])
-def test_run(benchmark, engine, neurons):
-    """One second in steps of 1 ms."""
-    network = Network(neurons)
-    benchmark.group = f"{neurons} neurons"
+def test_run(benchmark, engine, neurons, synapses):
+    """One second in steps of 1 ms; where all neurons are connected, ours have dense weights."""
+    network = Network(neurons, synapses)
+    benchmark.group = f"{neurons} neurons, {synapses} synapses each"
     if engine == "brian2":
         peer = Peer(network, 0.001)
         peer.run()
         benchmark.pedantic(peer.run, rounds=5)
         return
     weights = network.sparse()
+    if synapses == neurons - 1:
+        weights = weights.to_dense()
     compiled = jax.jit(network.simulate).lower(weights, jr.key(0)).compile()
     run = functools.partial(compiled, weights, jr.key(0))
     benchmark.pedantic(lambda: jax.block_until_ready(run()), rounds=5, warmup_rounds=1)

@@ -112,7 +112,17 @@ def check_positive_float(name: str, value: Any) -> float:
 
 
 def as_float_array(name: str, value: Any) -> Array:
-    """`value` as a floating array, refusing integers arrays, complex and non-finite."""
+    """`value` as a floating array, refusing integers arrays, complex and non-finite.
+
+    Numbers stay numbers inside of `jit`, where what is known of them can be used.
+    """
+    if is_concrete(value):
+        with jax.ensure_compile_time_eval():
+            return _as_float_array(name, value)
+    return _as_float_array(name, value)
+
+
+def _as_float_array(name: str, value: Any) -> Array:
     array = jnp.asarray(value)
     if jnp.issubdtype(array.dtype, jnp.integer) or array.dtype == bool:
         if isinstance(value, (jax.Array, np.ndarray)):

@@ -28,6 +28,9 @@ class SparseWeights(eqx.Module):
     values: Float[Array, "neurons synapses"]
 
     def __init__(self, targets: Numeric, values: Numeric):
+        if is_concrete(targets):
+            with jax.ensure_compile_time_eval():
+                targets = jnp.asarray(targets)
         self.targets = jnp.asarray(targets)
         self.values = as_float_array("values", values)
         shape = self.targets.shape
@@ -103,8 +106,13 @@ def random_targets(seed: int, neurons: int, synapses: int) -> Int[np.ndarray, "n
             f"`synapses` must be in 1 ... {neurons - 1} for {neurons} neurons, got {synapses}."
         )
     rng = np.random.default_rng(seed)
-    # Distances to the targets. What is there already is drawn anew: sampling without replacement.
-    found = rng.integers(1, neurons, (neurons, synapses), dtype=np.int32)
+    # Distances to the targets.
+    if 4 * synapses > neurons:
+        found = np.tile(np.arange(1, neurons, dtype=np.int32), (neurons, 1))
+        found = rng.permuted(found, axis=1)[:, :synapses]
+    else:
+        found = rng.integers(1, neurons, (neurons, synapses), dtype=np.int32)
+    # What is there already is drawn anew: sampling without replacement.
     while True:
         order = np.argsort(found, axis=1, kind="stable")
         ordered = np.take_along_axis(found, order, 1)

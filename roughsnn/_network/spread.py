@@ -38,28 +38,29 @@ def spread(
     return _spread.bind(weights, jnp.zeros((0, 0), jnp.int32), hit, x)
 
 
-def _row_sums(values, targets, hit, x, rows):
-    """`spread` of the neurons `rows`; of all if that is `None`."""
-    n = hit.shape[0]
+def _row_sums(values, targets, hit, x, rows, total):
+    """`total` and `spread` of the neurons `rows`; of all if that is `None`."""
     x = jnp.where(hit[None], x, 0)
     if rows is not None:
         values, x = values[rows], x[:, rows]
     if not targets.size:
-        return x @ values
+        return total + x @ values
     targets = targets if rows is None else targets[rows]
-    return jnp.zeros((x.shape[0], n), x.dtype).at[:, targets].add(values[None] * x[:, :, None])
+    return total.at[:, targets].add(values[None] * x[:, :, None])
 
 
-def _column_sums(values, targets, hit, x, rows):
-    """`collect` for the neurons `rows`; for all if that is `None`."""
+def _column_sums(values, targets, hit, x, rows, total):
+    """`total` and `collect` for the neurons `rows`; for all if that is `None`."""
     of = (lambda z: z) if rows is None else (lambda z: z[rows])
     values, there = of(values), of(hit)
     if targets.size:
-        found = jnp.sum(values[None] * x[:, of(targets)], -1)
+        targets = of(targets)
+        # One kind after the other: XLA's gathers of several at once are slow.
+        found = jax.lax.map(lambda x: jnp.sum(values * x[targets], -1), x)
     else:
         found = x @ values.T
     found = jnp.where(there[None], found, 0)
-    return found if rows is None else jnp.zeros_like(x).at[:, rows].add(found)
+    return total + found if rows is None else total.at[:, rows].add(found)
 
 
 def _outer(targets, hit, x, y):
@@ -73,22 +74,33 @@ def _outer(targets, hit, x, y):
 def _chosen(sums, values, targets, hit, x):
     """With as few rows as there is need for; leading axes of `hit` and `x` are a batch."""
     n = hit.shape[-1]
-    sizes = [8**k for k in range(1, n.bit_length()) if 8**k < n]
+    sizes = [8**k for k in range(2, n.bit_length()) if 8**k < n]
     hits, xs = hit.reshape(-1, n), x.reshape(-1, *x.shape[-2:])
+    number = jnp.max(jnp.sum(hits, -1, dtype=jnp.int32), initial=0)
+
+    def each(one):
+        if hits.shape[0] > 1:
+            return jax.vmap(one)
+        # An axis of length 1 makes XLA's gather slow.
+        return lambda hits, xs: one(hits[0], xs[0])[None]
 
     def some(size):
+        step = size // 8
+
         def one(hit, x):
-            rows = None
-            if size is not None:
-                _, rows = jax.lax.top_k(hit.astype(jnp.float32), size)
-            return sums(values, targets, hit, x, rows)
+            _, rows = jax.lax.top_k(hit.astype(jnp.float32), size)
 
-        return jax.vmap(one)
+            def more(k, total):
+                now = jax.lax.dynamic_slice_in_dim(rows, k * step, step)
+                return sums(values, targets, hit, x, now, total)
 
-    branches = [lambda hits, xs: jnp.zeros_like(xs), *map(some, (*sizes, None))]
-    number = jnp.max(jnp.sum(hits, -1, dtype=jnp.int32), initial=0)
-    level = sum((number > size).astype(jnp.int32) for size in (0, *sizes))
-    return jax.lax.switch(level, branches, hits, xs).reshape(x.shape)
+            return jax.lax.fori_loop(0, -(-number // step), more, jnp.zeros_like(x))
+
+        return each(one)
+
+    every = each(lambda hit, x: sums(values, targets, hit, x, None, jnp.zeros_like(x)))
+    level = sum((number > size).astype(jnp.int32) for size in sizes)
+    return jax.lax.switch(level, [*map(some, sizes), every], hits, xs).reshape(x.shape)
 
 
 def _primitive(name: str, sums) -> Primitive:
@@ -119,7 +131,7 @@ def _primitive(name: str, sums) -> Primitive:
             )
             return p.bind(values, targets, front(hit, dims[2]), front(x, dims[3])), 0
         # Weights of its own for each sample: with all rows.
-        plain = lambda v, t, h, x: sums(v, t, h, x, None)  # noqa: E731
+        plain = lambda v, t, h, x: sums(v, t, h, x, None, jnp.zeros_like(x))  # noqa: E731
         for _ in range(hit.ndim - 1 - (dims[2] is not None)):
             plain = jax.vmap(plain, (None, None, 0, 0))
         return jax.vmap(plain, dims)(*operands), 0

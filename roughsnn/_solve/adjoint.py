@@ -24,14 +24,15 @@ class AbstractAdjoint(eqx.Module):
         body: Callable[[_Carry, PyTree[Array]], tuple[_Carry, PyTree[Array]]],
         carry: _Carry,
         length: int,
-        live: Callable[[_Carry], Bool[Array, ""]],
+        live: Callable[[_Carry], Bool[Array, ""]] | None,
         idle: PyTree[Array],
         xs: PyTree[Array] = None,
     ) -> tuple[_Carry, PyTree[Array]]:
         """The last carry, and what the iterations emitted, stacked.
 
         `body(carry, x)` with the rows x of `xs`, if there are any. An iteration of a carry that
-        is not `live` emits `idle` and changes nothing that matters, so it may be left out.
+        is not `live` emits `idle` and changes nothing that matters, so it may be left out; `None`
+        if all are wanted.
         """
 
 
@@ -176,9 +177,11 @@ def _nested(row, carry, rows, shape, live, idle):
         return _nested(row, carry, rows, shape[1:], live, idle)
 
     # The branch is inside of the checkpoint: outside of it, `cond` would store the
-    # constants of the loop (the driving path) once for every block.
+    # constants of the loop (the driving path) once for every block. Inside, it copies them.
     @jax.checkpoint
     def block(carry, rows):
+        if live is None:
+            return run(carry, rows)
         return jax.lax.cond(any_in_batch(live(carry)), run, skip, carry, rows)
 
     return jax.lax.scan(block, carry, rows, length=shape[0])
