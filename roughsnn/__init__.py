@@ -7,9 +7,19 @@ from ._results import RESULTS as RESULTS
 
 # paths and spike trains
 from ._path.base import AbstractCellPath as AbstractCellPath
+from ._path.base import AbstractGridPath as AbstractGridPath
 from ._path.base import AbstractJumpPath as AbstractJumpPath
 from ._path.boundary import Boundary as Boundary
 from ._path.brownian import BrownianPath as BrownianPath
+from ._path.coloured import coloured_path as coloured_path
+from ._path.coloured import ornstein_uhlenbeck_path as ornstein_uhlenbeck_path
+from ._path.fractional import fractional_path as fractional_path
+from ._path.grid import GridPath as GridPath
+from ._path.grid import coarsened as coarsened
+from ._path.grid import correlated as correlated
+from ._path.jumps import JumpPath as JumpPath
+from ._path.jumps import compound_poisson_path as compound_poisson_path
+from ._path.jumps import poisson_spikes as poisson_spikes
 from ._path.marcus import cadlag_corners as cadlag_corners
 from ._path.marcus import marcus_lift as marcus_lift
 from ._path.spike_train import SpikeTrain as SpikeTrain
@@ -44,6 +54,7 @@ from ._network.exponential import ExponentialTrapezoid as ExponentialTrapezoid
 from ._network.firing import AbstractFiring as AbstractFiring
 from ._network.firing import StochasticFiring as StochasticFiring
 from ._network.firing import ThresholdFiring as ThresholdFiring
+from ._network.inputs import SpikeInput as SpikeInput
 from ._network.intensity import AbstractIntensity as AbstractIntensity
 from ._network.intensity import ExponentialIntensity as ExponentialIntensity
 from ._network.intensity import SoftplusIntensity as SoftplusIntensity

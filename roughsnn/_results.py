@@ -16,6 +16,11 @@ class RESULTS(eqx.Enumeration):
         "event time is not differentiable (condition C2: dE/dt > 0 at the event). Raise "
         "the input, or fire stochastically."
     )
+    driver_jumped = (
+        "A jump of a driver carried an event function over zero, so that the event is at the time "
+        "of the jump and has no derivative of its own. Let the driver act on a variable that the "
+        "event function does not read, e.g. on the current."
+    )
     event_retriggered = (
         "The coordinate that fired was still at or above its threshold after its own "
         "transition (condition C4). Make the reset larger."

@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from .._misc import is_term
-from .._path.base import AbstractCellPath
+from .._path.base import AbstractCellPath, AbstractJumpPath
 from .._types import Args, RealScalar, Scalar, State
 from .event import Event
 
@@ -112,5 +112,5 @@ class Fields:
 
 
 def _is_noise(term: dfx.AbstractTerm) -> bool:
-    rough = (AbstractCellPath, dfx.AbstractBrownianPath)
+    rough = (AbstractCellPath, AbstractJumpPath, dfx.AbstractBrownianPath)
     return isinstance(term, dfx.ControlTerm) and isinstance(term.control, rough)

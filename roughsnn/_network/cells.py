@@ -21,7 +21,8 @@ from .spread import is_small
 
 def _loop(engine: Lockstep, carry, inputs, adjoint: AbstractAdjoint):
     idle = engine.idle(carry)
-    final, emitted = adjoint.loop(engine, carry, engine.cells, engine.live, idle, inputs)
+    live = None if engine.stop_after is None else engine.live
+    final, emitted = adjoint.loop(engine, carry, engine.cells, live, idle, inputs)
     # Behind the last cell nothing counts.
     return final, jax.tree.map(lambda x: x[: engine.cells], emitted)
 
@@ -62,6 +63,8 @@ def _rule(primals, tangents, *, adjoint, room):
     def run(moving, extra):
         now = with_weights(eqx.combine(moving, fixed), primals[0].weights)
         if extra is not None:
+            given = now[2].extra
+            extra = extra if given is None else extra + given
             now = eqx.tree_at(lambda p: p[2].extra, now, extra, is_leaf=none)
         engine, carry, inputs = now
         return eqx.partition(_loop(engine, carry, inputs, adjoint), eqx.is_inexact_array)
@@ -107,28 +110,20 @@ def _delivered(
         cell, neuron = at // n, at % n
         length = lengths[cell]
         r = jnp.where(there, length - offsets[cell, neuron], 0)
-        row = jax.tree.map(lambda w: w[neuron], change)
-
-        def one(row, r, length, there):
-            if isinstance(row, SparseWeights):
-                targets, values = row.targets, row.values
-            else:
-                targets, values = jnp.arange(n, dtype=jnp.int32), row
-            sources = jnp.stack(engine.response(length).sources(r))
-            return targets, jnp.where(there, sources[:, None] * values[None], 0)
-
-        targets, values = jax.vmap(one)(row, r, length, there)
-        where = (
-            cell[:, None, None],
-            jnp.arange(kinds, dtype=jnp.int32)[None, :, None],
-            targets[:, None, :],
-        )
-        return total.at[where].add(values), None
+        sources = jax.vmap(lambda h, r: jnp.stack(engine.response(h).sources(r)))(length, r)
+        sources = jnp.where(there[:, None], sources, 0)
+        if isinstance(change, SparseWeights):
+            values = sources[:, None, :] * change.values[neuron][:, :, None]
+            return total.at[cell[:, None], change.targets[neuron]].add(values), None
+        return total.at[cell].add(sources[:, :, None] * change[neuron][:, None, :]), None
 
     def first(number):
         def branch(change, spikes):
-            zero = jnp.zeros((cells, kinds, n), offsets.dtype)
-            return jax.lax.scan(lambda t, s: some(change, t, s), zero, spikes[:number])[0]
+            # The targets of a list are far apart, the kinds of a target should not be.
+            sparse = isinstance(change, SparseWeights)
+            zero = jnp.zeros((cells, n, kinds) if sparse else (cells, kinds, n), offsets.dtype)
+            sums = jax.lax.scan(lambda t, s: some(change, t, s), zero, spikes[:number])[0]
+            return jnp.moveaxis(sums, -1, 1) if sparse else sums
 
         return branch
 

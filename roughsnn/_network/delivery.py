@@ -34,7 +34,7 @@ class Response(NamedTuple):
 
     def sources(self, r: Float[Array, " neurons"]) -> list[Array]:
         """What is to be summed over spikes a time r before the end of the cell."""
-        early = jnp.minimum(r / self.length, 1) ** 3
+        early = jnp.minimum(r / self.length, 1)
         if not self._own:
             v = self.v(r)
             return [v, self.i(r), v * early]
@@ -43,7 +43,7 @@ class Response(NamedTuple):
 
     def targets(self, sums: Sequence[Array]) -> tuple[Array, Array, Array]:
         """What the sums make of v, of i, and of the potential in the hazard, where a spike counts
-        with the cube of r as a part of the cell."""
+        with r as a part of the cell."""
         if not self._own:
             v, i, early = sums
             return v, i, early

@@ -19,7 +19,7 @@ from .membrane import AbstractLinearMembrane
 from .state import NeuronState
 
 # A fault beside those of `_solve.step`: spikes of a neuron that the cells cannot keep up with.
-CROWDED = 5
+CROWDED = 6
 # By how many cells a spike may be found late.
 LATE = 4
 
@@ -35,7 +35,7 @@ class CellInput(eqx.Module):
     drive: tuple[Float[Array, "*cells neurons"], Float[Array, "*cells neurons"]]
     # What the noise adds to dv/dt and di/dt; one entry if it is constant in a cell.
     noise: tuple[tuple[Float[Array, "*cells neurons"], Float[Array, "*cells neurons"]], ...]
-    # What is delivered more than the weights say.
+    # What is delivered by spikes from outside, or by a change of the weights.
     extra: Float[Array, "*cells 3 neurons"] | None = None
 
 
@@ -101,11 +101,11 @@ class Lockstep(eqx.Module):
     $h - r$. Inside of a cell v and the responses are quadratic in time, exact at both ends and
     in the first slope, the hazard is linear. What neurons do to one another *within* a cell is
     left out but for the hazard $\tfrac{\ell}{2}[\lambda(v + \Delta) - \lambda(v)]$, $\ell$ the time
-    since the target's own spike and $\Delta$ the delivered potential weighted by
-    $((h - r)/h)^3$: the trapezoidal rule's for a spike at the cell's start, nothing for one at
-    its end, right on average over offsets. So the map is continuous as a spike crosses the border
-    of a cell, except for a target that fires in this very cell (its spike time then jumps by
-    $O(h^3)$, with a hard threshold by $O(h^2)$, which is part of the error).
+    since the target's own spike and $\Delta$ the delivered potential weighted by $(h - r)/h$: with
+    a potential that rises linearly from the spike on this is the trapezoidal rule's over the time
+    behind it. So the map and its derivative are continuous as a spike crosses the border of a
+    cell, up to $O(h^2)$, except for a target that fires in this very cell (its spike time then
+    jumps by $O(h^2)$, which is part of the error).
 
     A second crossing in a cell, or one by what was delivered at its end, leaves the neuron above
     its threshold. The next cell finds that spike at an offset $r = -E/\dot E < 0$: its time, and
@@ -227,7 +227,7 @@ class Lockstep(eqx.Module):
         cell, i = self._smooth(carry.y, x)
         found = self._spike(carry, cell, x.length, x.late)
         y = NeuronState(found.v, i, found.s)
-        if self.weights is not None:
+        if self.weights is not None or x.extra is not None:
             y = self._deliver(y, found, x)
         return self._next(carry, y, found), self._emit(found, y)
 
@@ -276,9 +276,10 @@ class Lockstep(eqx.Module):
 
     def _deliver(self, y: NeuronState, found: _Spikes, x: CellInput) -> NeuronState:
         """The state at the cell's end with what the cell's spikes do to it."""
-        assert self.weights is not None
-        r, response = x.length - found.offset, self.response(x.length)
-        dv, di, early = deliver(self.weights, found.hit, r, response)
+        dv = di = early = jnp.zeros_like(y.v)
+        if self.weights is not None:
+            r, response = x.length - found.offset, self.response(x.length)
+            dv, di, early = deliver(self.weights, found.hit, r, response)
         if x.extra is not None:
             dv, di, early = dv + x.extra[0], di + x.extra[1], early + x.extra[2]
         s = y.s

@@ -1,5 +1,7 @@
 """The loop over cells, and the spike train that comes out of it."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -17,6 +19,7 @@ from .._solve.setup import compact
 from .._solve.step import GRAZED, RETRIGGERED, Grid
 from .._types import Drive
 from .cells import run_cells
+from .inputs import delivered_inputs
 from .lockstep import CROWDED, LATE, CellInput, Lockstep
 from .membrane import AbstractLinearMembrane
 from .network import SpikingNetwork, evaluate_drive
@@ -44,6 +47,9 @@ def solve_lockstep(
     )
     adjoint = CheckpointAdjoint() if adjoint is None else adjoint
     carry, inputs = engine.start(p.y0), _inputs(membrane, drive, p.path, grid, dtype)
+    if p.spike_input is not None:
+        extra = delivered_inputs(engine, p.spike_input, dt0, inputs.length).astype(dtype)
+        inputs = dataclasses.replace(inputs, extra=extra)
     # The last cells may hold more spikes than are wanted, and not in order.
     room = max_spikes if stop_after is None else max_spikes + 2 * p.num_neurons
     final, emitted = run_cells(engine, carry, inputs, adjoint=adjoint, room=room)
@@ -79,6 +85,11 @@ def _check(network, drive, p: Prepared, t0: float, dt0: float, edges) -> Abstrac
             f"The lockstep engine needs a drift that is affine in v, i and the drive; that of "
             f"{type(membrane).__name__} is not. {other}"
         )
+    if p.path is not None and abs(p.path.dt - dt0) > 1e-6 * dt0:
+        raise ValueError(
+            f"With the lockstep engine the cells of `noise` must be those of the solve, got dt="
+            f"{p.path.dt} and dt0={dt0}. {other}"
+        )
     jumps = drive.jump_times if isinstance(drive, AbstractJumpPath) else np.zeros(0)
     if not is_concrete(jumps):
         raise ValueError(f"The jump times of the drive must be known numbers. {other}")
@@ -110,7 +121,7 @@ def _inputs(membrane, drive: Drive, path, grid: Grid, dtype) -> CellInput:
             return membrane.noise(path.cell(n).derivative(r))
 
         noise = (jax.vmap(slope)(numbers, jnp.zeros_like(lengths)),)
-        if path.areas is not None:
+        if path.arrays()[1] is not None:
             noise = (*noise, jax.vmap(slope)(numbers, lengths))
     # Nothing was before t0.
     late = jnp.where(numbers > 0, LATE * grid.dt0, 0.0).astype(dtype)

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float
 from .._event.event import Event
 from .._misc import as_float_array, is_concrete, one_hot
 from .._path.base import AbstractCellPath
+from .._path.jumps import JumpPath
 from .._types import Drive, Numeric
 from .connectivity import SparseWeights
 from .dale import DaleWeights
@@ -112,15 +113,22 @@ class SpikingNetwork(eqx.Module):
         assert self.mask is not None
         return jnp.where(self.mask, weights, 0)
 
-    def terms(self, drive: Drive, path: AbstractCellPath | None = None) -> dfx.AbstractTerm:
-        """The network between spikes as diffrax terms; noise only if `path` is given."""
+    def terms(
+        self, drive: Drive, path: AbstractCellPath | None = None, jumps: JumpPath | None = None
+    ) -> dfx.AbstractTerm:
+        """The network between spikes as diffrax terms; noise only if `path` is given, jumps of
+        the currents only if `jumps` are."""
 
         def drift(t, y, args):
             dv, di = self.membrane.drift(y.v, y.i, evaluate_drive(drive, t))
             return NeuronState(dv, di, self.firing.drift(y.v))
 
-        if path is None:
-            return dfx.ODETerm(drift)
+        def currents(t, y, args):
+            def act(dx):
+                zero = None if y.s is None else jnp.zeros_like(y.s)
+                return NeuronState(jnp.zeros_like(y.v), dx, zero)
+
+            return lx.FunctionLinearOperator(act, jax.ShapeDtypeStruct(y.i.shape, y.i.dtype))
 
         def diffusion(t, y, args):
             def act(dx):
@@ -130,7 +138,12 @@ class SpikingNetwork(eqx.Module):
             shape = (y.v.shape[0], self.membrane.channels)
             return lx.FunctionLinearOperator(act, jax.ShapeDtypeStruct(shape, y.v.dtype))
 
-        return dfx.MultiTerm(dfx.ODETerm(drift), dfx.ControlTerm(diffusion, path))
+        terms: list[dfx.AbstractTerm] = [dfx.ODETerm(drift)]
+        if path is not None:
+            terms.append(dfx.ControlTerm(diffusion, path))
+        if jumps is not None:
+            terms.append(dfx.ControlTerm(currents, jumps))
+        return terms[0] if len(terms) == 1 else dfx.MultiTerm(*terms)
 
     def event(self) -> Event:
         """The spikes of the network as an [`roughsnn.Event`][]."""

@@ -15,12 +15,14 @@ from .._event.conditions import conditions_of
 from .._event.crossing import AbstractCrossing, QuadraticCrossing
 from .._event.event import Event
 from .._misc import check_finite, is_concrete
-from .._path.base import AbstractJumpPath
+from .._path.base import AbstractGridPath, AbstractJumpPath
 from .._path.brownian import BrownianPath
 from .._random import seeds, uniform
+from .._solve.localise import check_grid
 from .._types import Drive, PRNGKey
 from .exponential import ExponentialTrapezoid
 from .firing import StochasticFiring, ThresholdFiring
+from .inputs import SpikeInput
 from .membrane import LIF, AbstractLinearMembrane
 from .network import SpikingNetwork, evaluate_drive
 from .state import NeuronState
@@ -34,7 +36,8 @@ class Prepared(NamedTuple):
     event: Event
     y0: NeuronState
     event_key: PRNGKey
-    path: BrownianPath | None
+    path: AbstractGridPath | None
+    spike_input: SpikeInput | None
     solver: dfx.AbstractSolver
     root_finder: optx.AbstractRootFinder | AbstractCrossing | None
     jump_ts: Array | None
@@ -44,7 +47,8 @@ class Prepared(NamedTuple):
 def prepare(
     network: SpikingNetwork, drive: Drive, t0: float, t1: float, dt0: float, key: PRNGKey, *,
     initial: NeuronState | None, solver: dfx.AbstractSolver | None = None, root_finder=None,
-    interpolation: Literal["linear", "parabola"] = "linear",
+    interpolation: Literal["linear", "parabola"] = "linear", noise: AbstractGridPath | None = None,
+    spike_input: SpikeInput | None = None,
 ) -> Prepared:  # fmt: skip
     """Checks what [`roughsnn.simulate`][] takes, draws its noise and first thresholds."""
     if not isinstance(network, SpikingNetwork):
@@ -54,16 +58,21 @@ def prepare(
     neurons, dtype = _check_drive(network, drive, t0)
     path_key, event_key = jr.split(key)
     y0 = _initial_state(network, initial, neurons, dtype, event_key)
-    path = None
-    if network.membrane.channels > 0:
-        shape = (neurons, network.membrane.channels)
+    path, shape = noise, (neurons, network.membrane.channels)
+    if noise is not None:
+        _check_noise(noise, shape)
+        check_grid(noise, t0, t1, dt0)
+    elif network.membrane.channels > 0:
         path = BrownianPath(
             t0, t1, dt0, shape=shape, key=path_key, interpolation=interpolation, dtype=dtype,
             columns=network.membrane.channels_drawn(),
         )  # fmt: skip
-    terms, event = network.terms(drive, path), network.event()
+    if spike_input is not None:
+        spike_input.check(neurons, t0, t1)
+    jumps = None if spike_input is None else spike_input.path()
+    terms, event = network.terms(drive, path, jumps), network.event()
     if solver is None and isinstance(network.membrane, AbstractLinearMembrane):
-        halves = path is not None and path.areas is not None
+        halves = path is not None and path.arrays()[1] is not None
         solver = ExponentialTrapezoid(NeuronState(*network.membrane.rates, None), halves)
         if root_finder is None and isinstance(network.firing, StochasticFiring):
             root_finder = QuadraticCrossing(pieces=2 if halves else 1)
@@ -74,11 +83,26 @@ def prepare(
         y0=y0,
         event_key=event_key,
         path=path,
+        spike_input=spike_input,
         solver=dfx.Heun() if solver is None else solver,
         root_finder=root_finder,
         jump_ts=drive.jump_times if isinstance(drive, AbstractJumpPath) else None,
         conditions=_check_conditions(network, terms, t0, neurons, dtype),
     )
+
+
+def _check_noise(noise: AbstractGridPath, shape: tuple[int, int]) -> None:
+    if not isinstance(noise, AbstractGridPath):
+        raise TypeError(
+            "`noise` must be a roughsnn.GridPath or a roughsnn.BrownianPath, got a "
+            f"{type(noise).__name__}."
+        )
+    got = jax.eval_shape(noise.arrays)[0].shape[1:]
+    if got != shape:
+        raise ValueError(
+            f"`noise` must have values of shape (neurons, channels) = {shape}, with a channel for "
+            f"each column of `sigma`, got {got}."
+        )
 
 
 def _check_drive(network: SpikingNetwork, drive: Drive, t0: float) -> tuple[int, jnp.dtype]:

@@ -11,6 +11,7 @@ import optimistix as optx
 
 from .._event.crossing import AbstractCrossing
 from .._misc import check_window, static_float
+from .._path.base import AbstractGridPath
 from .._path.spike_train import SpikeTrain
 from .._results import RESULTS
 from .._solve.adjoint import AbstractAdjoint
@@ -18,6 +19,7 @@ from .._solve.eventsolve import eventsolve
 from .._solve.solution import Solution
 from .._types import Drive, PRNGKey, RealScalar
 from .boundary import boundary_of
+from .inputs import SpikeInput
 from .lockstep_solve import solve_lockstep
 from .network import SpikingNetwork
 from .prepare import prepare
@@ -40,6 +42,8 @@ def simulate(
     solver: dfx.AbstractSolver | None = ...,
     root_finder: optx.AbstractRootFinder | AbstractCrossing | None = ...,
     interpolation: Literal["linear", "parabola"] = ...,
+    noise: AbstractGridPath | None = ...,
+    spike_input: SpikeInput | None = ...,
     adjoint: AbstractAdjoint | None = ...,
     stop_after: int | None = ...,
     boundary_ts: Sequence[float] = ...,
@@ -63,6 +67,8 @@ def simulate(
     solver: dfx.AbstractSolver | None = ...,
     root_finder: optx.AbstractRootFinder | AbstractCrossing | None = ...,
     interpolation: Literal["linear", "parabola"] = ...,
+    noise: AbstractGridPath | None = ...,
+    spike_input: SpikeInput | None = ...,
     adjoint: AbstractAdjoint | None = ...,
     stop_after: int | None = ...,
     boundary_ts: Sequence[float] = ...,
@@ -85,6 +91,8 @@ def simulate(
     solver: dfx.AbstractSolver | None = None,
     root_finder: optx.AbstractRootFinder | AbstractCrossing | None = None,
     interpolation: Literal["linear", "parabola"] = "linear",
+    noise: AbstractGridPath | None = None,
+    spike_input: SpikeInput | None = None,
     adjoint: AbstractAdjoint | None = None,
     stop_after: int | None = None,
     boundary_ts: Sequence[float] = (),
@@ -121,6 +129,13 @@ def simulate(
         4 % instead of 5 to 7 % at dt0 = 0.01 in the setting of Holberg & Salvi), and needs twice
         the random numbers; means are as accurate with the chord. Do not combine it with
         `diffrax.Heun`, whose stage at the end of a cell does not have the right law then.
+    - `noise`: what drives the noise channels in place of Brownian motion, with values of shape
+        `(neurons, channels)` and cells of length `dt0`: a [`roughsnn.fractional_path`][],
+        [`roughsnn.coloured_path`][] or [`roughsnn.ornstein_uhlenbeck_path`][], noise that is
+        [`roughsnn.correlated`][] across neurons, or any [`roughsnn.GridPath`][]. The key draws
+        the thresholds then, and `interpolation` is not used.
+    - `spike_input`: a [`roughsnn.SpikeInput`][]: spikes from outside that act on the currents. The
+        event engine stops at each of them; the lockstep engine does not.
     - `stop_after`: end on purpose at this spike (of all neurons together).
     - `boundary_ts`: increasing times inside of the window at which a functional may jump as a
         spike passes, e.g. the edges of bins. The train's `boundary` then holds what
@@ -140,6 +155,7 @@ def simulate(
     p = prepare(
         network, drive, t0, t1, dt0, key,
         initial=initial, solver=solver, root_finder=root_finder, interpolation=interpolation,
+        noise=noise, spike_input=spike_input,
     )  # fmt: skip
     if method == "lockstep":
         if saveat is not None or solver is not None:

@@ -4,6 +4,7 @@ import abc
 from typing import TYPE_CHECKING
 
 import diffrax as dfx
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
 from .._types import IntScalar, RealScalar
@@ -27,6 +28,39 @@ class AbstractCellPath(dfx.AbstractPath):
     @abc.abstractmethod
     def cell(self, index: IntScalar) -> dfx.AbstractPath:
         """The path on cell `index`, as a smooth path of the time since its start."""
+
+
+class AbstractGridPath(AbstractCellPath):
+    """A driver that is known by its increments over the cells, and in between a chord or a
+    parabola."""
+
+    t0: AbstractVar[float]
+    t1: AbstractVar[float]
+
+    @abc.abstractmethod
+    def arrays(
+        self,
+    ) -> tuple[Float[Array, "cells *shape"], Float[Array, "cells *shape"] | None]:
+        """Increments of the cells, and their space-time areas or `None`."""
+
+    def evaluate(self, t0: RealScalar, t1: RealScalar | None = None, left: bool = True) -> Array:
+        """The value at `t0`, or the increment from `t0` to `t1`; shape `shape`.
+
+        Costs O(cells); [`roughsnn.eventsolve`][] reads single cells instead.
+        """
+        del left
+        return self._at(t0) if t1 is None else self._at(t1) - self._at(t0)
+
+    def _at(self, t: RealScalar) -> Array:
+        increments, _ = self.arrays()
+        cells, dtype = increments.shape[0], increments.dtype
+        position = (jnp.asarray(t, dtype) - self.t0) / self.dt
+        index = jnp.clip(jnp.floor(position).astype(jnp.int32), 0, cells - 1)
+        before = jnp.arange(cells, dtype=jnp.int32) < index
+        inside = (position - index.astype(dtype)) * self.dt
+        return jnp.tensordot(before.astype(dtype), increments, 1) + self.cell(index).evaluate(
+            inside
+        )
 
 
 class AbstractJumpPath(dfx.AbstractPath):

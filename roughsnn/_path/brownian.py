@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from .._misc import check_window, num_cells
 from .._random import normals, seeds
 from .._types import IntScalar, PRNGKey, RealScalar
-from .base import AbstractCellPath, CellPolynomial
+from .base import AbstractGridPath, CellPolynomial
 
 
 def _split_odd(n: int) -> tuple[int, int]:
@@ -38,7 +38,7 @@ def _halve(w: Array, a: Array, h: float, zd: Array, zq: Array | None):
     return increments, _interleave((s + q) / 2, (s - q) / 2)
 
 
-class BrownianPath(AbstractCellPath):
+class BrownianPath(AbstractGridPath):
     r"""Brownian motion on the grid $t_0, t_0 + dt, \dots$, smooth inside each cell.
 
     On a cell of length $h$ the motion is replaced by the chord (`"linear"`, Wong & Zakai
@@ -149,27 +149,15 @@ class BrownianPath(AbstractCellPath):
         found = {c: drawn[..., n] for n, c in enumerate(self.columns)}
         return jnp.stack([found.get(c, zero) for c in range(self.width)], -1)
 
+    def arrays(self):
+        """See [`roughsnn.AbstractGridPath`][]."""
+        areas = None if self.areas is None else self._whole(self.areas)
+        return self._whole(self.increments), areas
+
     def cell(self, index: IntScalar) -> CellPolynomial:
         """The path on one cell, as a polynomial of the time since the cell's start."""
         area = None if self.areas is None else self._whole(self.areas[index])
         return CellPolynomial(self._whole(self.increments[index]), area, self.dt)
-
-    def _at(self, t: RealScalar) -> Array:
-        cells, dtype = self.increments.shape[0], self.increments.dtype
-        position = (jnp.asarray(t, dtype) - self.t0) / self.dt
-        index = jnp.clip(jnp.floor(position).astype(jnp.int32), 0, cells - 1)
-        before = jnp.arange(cells, dtype=jnp.int32) < index
-        start = self._whole(jnp.tensordot(before.astype(dtype), self.increments, 1))
-        inside = (position - index.astype(dtype)) * self.dt
-        return start + self.cell(index).evaluate(inside)
-
-    def evaluate(self, t0: RealScalar, t1: RealScalar | None = None, left: bool = True) -> Array:
-        """The value at `t0`, or the increment from `t0` to `t1`; shape `shape`.
-
-        Costs O(cells); [`roughsnn.eventsolve`][] reads single cells instead.
-        """
-        del left
-        return self._at(t0) if t1 is None else self._at(t1) - self._at(t0)
 
 
 def _check_columns(columns: Sequence[int] | None, shape: tuple[int, ...]):

@@ -10,7 +10,7 @@ from jaxtyping import Array
 
 from .._misc import any_in_batch, stop_gradients
 from .._results import RESULTS
-from .step import GRAZED, OK, OVERFLOW, RETRIGGERED, STEP_FAILED, Carry, Stepper
+from .step import GRAZED, JUMPED, OK, OVERFLOW, RETRIGGERED, STEP_FAILED, Carry, Stepper
 
 _Result = TypeVar("_Result")
 
@@ -26,6 +26,7 @@ def result_of(final: Carry) -> RESULTS:
         (OVERFLOW, RESULTS.max_events_reached),
         (GRAZED, RESULTS.event_grazed),
         (RETRIGGERED, RESULTS.event_retriggered),
+        (JUMPED, RESULTS.driver_jumped),
         (STEP_FAILED, RESULTS.step_failed),
     ):
         result = RESULTS.where(final.fault == code, member, result)
@@ -39,6 +40,7 @@ def raise_if_failed(solution: _Result, result: RESULTS, stepper: Stepper, final:
         RESULTS.event_retriggered,
         RESULTS.nonfinite_state,
         RESULTS.step_failed,
+        RESULTS.driver_jumped,
     )
     limits = [stepper.max_events * 2**j for j in range(1, _DOUBLINGS + 1)]
     messages = [RESULTS[member] for member in others]

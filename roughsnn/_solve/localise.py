@@ -9,6 +9,7 @@ from jaxtyping import PyTree
 
 from .._misc import is_term
 from .._path.base import AbstractCellPath
+from .._path.jumps import JumpPath
 from .._types import IntScalar, RealScalar
 
 
@@ -75,6 +76,9 @@ def localise(
                 piece = _Delayed(piece, delay)
             local = dfx.ControlTerm(lambda r, y, a: term.vf(clock(r), y, a), piece)
             return local.to_ode() if as_ode else local
+        if isinstance(term, dfx.ControlTerm) and isinstance(term.control, JumpPath):
+            # Between its jumps it is constant.
+            return dfx.ODETerm(lambda r, y, a: jax.tree.map(jnp.zeros_like, y))
         if isinstance(term, dfx.ODETerm):
             return dfx.ODETerm(lambda r, y, a: term.vf(clock(r), y, a))
         return _Shifted(term, clock)
@@ -111,10 +115,11 @@ def check_terms(
                 "not exist. Use roughsnn.BrownianPath(t0, t1, dt0, ...)."
             )
         if isinstance(path, AbstractCellPath):
-            _check_grid(path, t0, t1, dt0)
+            check_grid(path, t0, t1, dt0)
 
 
-def _check_grid(path: AbstractCellPath, t0: float, t1: float, dt0: float) -> None:
+def check_grid(path: AbstractCellPath, t0: float, t1: float, dt0: float) -> None:
+    """Refuses a path whose cells do not fit the steps, or that does not cover the window."""
     ratio = path.dt / dt0
     if abs(ratio - round(ratio)) > 1e-6 * ratio or round(ratio) < 1:
         raise ValueError(

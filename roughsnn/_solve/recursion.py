@@ -106,6 +106,11 @@ def online_gradient(
         event=event, max_events=max_events, key=key, root_finder=root_finder,
         stop_after=None, jump_ts=jump_ts, sub=None,
     )  # fmt: skip
+    if stepper.jumps:
+        raise ValueError(
+            "`online_gradient` does not take drivers that jump. Use jax.jvp through "
+            "roughsnn.eventsolve."
+        )
     y0_derivative = jax.jvp(lambda p: problem(p)[2], (params,), (direction,))[1]
 
     def body(carry, _):

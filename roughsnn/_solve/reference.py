@@ -15,6 +15,7 @@ from .._misc import check_positive_int, check_window, entry, one_hot, where_tree
 from .._random import seeds, uniform
 from .._results import RESULTS
 from .._types import Args, PRNGKey, RealScalar, State
+from .jumps import jump_terms
 from .solution import Solution
 
 
@@ -72,6 +73,11 @@ def reference_solve(
     """
     t0, t1, dt0 = check_window(t0, t1, dt0, "dt0")
     max_events = check_positive_int("max_events", max_events)
+    if jump_terms(terms):
+        raise ValueError(
+            "`reference_solve` does not take drivers that jump: diffrax would smear a jump over "
+            "the step that it is in. Use roughsnn.eventsolve."
+        )
     y0 = jax.tree.map(jnp.asarray, y0)
     dtype = jnp.result_type(*jax.tree.leaves(y0))
     tolerance = 16 * float(jnp.finfo(dtype).eps)

@@ -4,7 +4,6 @@ import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optimistix as optx
 from jaxtyping import Array
 
@@ -12,9 +11,10 @@ from .._event.affine import is_affine
 from .._event.chandrupatla import Chandrupatla
 from .._event.crossing import AbstractCrossing, BracketedCrossing, QuadraticCrossing
 from .._event.event import Event
-from .._misc import is_concrete, num_cells
+from .._misc import num_cells
 from .._random import seeds
 from .._types import State
+from .jumps import merged_jumps
 from .localise import check_terms
 from .step import Carry, Grid, Stepper
 
@@ -35,7 +35,8 @@ def set_up(
     y0, dtype = _check_state(y0)
     num_coordinates = _check_event(event, t0, y0, args, dtype)
     cells = num_cells(t0, t1, dt0)
-    grid = Grid(t0, t1, dt0, cells, _check_jumps(jump_ts, dtype))
+    stops, jumps = merged_jumps(terms, jump_ts, dtype)
+    grid = Grid(t0, t1, dt0, cells, stops)
     stepper = Stepper(
         terms=terms,
         solver=_differentiable(solver),
@@ -44,6 +45,7 @@ def set_up(
         seeds=seeds(key),
         crossing=_choose_crossing(root_finder, solver, event, t0, y0, args, dtype),
         grid=grid,
+        jumps=jumps,
         max_events=max_events,
         stop_after=stop_after,
         emit_origin=sub is not None and sub.ts is not None,
@@ -61,9 +63,9 @@ def set_up(
         fault=zero,
         finished=jnp.array(False),
     )
-    jumps = 0 if grid.jump_ts is None else grid.jump_ts.shape[0] - 1
+    number = 0 if grid.jump_ts is None else grid.jump_ts.shape[0] - 1
     # One more than cells, jumps and events, to see an event too many.
-    return stepper, carry, cells + jumps + max_events + 1
+    return stepper, carry, cells + number + max_events + 1
 
 
 def compact(
@@ -73,11 +75,19 @@ def compact(
 
     `columns` are pairs of values and of what they are padded with.
     """
-    rank = jnp.cumsum(marks >= 0, dtype=jnp.int32)
+    n, width = marks.shape[0], 32
+    blocks = -(-n // width)
+    # Which block, and where in it: a sum over all would take most of the time.
+    there = jnp.pad(marks >= 0, (0, blocks * width - n)).reshape(blocks, width)
+    ends = jnp.cumsum(jnp.sum(there, 1, dtype=jnp.int32), dtype=jnp.int32)
     wanted = jnp.arange(1, max_events + 1, dtype=jnp.int32)
-    index = jnp.searchsorted(rank, wanted, side="left")
-    stored = index < marks.shape[0]
-    index = jnp.minimum(index, marks.shape[0] - 1)
+    stored = wanted <= ends[-1]
+    block = jnp.minimum(jnp.searchsorted(ends, wanted, side="left"), blocks - 1)
+    rows = there[block]
+    rank = wanted - ends[block] + jnp.sum(rows, 1, dtype=jnp.int32)
+    place = jnp.cumsum(rows, 1, dtype=jnp.int32) < rank[:, None]
+    place = jnp.sum(place, 1, dtype=jnp.int32)
+    index = jnp.minimum(block.astype(jnp.int32) * width + place, n - 1)
 
     def move(x, fill):
         rows = stored.reshape(stored.shape + (1,) * (x.ndim - 1))
@@ -119,17 +129,6 @@ def _check_event(event: Event, t0, y0, args, dtype) -> int:
             f"of `y0`: got {after}, expected {expected}."
         )
     return out.shape[0]
-
-
-def _check_jumps(jump_ts, dtype):
-    if jump_ts is None:
-        return None
-    jump_ts = jnp.asarray(jump_ts, dtype)
-    if jump_ts.ndim != 1:
-        raise ValueError(f"`jump_ts` must have shape (jumps,), got {jump_ts.shape}.")
-    if is_concrete(jump_ts) and np.any(np.diff(np.asarray(jump_ts)) <= 0):
-        raise ValueError("`jump_ts` must be increasing.")
-    return jnp.append(jump_ts, jnp.inf)
 
 
 def _differentiable(solver: dfx.AbstractSolver) -> dfx.AbstractSolver:

@@ -13,10 +13,11 @@ from .._event.event import Event
 from .._misc import entry, one_hot, where_tree
 from .._random import uniform
 from .._types import Args, Scalar, State
+from .jumps import after_jump
 from .localise import localise
 
 # The codes of `Carry.fault`, in the order of severity in which they were met.
-OK, OVERFLOW, GRAZED, RETRIGGERED, STEP_FAILED = range(5)
+OK, OVERFLOW, GRAZED, RETRIGGERED, STEP_FAILED, JUMPED = range(6)
 
 
 class Grid(eqx.Module):
@@ -78,6 +79,8 @@ class Stepper(eqx.Module):
     seeds: UInt32[Array, "2"]
     crossing: AbstractCrossing
     grid: Grid
+    # What the drivers that jump move by at `grid.jump_ts`.
+    jumps: tuple[Float[Array, "jumps *shape"], ...]
     max_events: int = eqx.field(static=True)
     stop_after: int | None = eqx.field(static=True)
     emit_origin: bool = eqx.field(static=True)
@@ -109,8 +112,10 @@ class Stepper(eqx.Module):
             # Just inside of the interval, where the vector field jumps at its ends. The jumps are
             # named: rounding may bring start + r to the wrong side of them.
             inf = jnp.asarray(jnp.inf, dtype)
-            low = jnp.nextafter(jnp.maximum(start + r0, passed), inf)
-            high = jnp.nextafter(jnp.minimum(start + r1, ahead), -inf)
+            low, high = jax.lax.stop_gradient(
+                (jnp.maximum(start + r0, passed), jnp.minimum(start + r1, ahead))
+            )
+            low, high = jnp.nextafter(low, inf), jnp.nextafter(high, -inf)
 
             def clock(r):
                 t = start + r
@@ -148,6 +153,13 @@ class Stepper(eqx.Module):
         again |= (carry.last >= 0) & (entry(e0, jnp.maximum(carry.last, 0)) > 0)
         return crossing, grazed, again
 
+    def _driven(self, t, y: State, jump: Int[Array, ""], here: Bool[Array, ""]):
+        """The state behind a jump of the drivers, and whether it brought an event about."""
+        sizes = tuple(s[jump] for s in self.jumps)
+        after = after_jump(self.terms, self.solver, t, y, self.args, sizes, here)
+        before, now = (self.event.fn(t, z, self.args) for z in (y, after))
+        return after, here & jnp.any((before <= 0) & (now > 0))
+
     def __call__(self, carry: Carry, x: None = None) -> tuple[Carry, Emitted]:
         """The next carry; `carry` itself if it is not live."""
         del x
@@ -166,22 +178,28 @@ class Stepper(eqx.Module):
         left = dense.evaluate(offset)
         jumped = self.event.transition(start + offset, left, self.args, k, u)
         right = where_tree(fires, jumped, left)
+        at_jump = jnp.array(False)
+        if self.grid.jump_ts is not None:
+            # The same subtraction as in `interval`, so that rounding cannot stall it.
+            at_jump = step & ~hit & (r1 >= self.grid.jump_ts[carry.jump] - start)
+        over = jnp.array(False)
+        if self.jumps:
+            right, over = self._driven(start + offset, right, carry.jump, at_jump)
 
         fault = jnp.where(grazed, GRAZED, OK)
+        fault = jnp.where(over, JUMPED, fault)
         fault = jnp.where(overflow, OVERFLOW, fault)
         fault = jnp.where(again, RETRIGGERED, fault)
         fault = jnp.where(solved, fault, STEP_FAILED)
         fault = jnp.where(carry.fault == OK, fault, carry.fault)
         num_events = jnp.where(fires, carry.num_events + 1, carry.num_events)
-        finished = abort
+        finished = abort | over
         if self.stop_after is not None:
             finished = finished | (num_events >= self.stop_after)
 
         ends_cell = step & ~hit
         jump = carry.jump
         if self.grid.jump_ts is not None:
-            # The same subtraction as in `interval`, so that rounding cannot stall it.
-            at_jump = ends_cell & (r1 >= self.grid.jump_ts[carry.jump] - start)
             jump = jnp.where(at_jump, jump + 1, jump)
             ends_cell = ends_cell & (r1 >= self.grid.length(carry.cell, r1.dtype))
         new = Carry(

@@ -1,0 +1,192 @@
+"""Drivers that jump: declared jumps, compound Poisson processes, Poisson spike trains."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._misc import (
+    as_float_array,
+    check_positive_float,
+    check_positive_int,
+    check_window,
+    is_concrete,
+)
+from .._random import seeds, uniform
+from .._types import Numeric, PRNGKey, RealScalar
+from .base import AbstractJumpPath
+from .spike_train import SpikeTrain
+
+
+class JumpPath(AbstractJumpPath):
+    r"""A driver that is constant but for its jumps: $X_t = \sum_{\tau_j \le t} \Delta_j$.
+
+    In a `diffrax.ControlTerm` of [`roughsnn.eventsolve`][] the solver stops exactly at each jump,
+    and there the state moves along the flow of Marcus, $dz/dr = \sigma(z)\,\Delta_j$,
+    $r \in [0, 1]$: the limit of ever steeper smooth drivers. Jumps at one time are applied
+    together, as the sum of their sizes. Gradients with respect to times and sizes exist. Combine it
+    with continuous drivers in a `diffrax.MultiTerm`.
+
+    **Arguments:**
+
+    - `jump_times`: shape `(jumps,)`, not decreasing, in (t0, t1], padded with inf.
+    - `sizes`: shape `(jumps, *shape)`; `shape` is that of the values.
+    - `t0`, `t1`: the window; concrete numbers. The value at t0 is 0.
+
+    **Raises:** `ValueError` for shapes that do not fit, unordered times, times outside of the
+        window. (Where they are traced a `RuntimeError` at run time.)
+
+    ??? cite "Reference"
+
+        S. I. Marcus, *Modeling and approximation of stochastic differential equations driven by
+        semimartingales*, Stochastics 4 (1981). I. Chevyrev, P. Friz, *Canonical RDEs and general
+        semimartingales as rough paths*, Ann. Probab. 47 (2019).
+    """
+
+    jump_times: Float[Array, " jumps"]
+    sizes: Float[Array, "jumps *shape"]
+    t0: float = eqx.field(static=True)
+    t1: float = eqx.field(static=True)
+
+    def __init__(self, jump_times: Numeric, sizes: Numeric, *, t0: RealScalar, t1: RealScalar):
+        self.t0, self.t1, _ = check_window(t0, t1, 1.0, "dt")
+        self.sizes = as_float_array("sizes", sizes)
+        if not is_concrete(jump_times):
+            times = jnp.asarray(jump_times)
+        else:
+            with jax.ensure_compile_time_eval():
+                times = jnp.asarray(jump_times, self.sizes.dtype)
+        if times.ndim != 1 or self.sizes.shape[:1] != times.shape:
+            raise ValueError(
+                "`jump_times` must have shape (jumps,) and `sizes` (jumps, *shape), got "
+                f"{times.shape} and {self.sizes.shape}."
+            )
+        self.jump_times = _check_times(times, self.t0, self.t1)
+
+    def evaluate(self, t0: RealScalar, t1: RealScalar | None = None, left: bool = True) -> Array:
+        """The value at `t0` (its left limit unless `left=False`), or an increment."""
+        if t1 is not None:
+            return self.evaluate(t1, left=left) - self.evaluate(t0, left=left)
+        there = self.jump_times < t0 if left else self.jump_times <= t0
+        return jnp.tensordot(there.astype(self.sizes.dtype), self.sizes, 1)
+
+
+def _check_times(times: Array, t0: float, t1: float) -> Array:
+    message = (
+        f"`jump_times` must be in increasing order and in the window ({t0}, {t1}], padded with "
+        "inf; a jump at t0 belongs into the initial state."
+    )
+    if is_concrete(times):
+        known = np.asarray(times)
+        outside = (known <= t0) | ((known > t1) & ~np.isposinf(known)) | np.isnan(known)
+        unordered = known[1:] < known[:-1]
+        if np.any(outside) or np.any(unordered):
+            where = known[outside][0] if np.any(outside) else known[1:][unordered][0]
+            raise ValueError(f"{message} Got {where}.")
+        return times
+    outside = ~((times > t0) & ((times <= t1) | jnp.isposinf(times)))
+    return eqx.error_if(times, jnp.any(outside) | jnp.any(times[1:] < times[:-1]), message)
+
+
+def _arrivals(words, coordinate, number: int, rate: Array, t0: float, t1: float) -> Array:
+    """The first times of a Poisson process, inf behind t1. Differentiable in the rate."""
+    u = uniform(words, coordinate, jnp.arange(number, dtype=jnp.int32), rate.dtype)
+    times = t0 - jnp.cumsum(jnp.log(u)) / jnp.where(rate > 0, rate, 1)
+    return jnp.where((rate > 0) & (times <= t1), times, jnp.inf)
+
+
+def compound_poisson_path(
+    t0: RealScalar,
+    t1: RealScalar,
+    *,
+    intensity: Numeric,
+    jump: Callable[[PRNGKey], Float[Array, "*shape"]],
+    max_jumps: int,
+    key: PRNGKey,
+) -> JumpPath:
+    r"""A compound Poisson process: jumps of independent sizes after exponential waiting times.
+
+    Any Levy process with finitely many jumps is this plus Brownian motion plus a drift. The j-th
+    waiting time is $-\log(u_j)$ over the intensity and the j-th size depends on the j-th key, so
+    times and sizes are differentiable in the parameters of their laws. A functional that jumps as
+    a jump leaves the window has a boundary term that these gradients do not see.
+
+    **Arguments:**
+
+    - `t0`, `t1`: the window; concrete numbers.
+    - `intensity`: jumps per unit of time, a positive scalar, finite.
+    - `jump`: the law of the sizes, a function of a key, e.g. `lambda key: jr.normal(key, (3,))`.
+    - `max_jumps`: the room for jumps.
+    - `key`: a `jax.random.key`.
+
+    **Returns:** a [`roughsnn.JumpPath`][].
+
+    **Raises:** `ValueError` for an intensity that is not positive and finite (infinite activity
+        cannot be simulated jump by jump); `RuntimeError` for more than `max_jumps` jumps.
+    """
+    t0, t1, _ = check_window(t0, t1, 1.0, "dt")
+    max_jumps = check_positive_int("max_jumps", max_jumps)
+    rate = _check_rates("intensity", intensity, 0)
+    if is_concrete(rate):
+        check_positive_float("intensity", rate)
+    times_key, sizes_key = jr.split(key)
+    times = _arrivals(seeds(times_key), 0, max_jumps + 1, rate, t0, t1)
+    message = f"There are more than `max_jumps` = {max_jumps} jumps. Raise it."
+    times = eqx.error_if(times, jnp.isfinite(times[-1]), message)[:-1]
+    sizes = jax.vmap(jump)(jr.split(sizes_key, max_jumps))
+    there = jnp.isfinite(times).reshape(-1, *(1,) * (sizes.ndim - 1))
+    return JumpPath(times, jnp.where(there, sizes, 0), t0=t0, t1=t1)
+
+
+def poisson_spikes(
+    t0: RealScalar, t1: RealScalar, *, rates: Numeric, max_spikes: int, key: PRNGKey
+) -> SpikeTrain:
+    r"""Independent Poisson spike trains, e.g. as input of a network.
+
+    Each neuron has its own random numbers, so its train depends on its own rate only, and its
+    spike times are differentiable in it.
+
+    **Arguments:**
+
+    - `t0`, `t1`: the window; concrete numbers.
+    - `rates`: spikes per unit of time, shape `(neurons,)`, not negative.
+    - `max_spikes`: the room for the spikes of one neuron; the train has room for all of them.
+    - `key`: a `jax.random.key`.
+
+    **Returns:** a [`roughsnn.SpikeTrain`][]; `overflow` where a neuron had no room.
+
+    **Raises:** `ValueError` for rates that are negative or not finite.
+    """
+    t0, t1, _ = check_window(t0, t1, 1.0, "dt")
+    max_spikes = check_positive_int("max_spikes", max_spikes)
+    rate = _check_rates("rates", rates, 1)
+    neurons, words = rate.shape[0], seeds(key)
+    number = jnp.arange(neurons, dtype=jnp.int32)
+    times = jax.vmap(lambda n, r: _arrivals(words, n, max_spikes + 1, r, t0, t1))(number, rate)
+    overflow = jnp.any(jnp.isfinite(times[:, -1]))
+    flat = times[:, :-1].reshape(-1)
+    marks = jnp.where(jnp.isfinite(flat), jnp.repeat(number, max_spikes), -1)
+    order = jnp.argsort(jax.lax.stop_gradient(flat))
+    return SpikeTrain(
+        times=flat[order],
+        marks=marks[order],
+        count=jnp.sum(marks >= 0, dtype=jnp.int32),
+        overflow=overflow,
+        t0=t0,
+        t1=t1,
+        num_neurons=neurons,
+    )
+
+
+def _check_rates(name: str, value: Numeric, ndim: int) -> Array:
+    rates = as_float_array(name, value)
+    if rates.ndim != ndim:
+        wanted = "a scalar" if ndim == 0 else "of shape (neurons,)"
+        raise ValueError(f"`{name}` must be {wanted}, got shape {rates.shape}.")
+    if is_concrete(rates) and np.any(np.asarray(rates) < 0):
+        raise ValueError(f"`{name}` must not be negative, got {np.asarray(rates).min()}.")
+    return rates

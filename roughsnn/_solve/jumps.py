@@ -1,0 +1,104 @@
+"""Drivers that jump: when a solve stops for them, and what they do to the state."""
+
+import diffrax as dfx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from .._event.affine import is_constant
+from .._misc import any_in_batch, is_concrete, is_term
+from .._path.base import AbstractJumpPath
+from .._path.jumps import JumpPath
+from .._types import Args, RealScalar, Scalar, State
+
+# Steps of the solver along the flow of a jump.
+_STEPS = 8
+
+
+def jump_terms(terms: PyTree[dfx.AbstractTerm]) -> list[tuple[dfx.ControlTerm, JumpPath]]:
+    """The terms whose driver jumps, with it, in the order of the tree."""
+    leaves = jax.tree.leaves(terms, is_leaf=is_term)
+    controls = [term for term in leaves if isinstance(term, dfx.ControlTerm)]
+    for term in controls:
+        if isinstance(term.control, AbstractJumpPath) and not isinstance(term.control, JumpPath):
+            raise ValueError(
+                f"A {type(term.control).__name__} cannot be the control of a term: what it does at "
+                "its jumps is not declared. Use a roughsnn.JumpPath."
+            )
+    return [(term, term.control) for term in controls if isinstance(term.control, JumpPath)]
+
+
+def merged_jumps(terms, jump_ts, dtype) -> tuple[Array | None, tuple[Array, ...]]:
+    """All times at which a solve stops, with inf behind them, and what each driver jumps by.
+
+    Drivers that jump at one time have one entry there.
+    """
+    drivers = [driver for _, driver in jump_terms(terms)]
+    given = [] if jump_ts is None else [_check_jump_ts(jump_ts, dtype)]
+    if not drivers and not given:
+        return None, ()
+    if not drivers:
+        return jnp.append(given[0], jnp.inf), ()
+    times = jnp.concatenate([*given, *(d.jump_times.astype(dtype) for d in drivers)])
+    order = jnp.argsort(jax.lax.stop_gradient(times))
+    times = times[order]
+    new = jnp.concatenate([jnp.zeros(1, bool), times[1:] != times[:-1]])
+    entry, room = jnp.cumsum(new, dtype=jnp.int32), times.shape[0] + 1
+    merged = jnp.full(room, jnp.inf, dtype).at[entry].set(times)
+    sizes, start = [], sum(len(g) for g in given)
+    for driver in drivers:
+        here = jnp.zeros((times.shape[0], *driver.sizes.shape[1:]), dtype)
+        here = here.at[start : start + driver.sizes.shape[0]].set(driver.sizes.astype(dtype))
+        there = jnp.isfinite(times).reshape(-1, *(1,) * (here.ndim - 1))
+        moved = jnp.where(there, here[order], 0)
+        sizes.append(jnp.zeros((room, *here.shape[1:]), dtype).at[entry].add(moved))
+        start += driver.sizes.shape[0]
+    return merged, tuple(sizes)
+
+
+def _check_jump_ts(jump_ts, dtype) -> Array:
+    jump_ts = jnp.asarray(jump_ts, dtype)
+    if jump_ts.ndim != 1:
+        raise ValueError(f"`jump_ts` must have shape (jumps,), got {jump_ts.shape}.")
+    if is_concrete(jump_ts) and np.any(np.diff(np.asarray(jump_ts)) <= 0):
+        raise ValueError("`jump_ts` must be increasing.")
+    return jump_ts
+
+
+def after_jump(
+    terms: PyTree[dfx.AbstractTerm],
+    solver: dfx.AbstractSolver,
+    t: RealScalar | Scalar,
+    y: State,
+    args: Args,
+    sizes: tuple[Array, ...],
+    here: Array,
+) -> State:
+    r"""The state behind a jump of the drivers, if they jump `here`: the end of
+    $dz/dr = \sigma(t, z)\,\Delta X$ (Marcus 1981).
+
+    For additive noise $z + \sigma\Delta X$, otherwise some steps of the solver.
+    """
+    moving = list(zip(jump_terms(terms), sizes, strict=True))
+
+    def field(y):
+        total = jax.tree.map(jnp.zeros_like, y)
+        for (term, _), size in moving:
+            moved = term.prod(term.vf(t, y, args), jnp.where(here, size, 0))
+            total = jax.tree.map(jnp.add, total, moved)
+        return total
+
+    if is_constant(field, y):
+        return jax.tree.map(jnp.add, y, field(y))
+    solver = solver if isinstance(solver, dfx.AbstractERK) else dfx.Tsit5(scan_kind="bounded")
+    term = dfx.ODETerm(lambda r, y, args: field(y))
+
+    def step(y, r):
+        end = r + 1 / _STEPS
+        state = solver.init(term, r, end, y, None)
+        return solver.step(term, r, end, y, None, state, jnp.array(False))[0], None
+
+    starts = jnp.arange(_STEPS, dtype=jnp.result_type(*jax.tree.leaves(y))) / _STEPS
+    flow = lambda y: jax.lax.scan(step, y, starts)[0]  # noqa: E731
+    return jax.lax.cond(any_in_batch(here), flow, lambda y: y, y)
