@@ -56,7 +56,7 @@ def _column_sums(values, targets, hit, x, rows, total):
     if targets.size:
         targets = of(targets)
         # One kind after the other: XLA's gathers of several at once are slow.
-        found = jax.lax.map(lambda x: jnp.sum(values * x[targets], -1), x)
+        found = jnp.stack([jnp.sum(values * x[k][targets], -1) for k in range(x.shape[0])])
     else:
         found = x @ values.T
     found = jnp.where(there[None], found, 0)
