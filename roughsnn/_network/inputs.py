@@ -71,7 +71,7 @@ def delivered_inputs(
     engine: Lockstep, inputs: SpikeInput, dt0: float, lengths: Float[Array, " cells"]
 ) -> Float[Array, "cells 3 neurons"]:
     """What the spikes of an input add to each cell of a lockstep simulation."""
-    times, rows = inputs.path().jump_times, inputs.rows()
+    times, rows = (x.astype(lengths.dtype) for x in (inputs.path().jump_times, inputs.rows()))
     cells, n = lengths.shape[0], rows.shape[1]
     there = jnp.isfinite(times)
     since = jnp.where(there, times, inputs.spikes.t0) - inputs.spikes.t0

@@ -58,10 +58,11 @@ def prepare(
     neurons, dtype = _check_drive(network, drive, t0)
     path_key, event_key = jr.split(key)
     y0 = _initial_state(network, initial, neurons, dtype, event_key)
-    path, shape = noise, (neurons, network.membrane.channels)
+    path, shape = None, (neurons, network.membrane.channels)
     if noise is not None:
         _check_noise(noise, shape)
         check_grid(noise, t0, t1, dt0)
+        path = jax.tree.map(lambda x: x.astype(dtype), noise)
     elif network.membrane.channels > 0:
         path = BrownianPath(
             t0, t1, dt0, shape=shape, key=path_key, interpolation=interpolation, dtype=dtype,

@@ -79,7 +79,7 @@ def _chosen(sums, values, targets, hit, x):
     number = jnp.max(jnp.sum(hits, -1, dtype=jnp.int32), initial=0)
 
     def each(one):
-        if hits.shape[0] > 1:
+        if hits.shape[0] != 1:
             return jax.vmap(one)
         # An axis of length 1 makes XLA's gather slow.
         return lambda hits, xs: one(hits[0], xs[0])[None]

@@ -55,11 +55,11 @@ class JumpPath(AbstractJumpPath):
     def __init__(self, jump_times: Numeric, sizes: Numeric, *, t0: RealScalar, t1: RealScalar):
         self.t0, self.t1, _ = check_window(t0, t1, 1.0, "dt")
         self.sizes = as_float_array("sizes", sizes)
-        if not is_concrete(jump_times):
-            times = jnp.asarray(jump_times)
-        else:
+        if is_concrete(jump_times):
             with jax.ensure_compile_time_eval():
                 times = jnp.asarray(jump_times, self.sizes.dtype)
+        else:
+            times = jnp.asarray(jump_times).astype(self.sizes.dtype)
         if times.ndim != 1 or self.sizes.shape[:1] != times.shape:
             raise ValueError(
                 "`jump_times` must have shape (jumps,) and `sizes` (jumps, *shape), got "

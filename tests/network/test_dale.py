@@ -78,8 +78,9 @@ def test_no_step_changes_a_sign(direction):
     assert jnp.all((matrix - made.weights()) * direction < 0)
 
 
-def test_random_targets_are_all_different():
-    neurons, synapses = 400, 100
+@pytest.mark.parametrize("synapses", [50, 100, 300])
+def test_random_targets_are_all_different(synapses):
+    neurons = 400
     targets = rs.random_targets(0, neurons, synapses)
     assert targets.shape == (neurons, synapses) and targets.dtype == np.int32
     assert all(len(set(row)) == synapses for row in targets.tolist())

@@ -258,6 +258,41 @@ def test_one_input_spike_moves_the_threshold_crossing_as_it_must(method):
     np.testing.assert_allclose(v, 1.0, atol=1e-4)
 
 
+@pytest.mark.parametrize("method", ["event", "lockstep"])
+@pytest.mark.parametrize("traced", [False, True])
+def test_float32(method, traced):
+    """The same spikes to rounding, whatever the precision of the input and the noise is."""
+
+    def run(dtype, times):
+        train = rs.SpikeTrain(
+            times=times, marks=jnp.arange(8, dtype=jnp.int32) % 3,
+            count=jnp.asarray(8, jnp.int32), overflow=jnp.array(False), t0=0.0, t1=1.0,
+            num_neurons=3,
+        )  # fmt: skip
+        network = rs.SpikingNetwork(
+            rs.LIF(MU.astype(dtype), jnp.array([[0.3], [0.0]], dtype), jnp.asarray(1.2, dtype)),
+            rs.StochasticFiring(
+                rs.ExponentialIntensity(jnp.asarray(5.0, dtype), jnp.asarray(1.0, dtype)),
+                jnp.asarray(0.03, dtype),
+            ),
+            jnp.asarray(LINKS, dtype),
+        )
+        noise = rs.fractional_path(0.0, 1.0, 0.02, hurst=0.4, shape=(2, 1), key=jr.key(3))
+        return rs.simulate(
+            network, lambda t: DRIVE.astype(dtype), t0=0.0, t1=1.0, dt0=0.02, max_spikes=20,
+            key=jr.key(5), method=method, spike_input=rs.SpikeInput(train, FEED), noise=noise,
+        )  # fmt: skip
+
+    single, double = (
+        (jax.jit(functools.partial(run, d)) if traced else functools.partial(run, d))(AT["times"])
+        for d in (jnp.float32, jnp.float64)
+    )
+    assert single.times.dtype == jnp.float32 and int(single.count) >= 3
+    np.testing.assert_array_equal(single.marks, double.marks)
+    there = np.isfinite(double.times)
+    np.testing.assert_allclose(single.times[there], double.times[there], atol=2e-5)
+
+
 def test_a_network_feeds_another():
     """Gradients go through the first network's spikes into the second."""
     network = rs.SpikingNetwork(
@@ -352,3 +387,55 @@ def test_bad_input():
             lambda p: (term, NEVER, p, None), jnp.asarray(1.0), jnp.asarray(1.0),
             solver=dfx.Heun(), t0=0.0, t1=1.0, dt0=0.1, max_events=1, key=jr.key(0),
         )  # fmt: skip
+
+
+def test_many_small_input_spikes_are_noise():
+    """The diffusion limit: Poisson spikes at a rate r of weight w act like a current of mean
+    r w / mu2 with white noise w sqrt(r), in rate and in the CV of the intervals."""
+    rate, w, mu2, samples = 2000.0, 0.4, 40.0, 512
+    room: Any = dict(t0=0.0, t1=2.0, dt0=0.00125, max_spikes=60, method="lockstep")
+
+    def network(noise):
+        return rs.SpikingNetwork(
+            rs.LIF((10.0, mu2), ((0.0,), (noise,)) if noise else None, 1.0),
+            rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 0.05), 0.02),
+        )
+
+    def poisson(key):
+        spikes_key, key = jr.split(key)
+        train = rs.poisson_spikes(0.0, 2.0, rates=np.array([rate]), max_spikes=4500, key=spikes_key)
+        return rs.simulate(
+            network(0.0), lambda t: jnp.full(1, 0.9 - rate * w / mu2), key=key,
+            spike_input=rs.SpikeInput(train, [[w]]), initial=at_rest(rate * w / mu2), **room,
+        )  # fmt: skip
+
+    def brownian(key):
+        initial = at_rest(0.0)
+        return rs.simulate(
+            network(w * rate**0.5), lambda t: jnp.full(1, 0.9), key=key, initial=initial, **room
+        )
+
+    def at_rest(current):
+        return rs.NeuronState(jnp.full(1, 0.5), jnp.full(1, current), None)
+
+    def statistics(run, seed):
+        trains = jax.jit(jax.vmap(run))(jr.split(jr.key(seed), samples))
+        counts = np.asarray(trains.count).astype(float)
+        times = np.asarray(trains.times)
+        gaps = np.where(
+            np.isfinite(times[:, 1:]), np.diff(np.where(np.isfinite(times), times, 0)), 0
+        )
+        number = np.isfinite(times[:, 1:]).sum(1)
+        mean = gaps.sum() / number.sum()
+        square = (gaps**2).sum() / number.sum()
+        # The error of a ratio of means over independent samples.
+        cv = (square / mean**2 - 1) ** 0.5
+        influence = ((gaps**2).sum(1) / mean**2 - 2 * square / mean**3 * gaps.sum(1)) / (2 * cv)
+        influence += number * square / mean**2 / (2 * cv)
+        error = influence.std() / number.mean() / samples**0.5
+        return (counts.mean(), counts.std() / samples**0.5), (cv, error)
+
+    for a, b in zip(statistics(poisson, 0), statistics(brownian, 1), strict=True):
+        print(a, b)
+        assert abs(a[0] - b[0]) < 3.5 * (a[1] ** 2 + b[1] ** 2) ** 0.5
+        assert a[1] < 0.03 * a[0]
