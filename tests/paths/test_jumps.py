@@ -4,6 +4,7 @@ import functools
 from typing import Any
 
 import diffrax as dfx
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -23,10 +24,10 @@ LAWS: dict[str, Any] = {
 
 def solve(terms, y0, solver: Any = None, dt=0.05, **options: Any):
     solver = dfx.Tsit5() if solver is None else solver
-    return rs.eventsolve(
-        terms, solver, 0.0, 1.0, dt, y0, event=NEVER, max_events=1, key=jr.key(0),
-        conditions="waive", **options,
-    )  # fmt: skip
+    run = functools.partial(
+        rs.eventsolve, event=NEVER, max_events=1, key=jr.key(0), conditions="waive", **options
+    )
+    return eqx.filter_jit(run)(terms, solver, 0.0, 1.0, dt, y0)
 
 
 def poisson(key, law="normal", intensity: Any = 8.0, t1=1.0, room=40):
@@ -163,7 +164,8 @@ LINKS = np.array([[0.0, 0.4], [-0.3, 0.0]])
 FEED = jnp.array([[0.6, 0.2], [0.0, 0.5], [-0.4, 0.3]])
 
 
-def spike_times(z, method, dt, sigma=0.3):
+@functools.partial(jax.jit, static_argnames=("method", "dt", "sigma"))
+def spike_times(z, method: Any, dt, sigma=0.3):
     """The network with the spikes of three inputs."""
     count = z["times"].shape[0]
     train = rs.SpikeTrain(
@@ -284,7 +286,9 @@ def test_float32(method, traced):
         )  # fmt: skip
 
     single, double = (
-        (jax.jit(functools.partial(run, d)) if traced else functools.partial(run, d))(AT["times"])
+        jax.jit(functools.partial(run, d))(AT["times"])
+        if traced
+        else jax.jit(functools.partial(run, d, AT["times"]))()
         for d in (jnp.float32, jnp.float64)
     )
     assert single.times.dtype == jnp.float32 and int(single.count) >= 3
