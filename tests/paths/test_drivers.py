@@ -213,9 +213,10 @@ def test_both_engines_agree_as_dt_falls():
         for factor in (64, 8, 1):
             path = rs.coarsened(finest, factor)
             a, b = (spikes(PARAMS, path, m, path.dt) for m in ("event", "lockstep"))
-            assert jnp.array_equal(a.counts(), b.counts()) and int(a.count) >= 4
-            a, b = a.per_neuron(4), b.per_neuron(4)
-            gaps.append(float(jnp.max(jnp.abs(jnp.where(jnp.isfinite(a), a - b, 0)))))
+            assert int(a.count) >= 4
+            # With t1 for what is missing: continuous where a spike leaves the window.
+            a, b = (jnp.minimum(x.per_neuron(6), 1.0) for x in (a, b))
+            gaps.append(float(jnp.max(jnp.abs(a - b))))
         print(name, gaps)
         # A step 64 times finer, and more than 64 times closer: slope 1 and more.
         assert gaps[-1] < gaps[0] / 64
