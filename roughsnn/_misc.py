@@ -96,6 +96,15 @@ def num_cells(t0: float, t1: float, dt: float) -> int:
     return int(np.ceil(cells))
 
 
+def check_shape(shape: Any) -> tuple[int, ...]:
+    """`shape` if it is a tuple of sizes."""
+    if not isinstance(shape, tuple) or any(s < 0 for s in shape):
+        raise ValueError(
+            f"`shape` must be a tuple of sizes such as (neurons, channels), got {shape!r}."
+        )
+    return shape
+
+
 def check_positive_int(name: str, value: Any) -> int:
     """`value` as a positive Python int."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
@@ -111,26 +120,24 @@ def check_positive_float(name: str, value: Any) -> float:
     return out
 
 
+def as_array(value: Any, dtype: Any = None) -> Array:
+    """`jnp.asarray(value, dtype)`, but known numbers stay known inside of `jit`."""
+    if not is_concrete(value):
+        return jnp.asarray(value, dtype)
+    with jax.ensure_compile_time_eval():
+        return jnp.asarray(value, dtype)
+
+
 def as_float_array(name: str, value: Any) -> Array:
-    """`value` as a floating array, refusing integers arrays, complex and non-finite.
-
-    Numbers stay numbers inside of `jit`, where what is known of them can be used.
-    """
-    if is_concrete(value):
-        with jax.ensure_compile_time_eval():
-            return _as_float_array(name, value)
-    return _as_float_array(name, value)
-
-
-def _as_float_array(name: str, value: Any) -> Array:
-    array = jnp.asarray(value)
+    """`value` as a floating array, refusing integers arrays, complex and non-finite."""
+    array = as_array(value)
     if jnp.issubdtype(array.dtype, jnp.integer) or array.dtype == bool:
         if isinstance(value, (jax.Array, np.ndarray)):
             raise ValueError(
                 f"`{name}` must have a floating dtype, got {array.dtype}; a gradient "
                 "with respect to it would not exist."
             )
-        array = array.astype(jnp.result_type(float))
+        array = as_array(array, jnp.result_type(float))
     elif not jnp.issubdtype(array.dtype, jnp.floating):
         raise ValueError(f"`{name}` must have a floating dtype, got {array.dtype}.")
     return check_finite(name, array)

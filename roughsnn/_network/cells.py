@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._misc import max_in_batch
 from .._solve.adjoint import AbstractAdjoint
 from .._solve.setup import compact
 from .connectivity import SparseWeights
+from .delivery import deliver_all
 from .lockstep import CellInput, Lockstep, LockstepCarry, LockstepEmitted
 from .spread import is_small
 
@@ -94,48 +94,11 @@ def _delivered(
         # Targets have no tangent.
         assert isinstance(engine.weights, SparseWeights)
         change = eqx.combine(change, engine.weights)
-    width = change.values.shape[1] if isinstance(change, SparseWeights) else n
-    kinds = len(engine.response(lengths[0]).sources(offsets[0]))
-    # So many spikes at a time that rows of weights take about as much memory as all of them do.
-    size = max(1, min(room, max(2**16 // (kinds * width), n // 3)))
-    blocks = -(-room // size)
     numbers = jnp.arange(cells * n, dtype=jnp.int32)
     marks = jnp.where(jnp.isfinite(offsets.reshape(-1)), numbers, -1)
-    (spikes,) = compact(marks, blocks * size, (marks, -1))
-    spikes = spikes.reshape(blocks, size)
-
-    @jax.checkpoint
-    def some(change, total, spikes):
-        there, at = spikes >= 0, jnp.maximum(spikes, 0)
-        cell, neuron = at // n, at % n
-        length = lengths[cell]
-        r = jnp.where(there, length - offsets[cell, neuron], 0)
-        sources = jax.vmap(lambda h, r: jnp.stack(engine.response(h).sources(r)))(length, r)
-        sources = jnp.where(there[:, None], sources, 0)
-        if isinstance(change, SparseWeights):
-            values = sources[:, None, :] * change.values[neuron][:, :, None]
-            return total.at[cell[:, None], change.targets[neuron]].add(values), None
-        return total.at[cell].add(sources[:, :, None] * change[neuron][:, None, :]), None
-
-    def first(number):
-        def branch(change, spikes):
-            # The targets of a list are far apart, the kinds of a target should not be.
-            sparse = isinstance(change, SparseWeights)
-            zero = jnp.zeros((cells, n, kinds) if sparse else (cells, kinds, n), offsets.dtype)
-            sums = jax.lax.scan(lambda t, s: some(change, t, s), zero, spikes[:number])[0]
-            return jnp.moveaxis(sums, -1, 1) if sparse else sums
-
-        return branch
-
-    # Rarely are there as many spikes as there is room for.
-    sizes = [blocks]
-    while sizes[0] > 1:
-        sizes.insert(0, -(-sizes[0] // 4))
-    number = max_in_batch(jnp.sum(marks >= 0, dtype=jnp.int32))
-    level = sum((number > k * size).astype(jnp.int32) for k in sizes[:-1])
-    sums = jax.lax.switch(level, [first(k) for k in sizes], change, spikes)
-
-    def response(length, sums):
-        return jnp.stack(engine.response(length).targets([sums[k] for k in range(kinds)]))
-
-    return jax.vmap(response)(lengths, sums)
+    (spikes,) = compact(marks, room, (marks, -1))
+    at = jnp.maximum(spikes, 0)
+    cell, neuron = at // n, at % n
+    left = lengths[cell] - offsets[cell, neuron]
+    pre = jnp.where(spikes >= 0, neuron, -1)
+    return deliver_all(change, pre, cell, left, lengths, engine.response)

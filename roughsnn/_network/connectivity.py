@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from .._misc import as_float_array, is_concrete
+from .._misc import as_array, as_float_array, is_concrete
 from .._types import Numeric
 
 
@@ -28,10 +28,7 @@ class SparseWeights(eqx.Module):
     values: Float[Array, "neurons synapses"]
 
     def __init__(self, targets: Numeric, values: Numeric):
-        if is_concrete(targets):
-            with jax.ensure_compile_time_eval():
-                targets = jnp.asarray(targets)
-        self.targets = jnp.asarray(targets)
+        self.targets = as_array(targets)
         self.values = as_float_array("values", values)
         shape = self.targets.shape
         if not jnp.issubdtype(self.targets.dtype, jnp.integer) or len(shape) != 2:

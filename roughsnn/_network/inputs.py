@@ -6,9 +6,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._misc import as_float_array
-from .._path.jumps import JumpPath
+from .._path.jumps import JumpPath, check_jump_times
 from .._path.spike_train import SpikeTrain
+from .._solve.step import Grid
 from .._types import Numeric
+from .delivery import deliver_all
 from .lockstep import Lockstep
 
 
@@ -42,16 +44,6 @@ class SpikeInput(eqx.Module):
             )
         self.spikes = spikes.complete()
 
-    def rows(self) -> Float[Array, "spikes neurons"]:
-        """What each spike adds to the currents; 0 for padding."""
-        there = self.spikes.marks >= 0
-        rows = self.weights[jnp.where(there, self.spikes.marks, 0)]
-        return jnp.where(there[:, None], rows, 0)
-
-    def path(self) -> JumpPath:
-        """The input as a driver of the currents."""
-        return JumpPath(self.spikes.times, self.rows(), t0=self.spikes.t0, t1=self.spikes.t1)
-
     def check(self, neurons: int, t0: float, t1: float) -> None:
         """`ValueError` unless it fits a simulation of so many neurons on [t0, t1]."""
         if self.weights.shape[1] != neurons:
@@ -66,37 +58,25 @@ class SpikeInput(eqx.Module):
                 "SpikeTrain.window."
             )
 
+    def path(self, neurons: int, t0: float, t1: float) -> JumpPath:
+        """The input as a driver of the currents of so many neurons on [t0, t1]."""
+        self.check(neurons, t0, t1)
+        there = self.spikes.marks >= 0
+        rows = self.weights[jnp.where(there, self.spikes.marks, 0)]
+        sizes = jnp.where(there[:, None], rows, 0)
+        return JumpPath(self.spikes.times, sizes, t0=t0, t1=t1)
+
 
 def delivered_inputs(
-    engine: Lockstep, inputs: SpikeInput, dt0: float, lengths: Float[Array, " cells"]
+    engine: Lockstep, inputs: SpikeInput, neurons: int, grid: Grid, lengths: Float[Array, " cells"]
 ) -> Float[Array, "cells 3 neurons"]:
     """What the spikes of an input add to each cell of a lockstep simulation."""
-    times, rows = (x.astype(lengths.dtype) for x in (inputs.path().jump_times, inputs.rows()))
-    cells, n = lengths.shape[0], rows.shape[1]
-    there = jnp.isfinite(times)
-    since = jnp.where(there, times, inputs.spikes.t0) - inputs.spikes.t0
-    cell = jnp.floor(jax.lax.stop_gradient(since) / dt0).astype(jnp.int32)
-    cell = jnp.clip(cell, 0, cells - 1)
-    length = lengths[cell]
-    left = jnp.where(there, cell.astype(since.dtype) * dt0 + length - since, 0)
-    sources = jax.vmap(lambda h, r: jnp.stack(engine.response(h).sources(r)))(length, left)
-    kinds = sources.shape[1]
-    # So many spikes at a time that they take about as much memory as the result.
-    size = max(1, min(times.shape[0], cells))
-    blocks = -(-times.shape[0] // size)
-
-    def pad(x):
-        x = jnp.pad(x, [(0, blocks * size - x.shape[0])] + [(0, 0)] * (x.ndim - 1))
-        return x.reshape(blocks, size, *x.shape[1:])
-
-    def some(total, block):
-        cell, sources, rows = block
-        return total.at[cell].add(sources[:, :, None] * rows[:, None, :]), None
-
-    zero = jnp.zeros((cells, kinds, n), rows.dtype)
-    sums, _ = jax.lax.scan(some, zero, (pad(cell), pad(sources), pad(rows)))
-
-    def response(length, sums):
-        return jnp.stack(engine.response(length).targets([sums[k] for k in range(kinds)]))
-
-    return jax.vmap(response)(lengths, sums)
+    inputs.check(neurons, grid.t0, grid.t1)
+    spikes = inputs.spikes
+    times = check_jump_times(spikes.times.astype(lengths.dtype), grid.t0, grid.t1)
+    since = jnp.where(spikes.marks >= 0, times, grid.t0) - grid.t0
+    cell = jnp.floor(jax.lax.stop_gradient(since) / grid.dt0).astype(jnp.int32)
+    cell = jnp.minimum(cell, lengths.shape[0] - 1)
+    left = cell.astype(since.dtype) * grid.dt0 + lengths[cell] - since
+    weights = inputs.weights.astype(lengths.dtype)
+    return deliver_all(weights, spikes.marks, cell, left, lengths, engine.response)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from .._event.crossing import first_of_pieces
 from .._random import uniform
-from .._solve.step import GRAZED, OK, RETRIGGERED
+from .._solve.step import GRAZED, JUMPED, OK, RETRIGGERED
 from .._types import Scalar
 from .connectivity import SparseWeights
 from .delivery import Quadratic, Response, deliver
@@ -19,7 +19,7 @@ from .membrane import AbstractLinearMembrane
 from .state import NeuronState
 
 # A fault beside those of `_solve.step`: spikes of a neuron that the cells cannot keep up with.
-CROWDED = 6
+CROWDED = JUMPED + 1
 # By how many cells a spike may be found late.
 LATE = 4
 

@@ -19,7 +19,7 @@ from .._solve.setup import compact
 from .._solve.step import GRAZED, RETRIGGERED, Grid
 from .._types import Drive
 from .cells import run_cells
-from .inputs import delivered_inputs
+from .inputs import SpikeInput, delivered_inputs
 from .lockstep import CROWDED, LATE, CellInput, Lockstep
 from .membrane import AbstractLinearMembrane
 from .network import SpikingNetwork, evaluate_drive
@@ -28,7 +28,7 @@ from .prepare import Prepared
 
 def solve_lockstep(
     network: SpikingNetwork, drive: Drive, p: Prepared, t0: float, t1: float, dt0: float, *,
-    max_spikes: int, adjoint: AbstractAdjoint | None,
+    spike_input: SpikeInput | None, max_spikes: int, adjoint: AbstractAdjoint | None,
     stop_after: int | None, edges: tuple[float, ...], throw: bool,
 ) -> tuple[SpikeTrain, Array | None, RESULTS]:  # fmt: skip
     """The spikes, and the hidden states at `edges` and t1."""
@@ -47,8 +47,8 @@ def solve_lockstep(
     )
     adjoint = CheckpointAdjoint() if adjoint is None else adjoint
     carry, inputs = engine.start(p.y0), _inputs(membrane, drive, p.path, grid, dtype)
-    if p.spike_input is not None:
-        extra = delivered_inputs(engine, p.spike_input, dt0, inputs.length).astype(dtype)
+    if spike_input is not None:
+        extra = delivered_inputs(engine, spike_input, p.num_neurons, grid, inputs.length)
         inputs = dataclasses.replace(inputs, extra=extra)
     # The last cells may hold more spikes than are wanted, and not in order.
     room = max_spikes if stop_after is None else max_spikes + 2 * p.num_neurons

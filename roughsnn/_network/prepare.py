@@ -37,7 +37,6 @@ class Prepared(NamedTuple):
     y0: NeuronState
     event_key: PRNGKey
     path: AbstractGridPath | None
-    spike_input: SpikeInput | None
     solver: dfx.AbstractSolver
     root_finder: optx.AbstractRootFinder | AbstractCrossing | None
     jump_ts: Array | None
@@ -68,9 +67,7 @@ def prepare(
             t0, t1, dt0, shape=shape, key=path_key, interpolation=interpolation, dtype=dtype,
             columns=network.membrane.channels_drawn(),
         )  # fmt: skip
-    if spike_input is not None:
-        spike_input.check(neurons, t0, t1)
-    jumps = None if spike_input is None else spike_input.path()
+    jumps = None if spike_input is None else spike_input.path(neurons, t0, t1)
     terms, event = network.terms(drive, path, jumps), network.event()
     if solver is None and isinstance(network.membrane, AbstractLinearMembrane):
         halves = path is not None and path.arrays()[1] is not None
@@ -84,7 +81,6 @@ def prepare(
         y0=y0,
         event_key=event_key,
         path=path,
-        spike_input=spike_input,
         solver=dfx.Heun() if solver is None else solver,
         root_finder=root_finder,
         jump_ts=drive.jump_times if isinstance(drive, AbstractJumpPath) else None,

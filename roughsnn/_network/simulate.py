@@ -155,14 +155,14 @@ def simulate(
     p = prepare(
         network, drive, t0, t1, dt0, key,
         initial=initial, solver=solver, root_finder=root_finder, interpolation=interpolation,
-        noise=noise, spike_input=spike_input,
+        noise=noise, spike_input=spike_input if method == "event" else None,
     )  # fmt: skip
     if method == "lockstep":
         if saveat is not None or solver is not None:
             raise ValueError("`saveat` and `solver` are for method='event'.")
         solution = None
         train, excess, _ = solve_lockstep(
-            network, drive, p, t0, t1, dt0, max_spikes=max_spikes,
+            network, drive, p, t0, t1, dt0, spike_input=spike_input, max_spikes=max_spikes,
             adjoint=adjoint, stop_after=stop_after, edges=edges, throw=throw,
         )  # fmt: skip
     else:

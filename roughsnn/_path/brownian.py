@@ -8,7 +8,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._misc import check_window, num_cells
+from .._misc import check_shape, check_window, num_cells
 from .._random import normals, seeds
 from .._types import IntScalar, PRNGKey, RealScalar
 from .base import AbstractGridPath, CellPolynomial
@@ -100,10 +100,7 @@ class BrownianPath(AbstractGridPath):
             raise ValueError(
                 f"`interpolation` must be 'linear' or 'parabola', got {interpolation!r}."
             )
-        if not isinstance(shape, tuple) or any(s < 0 for s in shape):
-            raise ValueError(
-                f"`shape` must be a tuple of sizes such as (neurons, channels), got {shape!r}."
-            )
+        shape = check_shape(shape)
         self.columns, self.width = _check_columns(columns, shape), shape[-1] if shape else 0
         dtype = jnp.result_type(float) if dtype is None else dtype
         cells = num_cells(self.t0, self.t1, self.dt)

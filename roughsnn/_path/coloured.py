@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .._misc import check_positive_float, check_window, num_cells
+from .._misc import check_positive_float, check_shape, check_window, num_cells
 from .._random import normals, seeds
 from .._types import PRNGKey, RealScalar
 from .grid import GridPath
@@ -88,7 +88,7 @@ def _process(t0, t1, dt, timescale, shape, key, dtype) -> tuple[Array, Array]:
     tau = check_positive_float("timescale", timescale)
     dtype = jnp.result_type(float) if dtype is None else dtype
     cells, x = num_cells(t0, t1, dt), dt / tau
-    size = math.prod(shape)
+    size = math.prod(check_shape(shape))
     z = normals(seeds(key), (0, 1), (0, 0), (cells + 1) * size, dtype)
     z = z.reshape(2, cells + 1, *shape)
     decay, spread = math.exp(-x), (-math.expm1(-2 * x)) ** 0.5

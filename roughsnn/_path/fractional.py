@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._misc import check_window, num_cells, static_float
+from .._misc import check_shape, check_window, num_cells, static_float
 from .._random import normals, seeds
 from .._types import PRNGKey, RealScalar
 from .grid import GridPath
@@ -54,7 +54,7 @@ def fractional_path(
     **Returns:** a [`roughsnn.GridPath`][].
 
     **Raises:** `ValueError`/`TypeError` for H outside of its range or traced, an empty window,
-        `dt <= 0`.
+        `dt <= 0`, a bad shape.
     """
     t0, t1, dt = check_window(t0, t1, dt, "dt")
     hurst = static_float("hurst", hurst)
@@ -64,7 +64,7 @@ def fractional_path(
             "1/3 and below its increments and areas no longer determine solutions."
         )
     dtype = jnp.result_type(float) if dtype is None else dtype
-    cells, size = num_cells(t0, t1, dt), math.prod(shape)
+    cells, size = num_cells(t0, t1, dt), math.prod(check_shape(shape))
     root = jnp.asarray(_root_spectrum(cells, hurst), dtype)
     # The first and the last frequency are real, the others share their variance among two parts.
     z = normals(seeds(key), (0,), (0,), 2 * cells * size, dtype).reshape(2 * cells, size)

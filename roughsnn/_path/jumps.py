@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._misc import (
+    as_array,
     as_float_array,
     check_positive_float,
     check_positive_int,
@@ -55,17 +56,13 @@ class JumpPath(AbstractJumpPath):
     def __init__(self, jump_times: Numeric, sizes: Numeric, *, t0: RealScalar, t1: RealScalar):
         self.t0, self.t1, _ = check_window(t0, t1, 1.0, "dt")
         self.sizes = as_float_array("sizes", sizes)
-        if is_concrete(jump_times):
-            with jax.ensure_compile_time_eval():
-                times = jnp.asarray(jump_times, self.sizes.dtype)
-        else:
-            times = jnp.asarray(jump_times).astype(self.sizes.dtype)
+        times = as_array(jump_times, self.sizes.dtype)
         if times.ndim != 1 or self.sizes.shape[:1] != times.shape:
             raise ValueError(
                 "`jump_times` must have shape (jumps,) and `sizes` (jumps, *shape), got "
                 f"{times.shape} and {self.sizes.shape}."
             )
-        self.jump_times = _check_times(times, self.t0, self.t1)
+        self.jump_times = check_jump_times(times, self.t0, self.t1)
 
     def evaluate(self, t0: RealScalar, t1: RealScalar | None = None, left: bool = True) -> Array:
         """The value at `t0` (its left limit unless `left=False`), or an increment."""
@@ -75,7 +72,8 @@ class JumpPath(AbstractJumpPath):
         return jnp.tensordot(there.astype(self.sizes.dtype), self.sizes, 1)
 
 
-def _check_times(times: Array, t0: float, t1: float) -> Array:
+def check_jump_times(times: Array, t0: float, t1: float) -> Array:
+    """`times`, once they are known to be in order and in (t0, t1], padded with inf."""
     message = (
         f"`jump_times` must be in increasing order and in the window ({t0}, {t1}], padded with "
         "inf; a jump at t0 belongs into the initial state."

@@ -234,3 +234,20 @@ def test_bad_calls(change, match):
     } | change
     with pytest.raises((ValueError, TypeError), match=match):
         rs.simulate(arguments.pop("network"), arguments.pop("drive"), **arguments)
+
+
+def test_numbers_stay_known_inside_of_jit():
+    """So that zero columns are not drawn, and static checks see them."""
+
+    @jax.jit
+    def inside(x):
+        membrane = rs.LIF((15, 6.0), ((0.3, 0.0), (0.0, 0.0)), 1.0)
+        assert membrane.channels_drawn() == (0,)
+        assert rs.LIF((15.0, 6.0), ((x, 0.0), (0.0, 0.0)), 1.0).channels_drawn() == (0, 1)
+        with pytest.raises(ValueError, match="`mu` must not be negative"):
+            rs.LIF((-1, 6), None, 1.0)
+        with pytest.raises(ValueError, match="Neuron 0 has two synapses"):
+            rs.SparseWeights(np.array([[1, 1], [0, -1]]), jnp.full((2, 2), x))
+        return x
+
+    assert inside(jnp.asarray(0.5)) == 0.5
