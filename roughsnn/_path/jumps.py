@@ -136,8 +136,7 @@ def compound_poisson_path(
     message = f"There are more than `max_jumps` = {max_jumps} jumps. Raise it."
     times = eqx.error_if(times, jnp.isfinite(times[-1]), message)[:-1]
     sizes = jax.vmap(jump)(jr.split(sizes_key, max_jumps))
-    there = jnp.isfinite(times).reshape(-1, *(1,) * (sizes.ndim - 1))
-    return JumpPath(times, jnp.where(there, sizes, 0), t0=t0, t1=t1)
+    return JumpPath(times, sizes, t0=t0, t1=t1)
 
 
 def poisson_spikes(

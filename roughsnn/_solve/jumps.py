@@ -50,9 +50,7 @@ def merged_jumps(terms, jump_ts, dtype) -> tuple[Array | None, tuple[Array, ...]
     for driver in drivers:
         here = jnp.zeros((times.shape[0], *driver.sizes.shape[1:]), dtype)
         here = here.at[start : start + driver.sizes.shape[0]].set(driver.sizes.astype(dtype))
-        there = jnp.isfinite(times).reshape(-1, *(1,) * (here.ndim - 1))
-        moved = jnp.where(there, here[order], 0)
-        sizes.append(jnp.zeros((room, *here.shape[1:]), dtype).at[entry].add(moved))
+        sizes.append(jnp.zeros((room, *here.shape[1:]), dtype).at[entry].add(here[order]))
         start += driver.sizes.shape[0]
     return merged, tuple(sizes)
 

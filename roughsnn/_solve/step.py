@@ -193,7 +193,7 @@ class Stepper(eqx.Module):
         fault = jnp.where(solved, fault, STEP_FAILED)
         fault = jnp.where(carry.fault == OK, fault, carry.fault)
         num_events = jnp.where(fires, carry.num_events + 1, carry.num_events)
-        finished = abort | over
+        finished = abort
         if self.stop_after is not None:
             finished = finished | (num_events >= self.stop_after)
 

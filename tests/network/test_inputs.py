@@ -112,6 +112,17 @@ def test_one_input_spike_moves_the_threshold_crossing_as_it_must(method):
     np.testing.assert_allclose(v, 1.0, atol=1e-4)
 
 
+def test_an_input_spike_in_a_last_cell_that_is_shorter():
+    """Its effect on the hazard until t1 = 33 1/3 cells."""
+    z = AT | {"times": jnp.array([0.9901]), "feed": 5 * jnp.ones((3, 2))}
+    boundaries = [spike_times(z, method, 0.03, 0.0).boundary for method in ("event", "lockstep")]
+    none = spike_times(z | {"feed": jnp.zeros((3, 2))}, "event", 0.03, 0.0).boundary
+    assert none is not None and boundaries[0] is not None and boundaries[1] is not None
+    effects = [b.excess - none.excess for b in boundaries if b is not None]
+    assert np.all(effects[0] > 5e-4)
+    np.testing.assert_allclose(effects[1], effects[0], rtol=0.5)
+
+
 @pytest.mark.parametrize("method", ["event", "lockstep"])
 @pytest.mark.parametrize("traced", [False, True])
 def test_float32(method, traced):

@@ -96,6 +96,22 @@ def test_additive_jumps_are_exact_wherever_they_are(times):
     np.testing.assert_allclose(right - left, sizes[np.array(times) == times[0]].sum(0))
 
 
+def test_drivers_that_take_turns():
+    """Each jump is that of its own driver, and the solver stops at the others' too."""
+    make = lambda times, sizes: dfx.ControlTerm(  # noqa: E731
+        lambda t, y, args: jnp.ones(()), rs.JumpPath(times, sizes, t0=0.0, t1=1.0)
+    )
+    terms = dfx.MultiTerm(
+        dfx.ODETerm(lambda t, y, args: -2 * y),
+        make([0.1, 0.5, 0.8, np.inf], [1.0, 2.0, 3.0, 50.0]),
+        make([0.2, 0.5, 0.6], [-0.5, 4.0, 0.25]),
+    )
+    found = solve(terms, jnp.asarray(0.0), jump_ts=[0.15, 0.7]).y1
+    times = np.array([0.1, 0.5, 0.8, 0.2, 0.5, 0.6])
+    sizes = np.array([1.0, 2.0, 3.0, -0.5, 4.0, 0.25])
+    np.testing.assert_allclose(found, np.sum(sizes * np.exp(-2 * (1 - times))), rtol=1e-8)
+
+
 def test_shot_noise_has_its_mean_and_variance():
     """Campbell: dV = -a V dt + dX has mean r E[z] (1 - e^{-aT}) / a and variance
     r E[z^2] (1 - e^{-2aT}) / (2a)."""
