@@ -276,12 +276,15 @@ def draw(errors, out: Path) -> None:
     """One panel for each spike: relative RMS error of its derivative against dt."""
     fig, axes = plt.subplots(1, 3, figsize=(10, 4), sharey=True, layout="constrained")
     dts = np.array([row["dt"] for row in errors])
+    ticks = dts[:: 1 + len(dts) // 5]
     for n, ax in enumerate(axes):
         for method, colour in METHODS.items():
             style = "x" if method == "finite differences" else "o-"
             ax.loglog(dts, [row[method][n] for row in errors], style, color=colour, label=method)
         ax.loglog(dts, 0.06 * (dts / 0.01) ** 0.5, "k:", lw=1, label=r"$\propto\sqrt{dt}$")
         ax.set(title=f"spike {n + 1}", xlabel="dt")
+        ax.set_xticks(ticks, [f"{dt:g}" for dt in ticks])
+        ax.set_xticks([], minor=True)
         ax.invert_xaxis()
     axes[0].set_ylabel(r"relative error of $d\tau/dc$")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
