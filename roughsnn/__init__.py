@@ -5,6 +5,9 @@ from importlib.metadata import version as _version
 # ground
 from ._results import RESULTS as RESULTS
 
+# random numbers
+from ._random import antithetic as antithetic
+
 # paths and spike trains
 from ._path.base import AbstractCellPath as AbstractCellPath
 from ._path.base import AbstractGridPath as AbstractGridPath
@@ -61,6 +64,7 @@ from ._network.intensity import SoftplusIntensity as SoftplusIntensity
 from ._network.membrane import LIF as LIF
 from ._network.membrane import AbstractLinearMembrane as AbstractLinearMembrane
 from ._network.membrane import AbstractMembrane as AbstractMembrane
+from ._network.multiplicative import MultiplicativeLIF as MultiplicativeLIF
 from ._network.network import SpikingNetwork as SpikingNetwork
 from ._network.simulate import simulate as simulate
 from ._network.state import NeuronState as NeuronState
@@ -96,5 +100,7 @@ from . import io as io
 # fitting
 from ._fit.fit import Fit as Fit
 from ._fit.fit import fit as fit
+from ._fit.multilevel import Multilevel as Multilevel
+from ._fit.multilevel import multilevel_mean as multilevel_mean
 
 __version__ = _version("roughsnn")

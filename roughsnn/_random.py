@@ -1,8 +1,9 @@
 """Random numbers by counter, cheap inside a loop and in bulk."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -34,9 +35,62 @@ def threefry_2x32(seed: tuple[Array, Array], counter: tuple[Array, Array]) -> tu
     return a, b
 
 
-def seeds(key: PRNGKey) -> UInt32[Array, "2"]:
-    """Two words for `uniform`, from a JAX key of any implementation."""
-    return jr.bits(key, (2,), jnp.uint32)
+class AntitheticKey(eqx.Module):
+    """A key whose random numbers are mirrored, see [`roughsnn.antithetic`][]."""
+
+    key: PRNGKey
+
+
+RandomKey: TypeAlias = PRNGKey | AntitheticKey
+
+
+def antithetic(key: RandomKey) -> RandomKey:
+    r"""The mirrored key: where `key` draws u and z, it draws 1 - u and -z.
+
+    Whatever takes a key here takes a mirrored one: [`roughsnn.simulate`][],
+    [`roughsnn.eventsolve`][] and the paths. A sample and its mirror image have the same law, and
+    the mean of the two has less than half of the variance of one if what is averaged is monotone
+    in the noise and in the thresholds:
+
+    ```python
+    pair = lambda key: (sample(key) + sample(rs.antithetic(key))) / 2
+    ```
+
+    **Arguments:**
+
+    - `key`: a `jax.random.key`; of a mirrored key this is the original.
+
+    ??? cite "Reference"
+
+        J. M. Hammersley, K. W. Morton, *A new Monte Carlo technique: antithetic variates*, Math.
+        Proc. Cambridge Philos. Soc. 52 (1956).
+    """
+    return key.key if isinstance(key, AntitheticKey) else AntitheticKey(key)
+
+
+def original(key: RandomKey) -> PRNGKey:
+    """The key itself, whether it is mirrored or not."""
+    return key.key if isinstance(key, AntitheticKey) else key
+
+
+def split(key: RandomKey) -> tuple[RandomKey, RandomKey]:
+    """Two keys of one, mirrored if it is."""
+    first, second = jr.split(original(key))
+    if isinstance(key, AntitheticKey):
+        return AntitheticKey(first), AntitheticKey(second)
+    return first, second
+
+
+def seeds(key: RandomKey) -> UInt32[Array, "3"]:
+    """Two words for `uniform`, from a JAX key of any implementation, and which bits are flipped."""
+    words = jr.bits(original(key), (2,), jnp.uint32)
+    flipped = 0xFFFFFFFF if isinstance(key, AntitheticKey) else 0
+    return jnp.append(words, jnp.uint32(flipped))
+
+
+def _bits(words: UInt32[Array, "3"], counter: tuple[Array, Array]) -> tuple[Array, Array]:
+    high, low = threefry_2x32((words[0], words[1]), counter)
+    return high ^ words[2], low ^ words[2]
 
 
 def _fraction(high: Array, low: Array, dtype: Any) -> Array:
@@ -48,19 +102,18 @@ def _fraction(high: Array, low: Array, dtype: Any) -> Array:
 
 
 def uniform(
-    words: UInt32[Array, "2"], coordinate: Any, number: IntScalar | Int[Array, "..."], dtype: Any
+    words: UInt32[Array, "3"], coordinate: Any, number: IntScalar | Int[Array, "..."], dtype: Any
 ) -> Float[Array, "..."]:
     """The u in (0, 1) of the `number`-th event of `coordinate`; number 0 is the start.
 
     Element by element. The same in float32 and float64 up to rounding.
     """
     counter = (jnp.asarray(coordinate).astype(jnp.uint32), jnp.asarray(number).astype(jnp.uint32))
-    high, low = threefry_2x32((words[0], words[1]), counter)
-    return _fraction(high, low, dtype)
+    return _fraction(*_bits(words, counter), dtype)
 
 
 def normals(
-    words: UInt32[Array, "2"],
+    words: UInt32[Array, "3"],
     streams: tuple[int, ...],
     starts: tuple[int, ...],
     size: int,
@@ -77,7 +130,7 @@ def normals(
     def block(stream_and_start):
         stream, start = stream_and_start
         counter = start + places(jnp.arange(size, dtype=jnp.uint32))
-        high, low = threefry_2x32((words[0], words[1]), (counter, jnp.full_like(counter, stream)))
+        high, low = _bits(words, (counter, jnp.full_like(counter, stream)))
         centred = 2 * _fraction(high, low, dtype) - 1
         return jnp.asarray(2**0.5, dtype) * jax.lax.erf_inv(centred)
 

@@ -29,6 +29,10 @@ class RESULTS(eqx.Enumeration):
         "A neuron spiked so often that the lockstep engine, with one spike of a neuron in a "
         "cell, fell behind by several cells. Reduce `dt0`, or use method='event'."
     )
+    max_steps_reached = (
+        "The end was not reached within `max_steps` steps. Raise it, or give the step size "
+        "controller looser tolerances."
+    )
     nonfinite_state = (
         "The state became inf or nan. Reduce `dt0`, cap the intensity, or check the parameters."
     )

@@ -7,8 +7,7 @@ from jaxtyping import Array, Float
 from .._path.boundary import Boundary
 from .._path.marks import count_by_mark
 from .._path.spike_train import SpikeTrain
-from .._random import seeds, uniform
-from .._types import PRNGKey
+from .._random import RandomKey, seeds, uniform
 from .network import SpikingNetwork
 
 
@@ -17,7 +16,7 @@ def boundary_of(
     train: SpikeTrain,
     excess: Float[Array, "times neurons"],
     ts: tuple[float, ...],
-    key: PRNGKey,
+    key: RandomKey,
     given: bool,
 ) -> Boundary | None:
     """The [`roughsnn.Boundary`][] of hidden states `excess` at the times `ts`.

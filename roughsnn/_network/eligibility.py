@@ -13,12 +13,12 @@ from .._event.crossing import AbstractCrossing
 from .._event.fields import smooth_drift
 from .._misc import check_positive_int, check_window, entry, one_hot, where_tree
 from .._path.spike_train import SpikeTrain
-from .._random import uniform
+from .._random import RandomKey, uniform
 from .._results import RESULTS
 from .._solve.failure import raise_if_failed, result_of
 from .._solve.recursion import event_or_stop
 from .._solve.setup import compact, set_up
-from .._types import Drive, PRNGKey, RealScalar
+from .._types import Drive, RealScalar
 from .network import SpikingNetwork
 from .prepare import Prepared, prepare
 from .state import NeuronState
@@ -48,7 +48,7 @@ def eligibility(
     t1: RealScalar,
     dt0: RealScalar,
     max_spikes: int,
-    key: PRNGKey,
+    key: RandomKey,
     initial: NeuronState | None = None,
     solver: dfx.AbstractSolver | None = None,
     root_finder: optx.AbstractRootFinder | AbstractCrossing | None = None,

@@ -43,13 +43,16 @@ def _phi_jvp(k, primals, tangents):
     return value, (k * _phi(k + 1, x) - value) * dx
 
 
-def _advance(y0, f0, df, rate, r, theta):
+def _advance(y0, f0, df, rate, r, theta, bend=None):
     """y after a time r of y' = F, F = f0 at 0 for the start value y0, with decay `rate`,
-    and a forcing that has changed by `df * theta` at r."""
+    and a forcing that has changed by `df * theta + 6 bend theta (1 - theta)` at r."""
     if rate is None:
         return y0 + r * (f0 + df * (theta / 2))
     x = rate * r
-    return y0 + r * (_phi(1, x) * f0 + _phi(2, x) * (df * theta))
+    if bend is None:
+        return y0 + r * (_phi(1, x) * f0 + _phi(2, x) * (df * theta))
+    curved = 12 * theta**2 * _phi(3, x) * bend
+    return y0 + r * (_phi(1, x) * f0 + _phi(2, x) * ((df + 6 * bend) * theta) - curved)
 
 
 class CurrentResponse(eqx.Module):
@@ -84,22 +87,35 @@ def exponential_step(
     y0: NeuronState,
     length: Any,
     rates: NeuronState,
-) -> tuple[NeuronState, NeuronState, NeuronState]:
-    """The state after a step, the field at its start, and by how much its forcing changes.
+    *,
+    parabola: bool = False,
+) -> tuple[NeuronState, NeuronState, NeuronState, Array | None]:
+    """The state after a step, the field at its start, by how much its forcing changes, and how
+    far the forcing of v bends away from its chord.
 
-    `start` and `end` are the vector field at the two ends of the step.
+    `start` and `end` are the vector field at the two ends of the step. With `parabola` the noise
+    on i bends it, and v, which integrates i, is driven by what the bend adds up to: without it v
+    would not see the space-time Levy area of that noise.
     """
     f0 = start(y0)
     df = jax.tree.map(jnp.zeros_like, y0)
-    partial = y0
-    for get in (lambda y: y.i, lambda y: y.v, lambda y: y.s):
-        if get(y0) is None:
-            continue
-        change = get(end(partial)) - get(f0)
+
+    def advance(y, get, bend=None):
+        nonlocal df
+        change = get(end(y)) - get(f0)
         df = eqx.tree_at(get, df, change)
-        new = _advance(get(y0), get(f0), change, get(rates), length, 1)
-        partial = eqx.tree_at(get, partial, new)
-    return partial, f0, df
+        new = _advance(get(y0), get(f0), change, get(rates), length, 1, bend)
+        return eqx.tree_at(get, y, new)
+
+    y = advance(y0, lambda y: y.i)
+    bend = None
+    if parabola:
+        bent = eqx.tree_at(lambda y: y.i, y, y.i - length * df.i / 12)
+        bend = end(bent).v - end(y).v
+    y = advance(y, lambda y: y.v, bend)
+    if y0.s is not None:
+        y = advance(y, lambda y: y.s)
+    return y, f0, df, bend
 
 
 # In the middle of a step the parabola in place of a Brownian motion W has the variance 3h/16
@@ -123,6 +139,8 @@ class _Dense(dfx.AbstractLocalInterpolation):
     f0: NeuronState
     df: NeuronState
     rates: NeuronState
+    # How far the forcing of v bends away from its chord.
+    bend: Float[Array, "*neurons"] | None = None
     # By how much the hazard's slope changes in the middle, times the length.
     kink: Float[Array, "*neurons"] | None = None
 
@@ -130,13 +148,12 @@ class _Dense(dfx.AbstractLocalInterpolation):
         length = self.t1 - self.t0
         theta = (r - self.t0) / jnp.where(length > 0, length, 1)
 
-        def leaf(y0, f0, df, rate):
-            if y0 is None:
-                return None
-            return _advance(y0, f0, df, rate, r - self.t0, theta)
+        def part(get, bend=None):
+            y0, f0, df, rate = map(get, (self.y0, self.f0, self.df, self.rates))
+            return _advance(y0, f0, df, rate, r - self.t0, theta, bend)
 
-        none = lambda x: x is None  # noqa: E731
-        y = jax.tree.map(leaf, self.y0, self.f0, self.df, self.rates, is_leaf=none)
+        v, i = part(lambda y: y.v, self.bend), part(lambda y: y.i)
+        y = NeuronState(v, i, None if self.y0.s is None else part(lambda y: y.s))
         if self.kink is None:
             return y
         behind = jnp.maximum(theta - 0.5, 0)
@@ -196,23 +213,22 @@ class ExponentialTrapezoid(dfx.AbstractSolver):
                 "ExponentialTrapezoid takes ODE terms and control terms over a "
                 "roughsnn.BrownianPath only."
             )
-        partial, f0, df = exponential_step(
-            lambda y: rate(t0, y, args), lambda y: rate(t1, y, args), y0, t1 - t0, self.rates
-        )
-        dense_info = dict(y0=y0, f0=f0, df=df, rates=self.rates)
+        y1, f0, df, bend = exponential_step(
+            lambda y: rate(t0, y, args), lambda y: rate(t1, y, args), y0, t1 - t0, self.rates,
+            parabola=self.halves,
+        )  # fmt: skip
+        dense_info: dict[str, Any] = dict(y0=y0, f0=f0, df=df, rates=self.rates, bend=bend)
         if self.halves and y0.s is not None:
             length = t1 - t0
-            middle = _Dense(t0, t1, y0, f0, df, self.rates).evaluate(t0 + length / 2)
+            middle = _Dense(t0, t1, **dense_info).evaluate(t0 + length / 2)
             shifted = middle.v + middle_shift(df.v, length)
             there = rate(t0 + length / 2, eqx.tree_at(lambda y: y.v, middle, shifted), args)
             rise = 2 * (there.s - f0.s)
             kink = 2 * (df.s - rise)
-            df = eqx.tree_at(lambda y: y.s, df, rise)
-            dense_info = dict(y0=y0, f0=f0, df=df, rates=self.rates, kink=kink)
-            partial = eqx.tree_at(
-                lambda y: y.s, partial, y0.s + length * (f0.s + rise / 2 + kink / 8)
-            )
-        return partial, None, dense_info, None, dfx.RESULTS.successful
+            dense_info |= dict(df=eqx.tree_at(lambda y: y.s, df, rise), kink=kink)
+            s1 = y0.s + length * (f0.s + rise / 2 + kink / 8)
+            y1 = eqx.tree_at(lambda y: y.s, y1, s1)
+        return y1, None, dense_info, None, dfx.RESULTS.successful
 
     def func(self, terms, t0, y0, args):
         """The vector field."""

@@ -100,7 +100,7 @@ class StochasticFiring(AbstractFiring):
 class ThresholdFiring(AbstractFiring):
     r"""A spike whenever $v$ rises through a threshold.
 
-    Only for membranes without noise on $v$: the crossing of a Brownian path is not
+    Only for membranes without noise on $v$ at the threshold: the crossing of a Brownian path is not
     differentiable, and automatic differentiation would return a finite, wrong number.
     Noise on the current is allowed.
 
@@ -141,12 +141,12 @@ class ThresholdFiring(AbstractFiring):
     def check(self, membrane):
         """Refuses noise on the potential (condition C1), while tracing at run time."""
         message = (
-            "ThresholdFiring needs a membrane without noise on v, got a nonzero first row of "
-            "`sigma`: the event function v - threshold would see the noise (condition C1), and "
-            "no exact gradient exists. Put the noise on the current (second row of `sigma`), or "
-            "use StochasticFiring."
+            "ThresholdFiring needs a membrane without noise on v at its threshold, got a nonzero "
+            "first row of `sigma`: the event function v - threshold would see the noise (condition "
+            "C1), and no exact gradient exists. Put the noise on the current (second row of "
+            "`sigma`), let it vanish at the threshold (MultiplicativeLIF), or use StochasticFiring."
         )
-        noisy = membrane.noisy_potential()
+        noisy = membrane.noisy_potential(self.threshold)
         if not is_concrete(noisy):
             return eqx.error_if(membrane, noisy, message)
         if noisy:

@@ -115,7 +115,7 @@ class Lockstep(eqx.Module):
     membrane: AbstractLinearMembrane
     firing: AbstractFiring
     weights: Float[Array, "neurons neurons"] | SparseWeights | None
-    seeds: UInt32[Array, "2"]
+    seeds: UInt32[Array, "3"]
     cells: int = eqx.field(static=True)
     stop_after: int | None = eqx.field(static=True)
     emit_s: bool = eqx.field(static=True)
@@ -162,13 +162,16 @@ class Lockstep(eqx.Module):
 
         start, end = field(x.drive[0], x.noise[:1]), field(x.drive[1], x.noise[-1:])
         rates = NeuronState(*self.membrane.rates, None)
-        y1, f0, df = exponential_step(start, end, NeuronState(y.v, y.i, None), x.length, rates)
+        bent = len(x.noise) > 1
+        y1, f0, df, _ = exponential_step(
+            start, end, NeuronState(y.v, y.i, None), x.length, rates, parabola=bent
+        )
         response = current_response(self.membrane)
         decay = response.decay(x.length)
         through = lambda a, b, end: Quadratic.through(a, b, end, x.length)  # noqa: E731
         cell = _Cell(
             v=through(y.v, f0.v, y1.v),
-            shift=middle_shift(df.v, x.length) if len(x.noise) > 1 else None,
+            shift=middle_shift(df.v, x.length) if bent else None,
             decay=through(jnp.ones_like(decay), -response.rate_v, decay),
         )
         return cell, y1.i

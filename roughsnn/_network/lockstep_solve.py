@@ -118,7 +118,9 @@ def _inputs(membrane, drive: Drive, path, grid: Grid, dtype) -> CellInput:
     if path is not None:
 
         def slope(n, r):
-            return membrane.noise(path.cell(n).derivative(r))
+            dx = path.cell(n).derivative(r)
+            zero = jnp.zeros(dx.shape[:1], dx.dtype)
+            return membrane.noise(zero, zero, dx)
 
         noise = (jax.vmap(slope)(numbers, jnp.zeros_like(lengths)),)
         if path.arrays()[1] is not None:

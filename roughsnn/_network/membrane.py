@@ -27,7 +27,10 @@ class AbstractMembrane(eqx.Module):
 
     @abc.abstractmethod
     def noise(
-        self, dx: Float[Array, "neurons channels"]
+        self,
+        v: Float[Array, " neurons"],
+        i: Float[Array, " neurons"],
+        dx: Float[Array, "neurons channels"],
     ) -> tuple[Float[Array, " neurons"], Float[Array, " neurons"]]:
         """What an increment of the driver adds to v and i."""
 
@@ -45,11 +48,11 @@ class AbstractMembrane(eqx.Module):
         return tuple(range(self.channels))
 
     @abc.abstractmethod
-    def noisy_potential(self) -> Bool[Array, ""]:
-        """Whether noise reaches v directly."""
+    def noisy_potential(self, v: Float[Array, "*neurons"]) -> Bool[Array, ""]:
+        """Whether noise reaches a potential `v` directly."""
 
 
-def _mix(dx: Array, row: Array) -> Array:
+def mix(dx: Array, row: Array) -> Array:
     """dx @ row; for few channels term by term, which fuses with what surrounds it."""
     channels = row.shape[0]
     if channels == 0 or channels > 4:
@@ -58,12 +61,37 @@ def _mix(dx: Array, row: Array) -> Array:
 
 
 class AbstractLinearMembrane(AbstractMembrane):
-    """A membrane whose (v, i) decay linearly, so that steps can be exact in the decay."""
+    """A membrane whose (v, i) decay linearly, so that steps can be exact in the decay; its noise
+    does not depend on v and i."""
 
     @property
     @abc.abstractmethod
     def rates(self) -> tuple[Array, Array]:
         """The decay rates of v and i."""
+
+
+def check_membrane(
+    mu: Numeric, sigma: Numeric | None, v_reset: Numeric
+) -> tuple[Array, Array, Array]:
+    """The parameters of a leaky membrane as arrays, or a clear error."""
+    rates, reset = as_float_array("mu", mu), as_float_array("v_reset", v_reset)
+    sigma = jnp.zeros((2, 0), rates.dtype) if sigma is None else sigma
+    noise = as_float_array("sigma", sigma)
+    if rates.ndim not in (1, 2) or rates.shape[0] != 2:
+        raise ValueError(
+            f"`mu` must have shape (2,) or (2, neurons), got {rates.shape}: the decay "
+            "rates of the potential and of the current."
+        )
+    if noise.ndim != 2 or noise.shape[0] != 2:
+        raise ValueError(
+            f"`sigma` must have shape (2, channels), got {noise.shape}: one row for "
+            "the potential, one for the current."
+        )
+    if reset.ndim > 1:
+        raise ValueError(f"`v_reset` must be a scalar or have shape (neurons,), got {reset.shape}.")
+    if is_concrete(rates) and np.any(np.asarray(rates) < 0):
+        raise ValueError(f"`mu` must not be negative, got {np.asarray(rates)}.")
+    return rates, noise, reset
 
 
 class LIF(AbstractLinearMembrane):
@@ -90,34 +118,16 @@ class LIF(AbstractLinearMembrane):
     v_reset: Float[Array, "*neurons"]
 
     def __init__(self, mu: Numeric, sigma: Numeric | None = None, v_reset: Numeric = 1.0):
-        self.mu = as_float_array("mu", mu)
-        self.v_reset = as_float_array("v_reset", v_reset)
-        sigma = jnp.zeros((2, 0), self.mu.dtype) if sigma is None else sigma
-        self.sigma = as_float_array("sigma", sigma)
-        if self.mu.ndim not in (1, 2) or self.mu.shape[0] != 2:
-            raise ValueError(
-                f"`mu` must have shape (2,) or (2, neurons), got {self.mu.shape}: the decay "
-                "rates of the potential and of the current."
-            )
-        if self.sigma.ndim != 2 or self.sigma.shape[0] != 2:
-            raise ValueError(
-                f"`sigma` must have shape (2, channels), got {self.sigma.shape}: one row for "
-                "the potential, one for the current."
-            )
-        if self.v_reset.ndim > 1:
-            raise ValueError(
-                f"`v_reset` must be a scalar or have shape (neurons,), got {self.v_reset.shape}."
-            )
-        if is_concrete(self.mu) and np.any(np.asarray(self.mu) < 0):
-            raise ValueError(f"`mu` must not be negative, got {np.asarray(self.mu)}.")
+        self.mu, self.sigma, self.v_reset = check_membrane(mu, sigma, v_reset)
 
     def drift(self, v, i, drive):
         """See [`roughsnn.AbstractMembrane`][]."""
         return self.mu[0] * (i + drive - v), -self.mu[1] * i
 
-    def noise(self, dx):
+    def noise(self, v, i, dx):
         """See [`roughsnn.AbstractMembrane`][]."""
-        return _mix(dx, self.sigma[0]), _mix(dx, self.sigma[1])
+        del v, i
+        return mix(dx, self.sigma[0]), mix(dx, self.sigma[1])
 
     def reset(self, v):
         """See [`roughsnn.AbstractMembrane`][]."""
@@ -134,8 +144,9 @@ class LIF(AbstractLinearMembrane):
             return tuple(range(self.channels))
         return tuple(np.flatnonzero(np.any(np.asarray(self.sigma) != 0, axis=0)).tolist())
 
-    def noisy_potential(self):
+    def noisy_potential(self, v):
         """See [`roughsnn.AbstractMembrane`][]."""
+        del v
         return jnp.any(self.sigma[0] != 0)
 
     @property

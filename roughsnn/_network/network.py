@@ -132,7 +132,7 @@ class SpikingNetwork(eqx.Module):
 
         def diffusion(t, y, args):
             def act(dx):
-                dv, di = self.membrane.noise(dx)
+                dv, di = self.membrane.noise(y.v, y.i, dx)
                 return NeuronState(dv, di, None if y.s is None else jnp.zeros_like(y.s))
 
             shape = (y.v.shape[0], self.membrane.channels)

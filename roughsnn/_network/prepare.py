@@ -6,7 +6,6 @@ import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import jax.random as jr
 import numpy as np
 import optimistix as optx
 from jaxtyping import Array
@@ -17,13 +16,14 @@ from .._event.event import Event
 from .._misc import check_finite, is_concrete
 from .._path.base import AbstractGridPath, AbstractJumpPath
 from .._path.brownian import BrownianPath
-from .._random import seeds, uniform
+from .._random import RandomKey, seeds, split, uniform
 from .._solve.localise import check_grid
-from .._types import Drive, PRNGKey
+from .._types import Drive
 from .exponential import ExponentialTrapezoid
 from .firing import StochasticFiring, ThresholdFiring
 from .inputs import SpikeInput
 from .membrane import LIF, AbstractLinearMembrane
+from .multiplicative import MultiplicativeLIF
 from .network import SpikingNetwork, evaluate_drive
 from .state import NeuronState
 
@@ -35,7 +35,7 @@ class Prepared(NamedTuple):
     terms: dfx.AbstractTerm
     event: Event
     y0: NeuronState
-    event_key: PRNGKey
+    event_key: RandomKey
     path: AbstractGridPath | None
     solver: dfx.AbstractSolver
     root_finder: optx.AbstractRootFinder | AbstractCrossing | None
@@ -44,10 +44,10 @@ class Prepared(NamedTuple):
 
 
 def prepare(
-    network: SpikingNetwork, drive: Drive, t0: float, t1: float, dt0: float, key: PRNGKey, *,
+    network: SpikingNetwork, drive: Drive, t0: float, t1: float, dt0: float, key: RandomKey, *,
     initial: NeuronState | None, solver: dfx.AbstractSolver | None = None, root_finder=None,
     interpolation: Literal["linear", "parabola"] = "linear", noise: AbstractGridPath | None = None,
-    spike_input: SpikeInput | None = None,
+    spike_input: SpikeInput | None = None, adaptive: bool = False,
 ) -> Prepared:  # fmt: skip
     """Checks what [`roughsnn.simulate`][] takes, draws its noise and first thresholds."""
     if not isinstance(network, SpikingNetwork):
@@ -55,25 +55,32 @@ def prepare(
             f"`network` must be a roughsnn.SpikingNetwork, got {type(network).__name__}."
         )
     neurons, dtype = _check_drive(network, drive, t0)
-    path_key, event_key = jr.split(key)
+    path_key, event_key = split(key)
     y0 = _initial_state(network, initial, neurons, dtype, event_key)
     path, shape = None, (neurons, network.membrane.channels)
     if noise is not None:
         _check_noise(noise, shape)
         check_grid(noise, t0, t1, dt0)
         path = jax.tree.map(lambda x: x.astype(dtype), noise)
-    elif network.membrane.channels > 0:
+    elif network.membrane.channels_drawn():
         path = BrownianPath(
             t0, t1, dt0, shape=shape, key=path_key, interpolation=interpolation, dtype=dtype,
             columns=network.membrane.channels_drawn(),
         )  # fmt: skip
     jumps = None if spike_input is None else spike_input.path(neurons, t0, t1)
     terms, event = network.terms(drive, path, jumps), network.event()
+    curved = path is not None and path.arrays()[1] is not None
+    if adaptive and path is not None:
+        raise ValueError(
+            "Adaptive steps are for networks without noise: the noise is known on cells of length "
+            "`dt0`. Leave out `stepsize_controller`, or give the membrane sigma=None."
+        )
+    if solver is None and adaptive:
+        solver = dfx.Tsit5()
     if solver is None and isinstance(network.membrane, AbstractLinearMembrane):
-        halves = path is not None and path.arrays()[1] is not None
-        solver = ExponentialTrapezoid(NeuronState(*network.membrane.rates, None), halves)
+        solver = ExponentialTrapezoid(NeuronState(*network.membrane.rates, None), curved)
         if root_finder is None and isinstance(network.firing, StochasticFiring):
-            root_finder = QuadraticCrossing(pieces=2 if halves else 1)
+            root_finder = QuadraticCrossing(pieces=2 if curved else 1)
     return Prepared(
         num_neurons=neurons,
         terms=terms,
@@ -81,7 +88,7 @@ def prepare(
         y0=y0,
         event_key=event_key,
         path=path,
-        solver=dfx.Heun() if solver is None else solver,
+        solver=(dfx.Tsit5() if curved else dfx.Heun()) if solver is None else solver,
         root_finder=root_finder,
         jump_ts=drive.jump_times if isinstance(drive, AbstractJumpPath) else None,
         conditions=_check_conditions(network, terms, t0, neurons, dtype),
@@ -128,10 +135,8 @@ def _check_conditions(network, terms, t0: float, neurons: int, dtype):
     """What is known of C1-C5. The package's own parts meet them by construction."""
     if network.conditions == "waive":
         return "waived"
-    own = type(network.membrane) is LIF and type(network.firing) in (
-        StochasticFiring,
-        ThresholdFiring,
-    )
+    firing = type(network.firing) in (StochasticFiring, ThresholdFiring)
+    own = firing and type(network.membrane) in (LIF, MultiplicativeLIF)
     if own:
         return "hold"
     level = network.firing.level(jnp.full(neurons, 0.5, dtype))
@@ -141,7 +146,7 @@ def _check_conditions(network, terms, t0: float, neurons: int, dtype):
     return conditions_of(terms, network.event(), t0, y, None)
 
 
-def _initial_state(network, initial, neurons: int, dtype, key: PRNGKey) -> NeuronState:
+def _initial_state(network, initial, neurons: int, dtype, key: RandomKey) -> NeuronState:
     def draw() -> Array | None:
         words = seeds(key)
         u = jax.vmap(lambda k: uniform(words, k, 0, dtype))(jnp.arange(neurons))

@@ -13,11 +13,12 @@ from .._event.crossing import AbstractCrossing
 from .._misc import check_window, static_float
 from .._path.base import AbstractGridPath
 from .._path.spike_train import SpikeTrain
+from .._random import RandomKey
 from .._results import RESULTS
 from .._solve.adjoint import AbstractAdjoint
 from .._solve.eventsolve import eventsolve
 from .._solve.solution import Solution
-from .._types import Drive, PRNGKey, RealScalar
+from .._types import Drive, RealScalar
 from .boundary import boundary_of
 from .inputs import SpikeInput
 from .lockstep_solve import solve_lockstep
@@ -35,11 +36,13 @@ def simulate(
     t1: RealScalar,
     dt0: RealScalar,
     max_spikes: int,
-    key: PRNGKey,
+    key: RandomKey,
     initial: NeuronState | None = ...,
     method: Literal["event", "lockstep"] = ...,
     saveat: None = ...,
     solver: dfx.AbstractSolver | None = ...,
+    stepsize_controller: dfx.AbstractStepSizeController | None = ...,
+    max_steps: int = ...,
     root_finder: optx.AbstractRootFinder | AbstractCrossing | None = ...,
     interpolation: Literal["linear", "parabola"] = ...,
     noise: AbstractGridPath | None = ...,
@@ -60,11 +63,13 @@ def simulate(
     t1: RealScalar,
     dt0: RealScalar,
     max_spikes: int,
-    key: PRNGKey,
+    key: RandomKey,
     initial: NeuronState | None = ...,
     method: Literal["event"] = ...,
     saveat: dfx.SaveAt,
     solver: dfx.AbstractSolver | None = ...,
+    stepsize_controller: dfx.AbstractStepSizeController | None = ...,
+    max_steps: int = ...,
     root_finder: optx.AbstractRootFinder | AbstractCrossing | None = ...,
     interpolation: Literal["linear", "parabola"] = ...,
     noise: AbstractGridPath | None = ...,
@@ -84,11 +89,13 @@ def simulate(
     t1: RealScalar,
     dt0: RealScalar,
     max_spikes: int,
-    key: PRNGKey,
+    key: RandomKey,
     initial: NeuronState | None = None,
     method: Literal["event", "lockstep"] = "event",
     saveat: dfx.SaveAt | None = None,
     solver: dfx.AbstractSolver | None = None,
+    stepsize_controller: dfx.AbstractStepSizeController | None = None,
+    max_steps: int = 4096,
     root_finder: optx.AbstractRootFinder | AbstractCrossing | None = None,
     interpolation: Literal["linear", "parabola"] = "linear",
     noise: AbstractGridPath | None = None,
@@ -123,6 +130,8 @@ def simulate(
     - `saveat`: also return the [`roughsnn.Solution`][] with these states.
     - `solver`: by default [`roughsnn.ExponentialTrapezoid`][] for membranes with linear
         decay, `diffrax.Heun` for others.
+    - `stepsize_controller`, `max_steps`: adaptive steps, as in [`roughsnn.eventsolve`][], for
+        networks without noise; by default with `diffrax.Tsit5`.
     - `root_finder`, `adjoint`: as in [`roughsnn.eventsolve`][].
     - `interpolation`: of the Brownian path, `"linear"` or `"parabola"`. The parabola makes
         single paths more accurate, v, i, spike times and their gradients (which are off by 3 to
@@ -156,10 +165,11 @@ def simulate(
         network, drive, t0, t1, dt0, key,
         initial=initial, solver=solver, root_finder=root_finder, interpolation=interpolation,
         noise=noise, spike_input=spike_input if method == "event" else None,
+        adaptive=stepsize_controller is not None,
     )  # fmt: skip
     if method == "lockstep":
-        if saveat is not None or solver is not None:
-            raise ValueError("`saveat` and `solver` are for method='event'.")
+        if saveat is not None or solver is not None or stepsize_controller is not None:
+            raise ValueError("`saveat`, `solver` and `stepsize_controller` are for method='event'.")
         solution = None
         train, excess, _ = solve_lockstep(
             network, drive, p, t0, t1, dt0, spike_input=spike_input, max_spikes=max_spikes,
@@ -172,7 +182,8 @@ def simulate(
             save = dfx.SaveAt(subs=dfx.SubSaveAt(ts=ts, fn=lambda t, y, args: y.s))
         solution = eventsolve(
             p.terms, p.solver, t0, t1, dt0, p.y0, event=p.event, max_events=max_spikes,
-            key=p.event_key, saveat=save,
+            key=p.event_key, saveat=save, stepsize_controller=stepsize_controller,
+            max_steps=max_steps,
             root_finder=p.root_finder, adjoint=adjoint, stop_after=stop_after,
             jump_ts=p.jump_ts, conditions="waive", throw=throw,
         )  # fmt: skip

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._misc import check_shape, check_window, num_cells
-from .._random import normals, seeds
-from .._types import IntScalar, PRNGKey, RealScalar
+from .._random import RandomKey, normals, seeds
+from .._types import IntScalar, RealScalar
 from .base import AbstractGridPath, CellPolynomial
 
 
@@ -90,7 +90,7 @@ class BrownianPath(AbstractGridPath):
         dt: RealScalar,
         *,
         shape: tuple[int, ...],
-        key: PRNGKey,
+        key: RandomKey,
         interpolation: Literal["linear", "parabola"] = "parabola",
         dtype: jnp.dtype | None = None,
         columns: Sequence[int] | None = None,

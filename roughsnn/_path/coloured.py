@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from .._misc import check_positive_float, check_shape, check_window, num_cells
-from .._random import normals, seeds
-from .._types import PRNGKey, RealScalar
+from .._random import RandomKey, normals, seeds
+from .._types import RealScalar
 from .grid import GridPath
 
 
@@ -19,7 +19,7 @@ def ornstein_uhlenbeck_path(
     *,
     timescale: RealScalar,
     shape: tuple[int, ...],
-    key: PRNGKey,
+    key: RandomKey,
     dtype: jnp.dtype | None = None,
 ) -> GridPath:
     r"""The stationary process $\tau\,d\xi = -\xi\,dt + \sqrt{2\tau}\,dB$ as a driver:
@@ -51,7 +51,7 @@ def coloured_path(
     *,
     timescale: RealScalar,
     shape: tuple[int, ...],
-    key: PRNGKey,
+    key: RandomKey,
     dtype: jnp.dtype | None = None,
 ) -> GridPath:
     r"""Coloured noise: $X_t = \int_0^t \eta_s\,ds$ with the stationary Ornstein-Uhlenbeck process

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._misc import check_shape, check_window, num_cells, static_float
-from .._random import normals, seeds
-from .._types import PRNGKey, RealScalar
+from .._random import RandomKey, normals, seeds
+from .._types import RealScalar
 from .grid import GridPath
 
 
@@ -29,7 +29,7 @@ def fractional_path(
     *,
     hurst: RealScalar,
     shape: tuple[int, ...],
-    key: PRNGKey,
+    key: RandomKey,
     dtype: jnp.dtype | None = None,
 ) -> GridPath:
     r"""Fractional Brownian motion, $E[(X_t - X_s)^2] = |t - s|^{2H}$, independent in each entry.

@@ -17,7 +17,7 @@ from .._misc import (
     check_window,
     is_concrete,
 )
-from .._random import seeds, uniform
+from .._random import RandomKey, original, seeds, split, uniform
 from .._types import Numeric, PRNGKey, RealScalar
 from .base import AbstractJumpPath
 from .spike_train import SpikeTrain
@@ -104,7 +104,7 @@ def compound_poisson_path(
     intensity: Numeric,
     jump: Callable[[PRNGKey], Float[Array, "*shape"]],
     max_jumps: int,
-    key: PRNGKey,
+    key: RandomKey,
 ) -> JumpPath:
     r"""A compound Poisson process: jumps of independent sizes after exponential waiting times.
 
@@ -131,16 +131,16 @@ def compound_poisson_path(
     rate = _check_rates("intensity", intensity, 0)
     if is_concrete(rate):
         check_positive_float("intensity", rate)
-    times_key, sizes_key = jr.split(key)
+    times_key, sizes_key = split(key)
     times = _arrivals(seeds(times_key), 0, max_jumps + 1, rate, t0, t1)
     message = f"There are more than `max_jumps` = {max_jumps} jumps. Raise it."
     times = eqx.error_if(times, jnp.isfinite(times[-1]), message)[:-1]
-    sizes = jax.vmap(jump)(jr.split(sizes_key, max_jumps))
+    sizes = jax.vmap(jump)(jr.split(original(sizes_key), max_jumps))
     return JumpPath(times, sizes, t0=t0, t1=t1)
 
 
 def poisson_spikes(
-    t0: RealScalar, t1: RealScalar, *, rates: Numeric, max_spikes: int, key: PRNGKey
+    t0: RealScalar, t1: RealScalar, *, rates: Numeric, max_spikes: int, key: RandomKey
 ) -> SpikeTrain:
     r"""Independent Poisson spike trains, e.g. as input of a network.
 

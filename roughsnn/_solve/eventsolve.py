@@ -3,6 +3,7 @@
 from typing import Literal
 
 import diffrax as dfx
+import jax
 import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import PyTree
@@ -14,7 +15,8 @@ from .._misc import (
     check_positive_int,
     check_window,
 )
-from .._types import Args, Numeric, PRNGKey, RealScalar, State
+from .._random import RandomKey
+from .._types import Args, Numeric, RealScalar, State
 from .adjoint import AbstractAdjoint, CheckpointAdjoint
 from .failure import raise_if_failed, result_of
 from .saveat import check_saveat, collect
@@ -33,10 +35,12 @@ def eventsolve(
     *,
     event: Event,
     max_events: int,
-    key: PRNGKey,
+    key: RandomKey,
     saveat: dfx.SaveAt | None = None,
     root_finder: optx.AbstractRootFinder | AbstractCrossing | None = None,
     adjoint: AbstractAdjoint | None = None,
+    stepsize_controller: dfx.AbstractStepSizeController | None = None,
+    max_steps: int = 4096,
     stop_after: int | None = None,
     jump_ts: Numeric | None = None,
     conditions: Literal["check", "waive"] = "check",
@@ -58,9 +62,10 @@ def eventsolve(
     **Arguments:**
 
     - `terms`: diffrax terms. Noise is a `ControlTerm` over a [`roughsnn.BrownianPath`][].
-    - `solver`: a diffrax solver with fixed steps; each step starts afresh. Of order two
+    - `solver`: a diffrax solver; each step starts afresh. Of order two
         and more it solves, in each cell, the ODE that the smooth driver defines, hence in
-        the limit the Stratonovich equation; `diffrax.Euler` gives the Ito one.
+        the limit the Stratonovich equation; `diffrax.Euler` gives the Ito one. For noise that
+        depends on the state, order two on chords and at least three on parabolas.
     - `t0`, `t1`, `dt0`: window and cell length; concrete numbers.
     - `y0`: the initial state, a pytree of floating arrays. A coordinate that starts
         above 0 fires at once.
@@ -77,6 +82,11 @@ def eventsolve(
         [`roughsnn.AbstractCrossing`][]. If the event function is affine and the solver's
         interpolant is too, the closed form is taken.
     - `adjoint`: [`roughsnn.CheckpointAdjoint`][] (default) or [`roughsnn.DirectAdjoint`][].
+    - `stepsize_controller`: any diffrax controller, e.g. `diffrax.PIDController(1e-6, 1e-6)`, for
+        problems without noise; drivers may jump. `dt0` is the first step then. Step lengths are
+        held constant when the solve is differentiated, so the derivative, too, is as accurate as
+        the tolerances. By default every step has the length `dt0`.
+    - `max_steps`: with a controller, the room for steps: kept, rejected and ended by an event.
     - `stop_after`: end the solve, on purpose and without an error, at this event.
     - `jump_ts`: increasing times at which the vector fields jump, e.g. a current that is
         switched on. The solver stops there and does not read the field at the jump.
@@ -88,9 +98,9 @@ def eventsolve(
     **Returns:** a [`roughsnn.Solution`][].
 
     **Raises:** `ValueError` or `TypeError` for static mistakes, and for models without
-    exact gradients. With `throw`, a
-    `RuntimeError` for more than `max_events` events (it names a number that is enough), a
-    grazing or re-triggering event, a failed step or a state that is not finite.
+    exact gradients. With `throw`, a `RuntimeError` for more than `max_events` events (it names a
+    number that is enough) or `max_steps` steps, a grazing or re-triggering event, a failed step or
+    a state that is not finite.
 
     !!! warning
 
@@ -112,7 +122,8 @@ def eventsolve(
     stepper, carry, length = set_up(
         terms, solver, t0, t1, dt0, y0, args,
         event=event, max_events=max_events, key=key, root_finder=root_finder,
-        stop_after=stop_after, jump_ts=jump_ts, sub=sub,
+        stop_after=stop_after, jump_ts=jump_ts, sub=sub, controller=stepsize_controller,
+        max_steps=max_steps,
     )  # fmt: skip
     y0 = carry.y
     if conditions not in ("check", "waive"):
@@ -121,6 +132,10 @@ def eventsolve(
     adjoint = CheckpointAdjoint() if adjoint is None else adjoint
     final, emitted = adjoint.loop(stepper, carry, length, stepper.live, stepper.idle(carry))
     times, marks = compact(emitted.mark, max_events, (emitted.time, jnp.inf), (emitted.mark, -1))
+    if carry.control is not None and sub is not None:
+        # Steps that were rejected lie in between.
+        order = jnp.argsort(jax.lax.stop_gradient(emitted.time), stable=True)
+        emitted = jax.tree.map(lambda x: x[order], emitted)
     ts, ys = collect(sub, stepper, emitted, t0, y0, final.y, args)
     result = result_of(final)
     solution = Solution(

@@ -30,6 +30,9 @@ def result_of(final: Carry) -> RESULTS:
         (STEP_FAILED, RESULTS.step_failed),
     ):
         result = RESULTS.where(final.fault == code, member, result)
+    if final.control is not None:
+        short = (final.cell == 0) & ~final.finished & (final.fault == OK)
+        result = RESULTS.where(short, RESULTS.max_steps_reached, result)
     return result
 
 
@@ -41,6 +44,7 @@ def raise_if_failed(solution: _Result, result: RESULTS, stepper: Stepper, final:
         RESULTS.nonfinite_state,
         RESULTS.step_failed,
         RESULTS.driver_jumped,
+        RESULTS.max_steps_reached,
     )
     limits = [stepper.max_events * 2**j for j in range(1, _DOUBLINGS + 1)]
     messages = [RESULTS[member] for member in others]

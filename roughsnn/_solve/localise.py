@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
+from .._event.affine import is_constant
 from .._misc import is_term
-from .._path.base import AbstractCellPath
+from .._path.base import AbstractCellPath, AbstractGridPath
 from .._path.jumps import JumpPath
-from .._types import IntScalar, RealScalar
+from .._types import Args, IntScalar, RealScalar, State
 
 
 class _Shifted(dfx.AbstractTerm):
@@ -116,6 +117,33 @@ def check_terms(
             )
         if isinstance(path, AbstractCellPath):
             check_grid(path, t0, t1, dt0)
+
+
+def check_stages(
+    terms: PyTree[dfx.AbstractTerm], solver: dfx.AbstractSolver, t0: float, y0: State, args: Args
+) -> None:
+    """Refuses solvers of order two for noise that depends on the state, on parabolas.
+
+    A parabola has slopes of size $H/h$, of which the solution sees $H^2$ by iterated integrals with
+    two powers of time: four orders. Heun's method misses a multiple of h in each cell.
+    """
+    if not isinstance(solver, dfx.AbstractRungeKutta) or (solver.order(terms) or 0) != 2:
+        return
+    for term in jax.tree.leaves(terms, is_leaf=is_term):
+        if not isinstance(term, dfx.ControlTerm) or not isinstance(term.control, AbstractGridPath):
+            continue
+        if jax.eval_shape(term.control.arrays)[1] is None:
+            continue
+        dx = jax.tree.map(jnp.ones_like, jax.eval_shape(term.control.evaluate, t0))
+
+        def moved(y, term=term, dx=dx):
+            return term.prod(term.vf(t0, y, args), dx)
+
+        if not is_constant(moved, y0):
+            raise ValueError(
+                f"{type(solver).__name__} does not converge for noise that depends on the state "
+                "and a path of parabolas. Use diffrax.Tsit5(), or interpolation='linear'."
+            )
 
 
 def check_grid(path: AbstractCellPath, t0: float, t1: float, dt0: float) -> None:

@@ -14,9 +14,9 @@ from .._event.crossing import AbstractCrossing
 from .._event.event import Event
 from .._event.fields import smooth_drift
 from .._misc import check_positive_int, check_window, entry, one_hot, where_tree
-from .._random import uniform
+from .._random import RandomKey, uniform
 from .._results import RESULTS
-from .._types import Args, Numeric, PRNGKey, RealScalar, State
+from .._types import Args, Numeric, RealScalar, State
 from .failure import raise_if_failed, result_of
 from .setup import compact, set_up
 from .step import Carry, Emitted, Stepper
@@ -55,7 +55,7 @@ def online_gradient(
     t1: RealScalar,
     dt0: RealScalar,
     max_events: int,
-    key: PRNGKey,
+    key: RandomKey,
     root_finder: optx.AbstractRootFinder | AbstractCrossing | None = None,
     jump_ts: Numeric | None = None,
     throw: bool = True,

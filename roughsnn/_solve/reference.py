@@ -12,9 +12,9 @@ from jaxtyping import Array, PyTree
 from .._event.event import Event
 from .._event.fields import smooth_drift
 from .._misc import check_positive_int, check_window, entry, one_hot, where_tree
-from .._random import seeds, uniform
+from .._random import RandomKey, seeds, uniform
 from .._results import RESULTS
-from .._types import Args, PRNGKey, RealScalar, State
+from .._types import Args, RealScalar, State
 from .jumps import jump_terms
 from .solution import Solution
 
@@ -30,7 +30,7 @@ def reference_solve(
     *,
     event: Event,
     max_events: int,
-    key: PRNGKey,
+    key: RandomKey,
     stepsize_controller: dfx.AbstractStepSizeController | None = None,
     root_finder: optx.AbstractRootFinder | None = None,
     adjoint: dfx.AbstractAdjoint | None = None,

@@ -86,9 +86,8 @@ def _at_times(stepper: Stepper, emitted: Emitted, ts: Array) -> State:
     origins = jax.tree.map(lambda x: x[index], emitted.origin)
 
     def at(t, origin, reached):
-        start, r1, _, dense, _ = stepper.interval(origin)
-        r = jnp.clip(t - start, origin.offset, r1)
-        y = dense.evaluate(r)
+        step = stepper.interval(origin)
+        y = step.dense.evaluate(jnp.clip(t - step.start, origin.offset, step.stop))
         return jax.tree.map(lambda x: jnp.where(reached, x, jnp.nan), y)
 
     return jax.vmap(at)(ts, origins, reached)

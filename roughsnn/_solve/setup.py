@@ -1,5 +1,7 @@
 """From the arguments of a solve to its flat loop."""
 
+import dataclasses
+
 import diffrax as dfx
 import equinox as eqx
 import jax
@@ -11,17 +13,19 @@ from .._event.affine import is_affine
 from .._event.chandrupatla import Chandrupatla
 from .._event.crossing import AbstractCrossing, BracketedCrossing, QuadraticCrossing
 from .._event.event import Event
-from .._misc import num_cells
+from .._misc import check_positive_int, num_cells
 from .._random import seeds
 from .._types import State
+from .control import controller_of
 from .jumps import merged_jumps
-from .localise import check_terms
+from .localise import check_stages, check_terms
 from .step import Carry, Grid, Stepper
 
 
 def set_up(
     terms, solver, t0: float, t1: float, dt0: float, y0, args, *,
-    event, max_events: int, key, root_finder, stop_after, jump_ts, sub,
+    event, max_events: int, key, root_finder, stop_after, jump_ts, sub, controller=None,
+    max_steps: int | None = None,
 ) -> tuple[Stepper, Carry, int]:  # fmt: skip
     """The map of one iteration, where it starts, and how often it is applied at most.
 
@@ -33,10 +37,13 @@ def set_up(
         raise TypeError(f"`event` must be a roughsnn.Event, got {type(event).__name__}.")
     check_terms(terms, solver, t0, t1, dt0)
     y0, dtype = _check_state(y0)
+    check_stages(terms, solver, t0, y0, args)
     num_coordinates = _check_event(event, t0, y0, args, dtype)
-    cells = num_cells(t0, t1, dt0)
+    control = controller_of(controller, terms, solver)
+    # With adaptive steps there is one cell.
+    cells, dt = (num_cells(t0, t1, dt0), dt0) if control is None else (1, t1 - t0)
     stops, jumps = merged_jumps(terms, jump_ts, dtype)
-    grid = Grid(t0, t1, dt0, cells, stops)
+    grid = Grid(t0, t1, dt, cells, stops)
     stepper = Stepper(
         terms=terms,
         solver=_differentiable(solver),
@@ -50,6 +57,7 @@ def set_up(
         stop_after=stop_after,
         emit_origin=sub is not None and sub.ts is not None,
         emit_steps=sub is not None and bool(sub.steps),
+        controller=control,
     )
     zero = jnp.zeros((), jnp.int32)
     carry = Carry(
@@ -63,6 +71,15 @@ def set_up(
         fault=zero,
         finished=jnp.array(False),
     )
+    if control is not None:
+        control = control.first(terms, t0, t1, y0, dt0, args, stepper.solver, dtype)
+        carry = dataclasses.replace(carry, control=control)
+        if eqx.filter_eval_shape(stepper.interval, carry).error is None:
+            raise ValueError(
+                f"{type(solver).__name__} does not estimate its error, which adaptive steps need. "
+                "Use e.g. diffrax.Tsit5()."
+            )
+        return stepper, carry, check_positive_int("max_steps", max_steps)
     number = 0 if grid.jump_ts is None else grid.jump_ts.shape[0] - 1
     # One more than cells, jumps and events, to see an event too many.
     return stepper, carry, cells + number + max_events + 1

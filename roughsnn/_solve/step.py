@@ -1,6 +1,6 @@
 """One iteration of the flat loop: to the end of the cell, a declared jump, or an event."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import diffrax as dfx
 import equinox as eqx
@@ -13,6 +13,7 @@ from .._event.event import Event
 from .._misc import entry, one_hot, where_tree
 from .._random import uniform
 from .._types import Args, Scalar, State
+from .control import Control, Controller
 from .jumps import after_jump
 from .localise import localise
 
@@ -40,6 +41,19 @@ class Grid(eqx.Module):
         return jnp.where(cell == self.cells - 1, last, self.dt0).astype(dtype)
 
 
+class Interval(NamedTuple):
+    """The smooth solution from one stop to the next, in the cell's local time."""
+
+    # When the cell starts.
+    start: Scalar
+    stop: Scalar
+    y1: State
+    dense: dfx.AbstractLocalInterpolation
+    solved: Bool[Array, ""]
+    # The solver's estimate of its error, if it has one.
+    error: State | None
+
+
 class Carry(eqx.Module):
     """The state of the flat loop. Times are local: `offset` counts from the cell's start."""
 
@@ -55,6 +69,8 @@ class Carry(eqx.Module):
     # How it is going.
     fault: Int[Array, ""]
     finished: Bool[Array, ""]
+    # With adaptive steps, how far the next one wants to go.
+    control: Control | None = None
 
 
 class Emitted(eqx.Module):
@@ -76,7 +92,7 @@ class Stepper(eqx.Module):
     solver: dfx.AbstractSolver
     event: Event
     args: Args
-    seeds: UInt32[Array, "2"]
+    seeds: UInt32[Array, "3"]
     crossing: AbstractCrossing
     grid: Grid
     # What the drivers that jump move by at `grid.jump_ts`.
@@ -85,23 +101,22 @@ class Stepper(eqx.Module):
     stop_after: int | None = eqx.field(static=True)
     emit_origin: bool = eqx.field(static=True)
     emit_steps: bool = eqx.field(static=True)
+    controller: Controller | None = None
 
     def live(self, carry: Carry) -> Bool[Array, ""]:
         """Whether there is anything left to do."""
         return (carry.cell < self.grid.cells) & ~carry.finished
 
-    def interval(self, carry: Carry):
-        """The smooth solution to the next planned stop, as a function of local time.
-
-        Returns the cell's start, the stop, the dense output, and whether the solver
-        succeeded.
-        """
+    def interval(self, carry: Carry) -> Interval:
+        """The smooth solution to the next planned stop, as a function of local time."""
         dtype = carry.offset.dtype
         cell = jnp.minimum(carry.cell, self.grid.cells - 1)
         start = self.grid.start(cell, dtype)
         # A carry that is not live makes a step of length zero: it stays where it is.
         r0 = carry.offset
         r1 = jnp.where(self.live(carry), self.grid.length(cell, dtype), r0)
+        if carry.control is not None:
+            r1 = jnp.minimum(r1, r0 + carry.control.step)
         if self.grid.jump_ts is None:
             clock = lambda r: start + r  # noqa: E731
         else:
@@ -123,16 +138,16 @@ class Stepper(eqx.Module):
 
         local = localise(self.terms, self.solver, clock, cell, self.grid.dt0, dtype)
         state = self.solver.init(local, r0, r1, carry.y, self.args)
-        y1, _, dense_info, _, result = self.solver.step(
+        y1, error, dense_info, _, result = self.solver.step(
             local, r0, r1, carry.y, self.args, state, jnp.array(False)
         )
         dense = self.solver.interpolation_cls(t0=r0, t1=r1, **dense_info)
-        return start, r1, y1, dense, result == dfx.RESULTS.successful
+        return Interval(start, r1, y1, dense, result == dfx.RESULTS.successful, error)
 
     def flow(self, carry: Carry, y: State, local: Scalar) -> State:
         """The smooth solution at `local`, if the carry's state were `y`."""
         here = eqx.tree_at(lambda c: c.y, carry, y)
-        return self.interval(here)[3].evaluate(local)
+        return self.interval(here).dense.evaluate(local)
 
     def _find(self, carry: Carry, start, r1, y1, dense) -> tuple[Crossing, Any, Any]:
         """The first crossing; whether it is grazing; whether the last event fires again."""
@@ -164,17 +179,26 @@ class Stepper(eqx.Module):
         """The next carry; `carry` itself if it is not live."""
         del x
         live = self.live(carry)
-        start, r1, y1, dense, solved = self.interval(carry)
+        start, r1, y1, dense, solved, error = self.interval(carry)
         crossing, grazed, again = self._find(carry, start, r1, y1, dense)
-        hit, k = crossing.hit, crossing.index
+        hit, k, keep, control = crossing.hit, crossing.index, jnp.array(True), None
+        if self.controller is not None:
+            assert carry.control is not None and error is not None
+            keep, good, control = self.controller.next(
+                carry.control, start + carry.offset, r1 - carry.offset, carry.y, y1, self.args,
+                error,
+            )  # fmt: skip
+            solved = solved & good & (carry.offset + carry.control.step > carry.offset)
+            hit, grazed, again = hit & keep, grazed & keep, again & keep
+            control = where_tree(live, control, carry.control)
         number = entry(carry.counts, k) + 1
         u = uniform(self.seeds, k, number, r1.dtype)
         overflow = hit & (carry.num_events >= self.max_events)
         abort = overflow | again | ~solved
-        step = live & ~abort
+        step = live & ~abort & keep
         fires = step & hit
         offset = jnp.where(hit, carry.offset + crossing.offset, r1)
-        offset = jnp.where(abort, carry.offset, offset)
+        offset = jnp.where(abort | ~keep, carry.offset, offset)
         left = dense.evaluate(offset)
         jumped = self.event.transition(start + offset, left, self.args, k, u)
         right = where_tree(fires, jumped, left)
@@ -201,6 +225,7 @@ class Stepper(eqx.Module):
         jump = carry.jump
         if self.grid.jump_ts is not None:
             jump = jnp.where(at_jump, jump + 1, jump)
+        if self.grid.jump_ts is not None or control is not None:
             ends_cell = ends_cell & (r1 >= self.grid.length(carry.cell, r1.dtype))
         new = Carry(
             cell=jnp.where(ends_cell, carry.cell + 1, carry.cell),
@@ -212,6 +237,7 @@ class Stepper(eqx.Module):
             last=jnp.where(step, jnp.where(hit, k, -1), carry.last).astype(carry.last.dtype),
             fault=jnp.where(live, fault, carry.fault).astype(carry.fault.dtype),
             finished=carry.finished | (live & finished),
+            control=control,
         )
         emitted = Emitted(
             time=jnp.where(step, start + offset, jnp.inf),

@@ -128,7 +128,8 @@ def _integrated_hazards(train, network, drive, dt0: float, path, initial):
 
         def diffusion(t, y, args):
             def act(dx):
-                dv, di = network.membrane.noise(dx)
+                state = y["state"]
+                dv, di = network.membrane.noise(state.v, state.i, dx)
                 still = jax.tree.map(jnp.zeros_like, y)
                 return {**still, "state": NeuronState(dv, di, zero)}
 

@@ -176,7 +176,7 @@ class ResetToConstant(rs.AbstractMembrane):
     def drift(self, v, i, drive):
         return 5 * (drive + i - v), -i
 
-    def noise(self, dx):
+    def noise(self, v, i, dx):
         return 0.3 * dx[:, 0], jnp.zeros_like(dx[:, 0])
 
     def reset(self, v):
@@ -186,7 +186,7 @@ class ResetToConstant(rs.AbstractMembrane):
     def channels(self):
         return 1
 
-    def noisy_potential(self):
+    def noisy_potential(self, v):
         return jnp.array(True)
 
 

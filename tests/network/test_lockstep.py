@@ -290,7 +290,7 @@ class Quadratic(rs.AbstractLinearMembrane):
     def drift(self, v, i, drive):
         return v**2 + i + drive, -i
 
-    def noise(self, dx):
+    def noise(self, v, i, dx):
         return dx[:, 0], dx[:, 0]
 
     def reset(self, v):
@@ -300,7 +300,7 @@ class Quadratic(rs.AbstractLinearMembrane):
     def channels(self):
         return 0
 
-    def noisy_potential(self):
+    def noisy_potential(self, v):
         return jnp.array(False)
 
 

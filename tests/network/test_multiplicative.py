@@ -1,0 +1,202 @@
+"""Noise that depends on the potential and vanishes at the reset."""
+
+from typing import Any
+
+import diffrax as dfx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+import roughsnn as rs
+
+from ..helpers import constant, standard_error
+
+PARAMETERS = {
+    "mu": jnp.array([5.0, 3.0]),
+    "sigma": jnp.array([[0.5, 0.2], [0.0, 0.3]]),
+    "v_reset": jnp.asarray(0.1),
+    "weights": jnp.array([[0.0, 0.6], [-0.4, 0.0]]),
+    "input": jnp.array([1.4, 1.2]),
+}
+
+
+def network(p):
+    firing = rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 0.3), 0.03)
+    membrane = rs.MultiplicativeLIF(p["mu"], p["sigma"], p["v_reset"])
+    return rs.SpikingNetwork(membrane, firing, p["weights"])
+
+
+def outcome(p, key, dt0=0.01, t1=0.8, **options: Any):
+    """Spike times, 0 where padded, and the state at the end."""
+    train, sol = rs.simulate(
+        network(p), lambda t: p["input"], t0=0.0, t1=t1, dt0=dt0, max_spikes=30, key=key,
+        saveat=dfx.SaveAt(t1=True), **options,
+    )  # fmt: skip
+    return jnp.where(train.marks >= 0, train.times, 0), sol.y1.v, sol.y1.i
+
+
+def quiet(solver, interpolation, dt0, key, drive=0.0):
+    """The potential at time 1 of a neuron that does not fire, from 1 on."""
+    never = rs.StochasticFiring(rs.ExponentialIntensity(1.0, 100.0, 1.0))
+    membrane = rs.MultiplicativeLIF((2.0, 1.0), ((0.8,), (0.0,)))
+    one, zero = jnp.ones(1), jnp.zeros(1)
+    _, sol = rs.simulate(
+        rs.SpikingNetwork(membrane, never), constant(drive), t0=0.0, t1=1.0, dt0=dt0, max_spikes=1,
+        key=key, initial=rs.NeuronState(one, zero, None), saveat=dfx.SaveAt(t1=True),
+        solver=solver, interpolation=interpolation,
+    )  # fmt: skip
+    return sol.y1.v[0]
+
+
+def test_without_spikes_it_is_geometric_brownian_motion():
+    """dv = -mu v dt + sigma v o dB: v = exp(-mu t + sigma B), Stratonovich."""
+    key = jr.key(3)
+    path_key, _ = jr.split(key)
+    b = rs.BrownianPath(0.0, 1.0, 1 / 64, shape=(1, 1), key=path_key).evaluate(1.0)[0, 0]
+    for interpolation in ("linear", "parabola"):
+        found = quiet(dfx.Dopri8(), interpolation, 1 / 64, key)
+        np.testing.assert_allclose(found, jnp.exp(-2.0 + 0.8 * b), rtol=2e-5)
+
+
+def test_strong_order_of_the_state():
+    """Order one with the defaults: Heun on the chord, Tsit5 on the parabola, closer."""
+    keys = jr.split(jr.key(0), 200)
+
+    def run(interpolation, n):
+        one = lambda k: quiet(None, interpolation, 1 / n, k, drive=1.0)  # noqa: E731
+        return np.asarray(jax.jit(jax.vmap(one))(keys))
+
+    exact, errors = run("parabola", 1024), {}
+    for interpolation in ("linear", "parabola"):
+        runs = [run(interpolation, n) for n in (8, 32, 128)]
+        errors[interpolation] = np.array([np.mean((r - exact) ** 2) ** 0.5 for r in runs])
+        slopes = np.log2(errors[interpolation][:-1] / errors[interpolation][1:]) / 2
+        assert np.all(slopes > 0.85), (errors, slopes)
+    assert np.all(errors["parabola"] < errors["linear"] / 3)
+
+
+def test_heun_does_not_converge_on_parabolas():
+    """Its stages see slopes of size 6H/h: off by a factor exp(-1.5 sigma^2), however small dt."""
+    with pytest.raises(ValueError, match="Heun.*does not converge.*Tsit5"):
+        quiet(dfx.Heun(), "parabola", 0.1, jr.key(0))
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "parabola"])
+def test_derivatives_agree_with_differences_on_the_same_noise(interpolation):
+    rng = np.random.default_rng(0)
+    direction = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape)), PARAMETERS)
+    direction["weights"] = direction["weights"] * (1 - jnp.eye(2))
+    fn = jax.jit(lambda p: outcome(p, jr.key(1), interpolation=interpolation))
+    h = 1e-5
+    moved = lambda s: jax.tree.map(lambda a, b: a + s * h * b, PARAMETERS, direction)  # noqa: E731
+    expected = jax.tree.map(lambda a, b: (a - b) / (2 * h), fn(moved(1)), fn(moved(-1)))
+    assert int(jnp.sum(fn(PARAMETERS)[0] > 0)) >= 3
+    _, found = jax.jvp(fn, (PARAMETERS,), (direction,))
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_mean_derivative_is_the_derivative_of_the_mean():
+    """E[min(tau_n, T)] by the input and by the noise, on common random numbers."""
+
+    def times(p, key):
+        found = outcome(p, key, 0.02)[0][:6]
+        return jnp.where(found > 0, found, 0.8)
+
+    for name, direction in (("input", jnp.ones(2)), ("sigma", jnp.array([[1.0, 0.0], [0, 0]]))):
+
+        def along(s, key, name=name, direction=direction):
+            return times({**PARAMETERS, name: PARAMETERS[name] + s * direction}, key)
+
+        @jax.jit
+        @jax.vmap
+        def both(key, along=along):
+            _, exact = jax.jvp(lambda s: along(s, key), (jnp.zeros(()),), (jnp.ones(()),))
+            return exact, (along(0.05, key) - along(-0.05, key)) / 0.1
+
+        exact, difference = both(jr.split(jr.key(2), 4096))
+        gap = exact - difference
+        assert np.all(np.abs(jnp.mean(gap, 0)) < 4 * standard_error(gap) + 2e-3)
+        assert np.all(np.abs(jnp.mean(exact, 0))[:4] > 5 * standard_error(exact)[:4])
+
+
+def test_derivatives_converge_path_by_path():
+    def slopes(dt0):
+        def one(key):
+            fn = lambda c: outcome({**PARAMETERS, "input": c * jnp.ones(2)}, key, dt0, 0.64)  # noqa: E731
+            return jax.jvp(fn, (jnp.asarray(1.4),), (jnp.asarray(1.0),))
+
+        (times, _, _), (d, _, _) = jax.jit(jax.vmap(one))(jr.split(jr.key(1), 256))
+        return np.asarray(times)[:, :2], np.asarray(d)[:, :2]
+
+    runs = [slopes(dt0) for dt0 in (0.01, 0.0025, 0.000625)]
+    known = np.all([np.all(times > 0, 1) for times, _ in runs], 0)
+    assert known.mean() > 0.9
+    fine = runs[-1][1][known]
+    errors = [((d[known] - fine) ** 2).mean() ** 0.5 / (fine**2).mean() ** 0.5 for _, d in runs]
+    assert errors[0] < 0.16 and errors[1] < 0.7 * errors[0]
+
+
+def test_the_conditions_hold_and_are_seen_to_fail():
+    net = network(PARAMETERS)
+    path = rs.BrownianPath(0.0, 1.0, 0.1, shape=(2, 2), key=jr.key(0))
+    terms = net.terms(constant(1.4, 1.2), path)
+    half = jnp.full(2, 0.5)
+    y = rs.NeuronState(half, half, -half)
+    report = rs.check_event(terms, net.event(), 0.0, y)
+    assert report.holds
+    message = "must be 0 at 0.*condition C3"
+    with pytest.raises(ValueError, match=message):
+        rs.MultiplicativeLIF((5.0, 3.0), ((0.5,), (0.0,)), 0.1, lambda x: 1 + x)
+    with pytest.raises(Exception, match=message):
+        jax.jit(
+            lambda a: rs.MultiplicativeLIF((5.0, 3.0), ((a,), (0.0,)), 0.1, lambda x: a + x).sigma
+        )(1.0)
+
+
+def test_hard_thresholds_where_the_noise_vanishes_there():
+    """Noise sigma v (1 - v): allowed, and right on average; any other is refused."""
+    hard = rs.ThresholdFiring(1.0)
+    with pytest.raises(ValueError, match="C1"):
+        rs.SpikingNetwork(rs.MultiplicativeLIF((5.0, 3.0), ((0.5,), (0.0,))), hard)
+    membrane = rs.MultiplicativeLIF((5.0, 3.0), ((1.5,), (0.0,)), amplitude=lambda x: x * (1 - x))
+    net = rs.SpikingNetwork(membrane, hard)
+
+    def times(c, key):
+        train = rs.simulate(
+            net, lambda t: c * jnp.ones(1), t0=0.0, t1=1.28, dt0=0.02, max_spikes=20, key=key,
+        )  # fmt: skip
+        return train.times[:2]
+
+    c = jnp.asarray(1.6)
+
+    @jax.jit
+    @jax.vmap
+    def both(key):
+        value, exact = jax.jvp(lambda c: times(c, key), (c,), (jnp.ones(()),))
+        return value, exact, (times(c + 0.05, key) - times(c - 0.05, key)) / 0.1
+
+    value, exact, difference = both(jr.split(jr.key(0), 4096))
+    assert np.all(np.isfinite(value)) and np.all(jnp.std(value, 0) > 0.01)
+    gap = exact - difference
+    assert np.all(np.abs(jnp.mean(gap, 0)) < 4 * standard_error(gap) + 2e-3)
+
+
+def test_only_the_event_engine_takes_it():
+    with pytest.raises(ValueError, match="AbstractLinearMembrane.*method='event'"):
+        rs.simulate(
+            network(PARAMETERS), constant(1.0, 1.0), t0=0.0, t1=0.1, dt0=0.01, max_spikes=9,
+            key=jr.key(0), method="lockstep",
+        )  # fmt: skip
+
+
+def test_float32():
+    p = jax.tree.map(lambda x: x.astype(jnp.float32), PARAMETERS)
+    with jax.numpy_dtype_promotion("standard"):
+        low, high = outcome(p, jr.key(1)), outcome(PARAMETERS, jr.key(1))
+    assert low[0].dtype == jnp.float32
+    for a, b in zip(low, high, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)

@@ -1,0 +1,127 @@
+"""Mirrored keys: 1 - u for u, -z for z, in whatever takes a key."""
+
+from typing import Any
+
+import diffrax as dfx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+import roughsnn as rs
+
+from ..helpers import constant, recurrent_network, recurrent_parameters, single_neuron
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize("interpolation", ["linear", "parabola"])
+def test_brownian_motion_is_mirrored(dtype, interpolation):
+    make = lambda key: rs.BrownianPath(  # noqa: E731
+        0.0, 1.0, 0.1, shape=(3,), key=key, interpolation=interpolation, dtype=dtype
+    ).arrays()
+    for a, b in zip(make(jr.key(0)), make(rs.antithetic(jr.key(0))), strict=True):
+        if a is not None and b is not None:
+            np.testing.assert_allclose(a, -b, rtol=2e-4 if dtype == jnp.float32 else 1e-10)
+
+
+def test_other_paths_are_mirrored():
+    options: Any = dict(shape=(2,), key=jr.key(0))
+    mirrored: Any = dict(options, key=rs.antithetic(jr.key(0)))
+    for make in (
+        lambda **o: rs.fractional_path(0.0, 1.0, 0.1, hurst=0.4, **o),
+        lambda **o: rs.coloured_path(0.0, 1.0, 0.1, timescale=0.2, **o),
+        lambda **o: rs.ornstein_uhlenbeck_path(0.0, 1.0, 0.1, timescale=0.2, **o),
+    ):
+        found, expected = make(**mirrored).increments, -make(**options).increments
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-14)
+
+
+def test_waiting_times_are_mirrored_and_sizes_are_not():
+    """The first time is -log(u) / rate, its mirror image -log(1 - u) / rate."""
+    key = jr.key(1)
+    spikes = lambda key: rs.poisson_spikes(  # noqa: E731
+        0.0, 100.0, rates=jnp.array([2.0]), max_spikes=400, key=key
+    )
+    first, other = spikes(key).times[0], spikes(rs.antithetic(key)).times[0]
+    np.testing.assert_allclose(jnp.exp(-2 * first) + jnp.exp(-2 * other), 1.0, rtol=1e-12)
+    jumps = lambda key: rs.compound_poisson_path(  # noqa: E731
+        0.0, 1.0, intensity=3.0, jump=jr.normal, max_jumps=30, key=key
+    )
+    a, b = jumps(key), jumps(rs.antithetic(key))
+    np.testing.assert_array_equal(a.sizes, b.sizes)
+    assert float(a.jump_times[0]) != float(b.jump_times[0])
+
+
+def test_thresholds_are_mirrored():
+    """Constant hazard: the first spike is at (alpha - log u) / hazard, in every engine."""
+    net = rs.SpikingNetwork(
+        rs.LIF((1.0, 1.0), v_reset=0.0),
+        rs.StochasticFiring(rs.ExponentialIntensity(0.0, 0.0, 0.2), alpha=0.1),
+    )
+    methods: Any = ("event", "lockstep")
+    for method in methods:
+        first = lambda key, method=method: rs.simulate(  # noqa: E731
+            net, constant(0.0, 0.0), t0=0.0, t1=4.0, dt0=0.1, max_spikes=99, key=key,
+            method=method,
+        ).per_neuron(1)[:, 0]  # fmt: skip
+        u = lambda times: jnp.exp(0.1 - times / 0.2)  # noqa: E731
+        total = u(first(jr.key(0))) + u(first(rs.antithetic(jr.key(0))))
+        np.testing.assert_allclose(total, 1.0, rtol=1e-6)
+
+
+def test_engines_agree_on_a_mirrored_sample():
+    p = recurrent_parameters()
+    net, key = recurrent_network(p), rs.antithetic(jr.key(3))
+    run = lambda method: rs.simulate(  # noqa: E731
+        net, lambda t: p["input"], t0=0.0, t1=0.6, dt0=0.0025, max_spikes=40, key=key,
+        method=method,
+    )  # fmt: skip
+    a, b = run("event"), run("lockstep")
+    np.testing.assert_array_equal(a.marks, b.marks)
+    np.testing.assert_allclose(a.times, b.times, atol=1e-3)
+    assert a.boundary is not None and b.boundary is not None
+    np.testing.assert_array_equal(a.boundary.at_risk, b.boundary.at_risk)
+
+
+def test_mirrored_twice_is_the_key_itself():
+    key = jr.key(5)
+    again = rs.antithetic(rs.antithetic(key))
+    assert isinstance(again, jax.Array) and bool(jnp.all(jr.key_data(again) == jr.key_data(key)))
+
+
+def test_pairs_have_a_smaller_variance_and_the_same_mean():
+    """The first spike of a noisy neuron, and its derivative: monotone in noise and threshold."""
+    net = single_neuron(0.3)
+
+    def first(c, key):
+        train = rs.simulate(
+            net, lambda t: c[None], t0=0.0, t1=2.0, dt0=0.02, max_spikes=1, stop_after=1, key=key
+        )
+        return jnp.minimum(train.times[0], 2.0)
+
+    def both(key):
+        return jnp.stack(jax.jvp(lambda c: first(c, key), (jnp.asarray(1.5),), (jnp.ones(()),)))
+
+    keys = jr.split(jr.key(1), 4096)
+    one = np.asarray(jax.jit(jax.vmap(both))(keys))
+    other = np.asarray(jax.jit(jax.vmap(lambda key: both(rs.antithetic(key))))(keys))
+    pairs = (one + other) / 2
+    error = pairs.std(0, ddof=1) / len(keys) ** 0.5
+    fresh = np.asarray(jax.jit(jax.vmap(both))(jr.split(jr.key(2), 4096)))
+    error = np.hypot(error, fresh.std(0, ddof=1) / len(keys) ** 0.5)
+    assert np.all(np.abs(pairs.mean(0) - fresh.mean(0)) < 4 * error)
+    # Two independent samples would have half of the variance.
+    ratio = pairs.var(0, ddof=1) / fresh.var(0, ddof=1)
+    assert ratio[0] < 0.25 and ratio[1] < 0.45, ratio
+
+
+def test_transitions_of_eventsolve_are_mirrored():
+    event = rs.Event(
+        lambda t, y, args: y[:1] - 1.0, lambda t, y, args, k, u: jnp.stack([0.0 * u - 1, u])
+    )
+    last = lambda key: rs.eventsolve(  # noqa: E731
+        dfx.ODETerm(lambda t, y, args: jnp.array([1.0, 0.0])), dfx.Euler(), 0.0, 1.5, 0.1,
+        jnp.zeros(2), event=event, max_events=3, key=key,
+    ).y1[1]  # fmt: skip
+    np.testing.assert_allclose(last(jr.key(0)) + last(rs.antithetic(jr.key(0))), 1.0, rtol=1e-12)

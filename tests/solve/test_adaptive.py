@@ -1,0 +1,186 @@
+"""Steps whose length a diffrax controller chooses."""
+
+from typing import Any
+
+import diffrax as dfx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+import roughsnn as rs
+
+from ..helpers import constant, single_neuron
+
+TIGHT = dfx.PIDController(rtol=1e-10, atol=1e-10)
+WEIGHTS = jnp.array([[0.0, 0.6, 0.2], [-0.4, 0.0, 0.3], [0.5, 0.1, 0.0]])
+
+
+def network(p, hard=False):
+    firing: Any = rs.ThresholdFiring(1.0)
+    if not hard:
+        firing = rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 0.3), 0.03)
+    return rs.SpikingNetwork(rs.LIF(p["mu"], v_reset=1.2), firing, p["weights"])
+
+
+PARAMETERS = {
+    "mu": jnp.array([8.0, 5.0]), "weights": WEIGHTS, "input": jnp.array([1.6, 1.4, 1.5]),
+}  # fmt: skip
+
+
+def outcome(p, controller, dt0=0.01, hard=False, **options: Any):
+    """Spike times, 0 where padded, and the state at the end."""
+    train, sol = rs.simulate(
+        network(p, hard), lambda t: p["input"] * (1 + 0.2 * jnp.sin(5 * t)), t0=0.0, t1=1.0,
+        dt0=dt0, max_spikes=40, key=jr.key(2), stepsize_controller=controller,
+        saveat=dfx.SaveAt(t1=True), **options,
+    )  # fmt: skip
+    return jnp.where(train.marks >= 0, train.times, 0), sol.y1.v, sol.y1.i
+
+
+def test_closed_form_of_a_hard_threshold():
+    """tau = log(c / (c - 1)) / mu, dtau/dc = -1 / (mu c (c - 1)), in a few steps."""
+    net = rs.SpikingNetwork(rs.LIF((15.0, 1.0), v_reset=1.0), rs.ThresholdFiring(1.0))
+
+    def times(c):
+        return rs.simulate(
+            net, lambda t: c * jnp.ones(1), t0=0.0, t1=1.0, dt0=0.1, max_spikes=20, key=jr.key(0),
+            stepsize_controller=TIGHT,
+        ).times[:5]  # fmt: skip
+
+    c = jnp.asarray(1.5)
+    number = jnp.arange(1.0, 6.0)
+    found, slope = jax.jvp(times, (c,), (jnp.ones(()),))
+    np.testing.assert_allclose(found, number * jnp.log(c / (c - 1)) / 15, rtol=1e-8)
+    np.testing.assert_allclose(slope, -number / (15 * c * (c - 1)), rtol=1e-7)
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_it_agrees_with_small_constant_steps(hard):
+    """Where the tolerances are tight; fewer steps where they are not."""
+    adaptive = outcome(PARAMETERS, TIGHT, hard=hard)
+    constant_steps = outcome(PARAMETERS, None, dt0=0.002, hard=hard, solver=dfx.Tsit5())
+    assert int(jnp.sum(adaptive[0] > 0)) > 8
+    for a, b in zip(adaptive, constant_steps, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-8)
+    loose = outcome(PARAMETERS, dfx.PIDController(1e-4, 1e-4), hard=hard, max_steps=120)
+    for a, b in zip(adaptive, loose, strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-2, atol=2e-3)
+
+
+@pytest.mark.parametrize("mode", [jax.jacfwd, jax.jacrev])
+def test_derivatives_converge_with_the_tolerance(mode):
+    """To those of small constant steps, which are differences of the discrete solution.
+
+    Differences of an adaptive solution see its step lengths change: with h = 1e-4 they are as good
+    as 2e-8 / 2h.
+    """
+    fn = lambda c, *args, **kw: outcome({**PARAMETERS, "input": c}, *args, **kw)  # noqa: E731
+    c, h = PARAMETERS["input"], 1e-4
+    shift = jnp.array([1.0, -0.5, 0.7])
+    along = lambda jacobians: jax.tree.map(lambda j: j @ shift, jacobians)  # noqa: E731
+    exact = along(jax.jacfwd(lambda c: fn(c, None, dt0=0.002, solver=dfx.Tsit5()))(c))
+    for tolerance, bound in ((1e-6, 1e-4), (1e-10, 1e-7)):
+        controller = dfx.PIDController(tolerance, tolerance)
+        found = along(mode(lambda c, controller=controller: fn(c, controller))(c))
+        for a, b in zip(found, exact, strict=True):
+            np.testing.assert_allclose(a, b, rtol=10 * bound, atol=bound)
+    run = jax.jit(lambda c: fn(c, TIGHT))
+    difference = jax.tree.map(
+        lambda a, b: (a - b) / (2 * h), run(c + h * shift), run(c - h * shift)
+    )
+    for a, b in zip(exact, difference, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_it_stops_at_declared_jumps_and_input_spikes():
+    step = rs.StepPath([0.303, 0.6], [[1.5] * 3, [0.2] * 3, [1.8] * 3])
+    spikes = rs.SpikeTrain.from_lists([[0.111, 0.45], [0.45, 0.72]], t0=0.0, t1=1.0)
+    inputs = rs.SpikeInput(spikes, jnp.array([[0.8, 0.0, 0.3], [0.0, 0.5, -0.2]]))
+
+    def run(controller, dt0):
+        return rs.simulate(
+            network(PARAMETERS), step, t0=0.0, t1=1.0, dt0=dt0, max_spikes=40, key=jr.key(2),
+            spike_input=inputs, solver=dfx.Tsit5(), stepsize_controller=controller,
+        )  # fmt: skip
+
+    found, expected = run(TIGHT, 0.05), run(None, 0.002)
+    np.testing.assert_array_equal(found.marks, expected.marks)
+    np.testing.assert_allclose(found.times, expected.times, rtol=1e-7)
+
+
+def test_what_is_saved():
+    """States at given times lie on the solution; steps are in order and two-sided at spikes."""
+    ts = jnp.linspace(0.0, 1.0, 21)
+
+    def run(controller, dt0, saveat):
+        return rs.simulate(
+            network(PARAMETERS), constant(1.6, 1.4, 1.5), t0=0.0, t1=1.0, dt0=dt0, max_spikes=40,
+            key=jr.key(2), solver=dfx.Tsit5(), stepsize_controller=controller, saveat=saveat,
+            max_steps=400,
+        )  # fmt: skip
+
+    _, found = run(TIGHT, 0.05, dfx.SaveAt(ts=ts))
+    _, expected = run(None, 0.002, dfx.SaveAt(ts=ts))
+    np.testing.assert_allclose(found.ys.v, expected.ys.v, rtol=1e-6, atol=1e-7)
+    train, steps = run(TIGHT, 0.05, dfx.SaveAt(steps=True))
+    times = np.asarray(steps.ts)
+    known = times[np.isfinite(times)]
+    assert (
+        np.all(np.diff(known) >= 0) and known[-1] == 1.0 and np.all(np.isinf(times[len(known) :]))
+    )
+    first, mark = int(np.searchsorted(known, train.times[0])), int(train.marks[0])
+    jump = steps.ys.v[first + 1, mark] - steps.ys.v[first, mark]
+    np.testing.assert_allclose(jump, -1.2, rtol=1e-12)
+
+
+def test_any_controller_and_batches():
+    clipped = dfx.ClipStepSizeController(dfx.PIDController(1e-8, 1e-8), step_ts=[0.25, 0.5])
+    expected = outcome(PARAMETERS, TIGHT)
+    for controller in (clipped, dfx.PIDController(1e-8, 1e-8, pcoeff=0.3, icoeff=0.4, dtmax=0.05)):
+        for a, b in zip(outcome(PARAMETERS, controller), expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    same = outcome(PARAMETERS, dfx.ConstantStepSize(), solver=dfx.Tsit5())
+    for a, b in zip(same, outcome(PARAMETERS, None, solver=dfx.Tsit5()), strict=True):
+        np.testing.assert_array_equal(a, b)
+    inputs = PARAMETERS["input"][None] * jnp.array([[0.9], [1.0], [1.1]])
+    batch = jax.vmap(lambda c: outcome({**PARAMETERS, "input": c}, TIGHT))(inputs)
+    for a, b in zip(batch, expected, strict=True):
+        np.testing.assert_allclose(a[1], b, rtol=1e-10)
+
+
+def test_errors():
+    with pytest.raises(RuntimeError, match="within `max_steps` steps"):
+        outcome(PARAMETERS, TIGHT, max_steps=20)
+    _, sol = rs.simulate(
+        network(PARAMETERS), constant(1.0, 1.0, 1.0), t0=0.0, t1=1.0, dt0=0.1, max_spikes=40,
+        key=jr.key(0), stepsize_controller=TIGHT, max_steps=5, throw=False,
+        saveat=dfx.SaveAt(t1=True),
+    )  # fmt: skip
+    assert sol.result == rs.RESULTS.max_steps_reached
+    options: Any = dict(t0=0.0, t1=1.0, dt0=0.1, max_spikes=9, key=jr.key(0))
+    with pytest.raises(ValueError, match="without noise.*sigma=None"):
+        rs.simulate(single_neuron(), constant(1.0), stepsize_controller=TIGHT, **options)
+    with pytest.raises(ValueError, match="does not estimate its error.*Tsit5"):
+        outcome(PARAMETERS, TIGHT, solver=dfx.Euler())
+    with pytest.raises(ValueError, match="method='event'"):
+        rs.simulate(
+            network(PARAMETERS), constant(1.0, 1.0, 1.0), method="lockstep",
+            stepsize_controller=TIGHT, **options,
+        )  # fmt: skip
+    with pytest.raises(TypeError, match="must be a diffrax controller"):
+        outcome(PARAMETERS, 1e-3)
+    path = rs.BrownianPath(0.0, 1.0, 0.1, shape=(), key=jr.key(0))
+    never = rs.Event(lambda t, y, args: jnp.array([-1.0]), lambda t, y, args, k, u: y)
+    with pytest.raises(ValueError, match="known cell by cell"):
+        rs.eventsolve(
+            dfx.ControlTerm(lambda t, y, args: 1.0, path), dfx.Tsit5(), 0.0, 1.0, 0.1,
+            jnp.zeros(()), event=never, max_events=1, key=jr.key(0), stepsize_controller=TIGHT,
+        )  # fmt: skip
+    # A solution that ends: y' = y^2 from 1.
+    with pytest.raises(RuntimeError, match="failed to make a step|inf or nan|max_steps"):
+        rs.eventsolve(
+            dfx.ODETerm(lambda t, y, args: y**2), dfx.Tsit5(), 0.0, 2.0, 0.1, jnp.ones(()),
+            event=never, max_events=1, key=jr.key(0), stepsize_controller=TIGHT,
+        )  # fmt: skip
