@@ -14,6 +14,7 @@ from ._path.base import AbstractGridPath as AbstractGridPath
 from ._path.base import AbstractJumpPath as AbstractJumpPath
 from ._path.boundary import Boundary as Boundary
 from ._path.brownian import BrownianPath as BrownianPath
+from ._path.cadlag import CadlagPath as CadlagPath
 from ._path.coloured import coloured_path as coloured_path
 from ._path.coloured import ornstein_uhlenbeck_path as ornstein_uhlenbeck_path
 from ._path.fractional import fractional_path as fractional_path
@@ -23,7 +24,6 @@ from ._path.grid import correlated as correlated
 from ._path.jumps import JumpPath as JumpPath
 from ._path.jumps import compound_poisson_path as compound_poisson_path
 from ._path.jumps import poisson_spikes as poisson_spikes
-from ._path.marcus import cadlag_corners as cadlag_corners
 from ._path.marcus import marcus_lift as marcus_lift
 from ._path.spike_train import SpikeTrain as SpikeTrain
 from ._path.step import StepPath as StepPath

@@ -66,7 +66,7 @@ rs.losses.kernel_score(data, data, kernel=kernel)
 rs.losses.witness(data, data, data, kernel=kernel)
 rs.losses.expected_signature(data, rs.losses.SignatureMean.of([data, data], depth=2, directions=1))
 rs.PathKernel(rs.RBFStatic(), order=2)(jnp.zeros((3, 2)), jnp.ones((2, 2)))
-rs.cadlag_corners(jnp.zeros(3), jnp.zeros((3, 2)))
+rs.marcus_lift(rs.CadlagPath(jnp.zeros(3), jnp.zeros((3, 2))))
 
 single = jax.tree.map(lambda x: x[0], data)
 for method in ("counts", "complete", "to_lists"):
@@ -85,6 +85,6 @@ rs.simulate(network, lambda t: jnp.ones(2), method="lockstep", boundary_ts=(0.2,
 rs.eligibility(network, lambda t: jnp.ones(2), **options)
 quiet = rs.LIF(mu=(15.0, 0.0), v_reset=1.0)
 network = rs.SpikingNetwork(quiet, rs.ThresholdFiring(1.0))
-saveat = dfx.SaveAt(ts=[0.05, 0.15], steps=True, t0=True, t1=True)
+saveat = dfx.SaveAt(ts=[0.05, 0.15], steps=True, t0=True, t1=True, dense=True)
 rs.simulate(network, step, t0=0.0, t1=0.4, dt0=0.02, max_spikes=20, key=jr.key(0), saveat=saveat)
 print("annotations hold")

@@ -63,7 +63,7 @@ class PathKernel(eqx.Module):
     with each `refine`; [`roughsnn.PathKernel.error`][] estimates it. All modes of differentiation
     work.
 
-    Càdlàg paths: give their corners, [`roughsnn.cadlag_corners`][], where a jump is a segment (the
+    Càdlàg paths: give their corners, [`roughsnn.marcus_lift`][], where a jump is a segment (the
     Marcus lift).
 
     **Arguments:**

@@ -18,6 +18,7 @@ from .._misc import (
 from .._random import RandomKey
 from .._types import Args, Numeric, RealScalar, State
 from .adjoint import AbstractAdjoint, CheckpointAdjoint
+from .dense import DenseSolution
 from .failure import raise_if_failed, result_of
 from .saveat import check_saveat, collect
 from .setup import compact, set_up
@@ -73,10 +74,11 @@ def eventsolve(
     - `event`: an [`roughsnn.Event`][].
     - `max_events`: the room for events.
     - `key`: for the randomness of the transitions.
-    - `saveat`: a `diffrax.SaveAt` with `t0`, `ts`, `steps`, `t1`, `fn`. `ts` gives left
+    - `saveat`: a `diffrax.SaveAt` with `t0`, `ts`, `steps`, `dense`, `t1`, `fn`. `ts` gives left
         limits where a time is that of an event; `steps` gives for each stop the state
-        left and right of it, in time order, padded with inf in `ts`. `ts` and `steps`
-        keep every step in memory. Times beyond a deliberate `stop_after` give nan.
+        left and right of it, in time order, padded with inf in `ts` (`Solution.path`); with
+        `dense` there is `Solution.evaluate`. `ts`, `steps` and `dense` keep every step in memory.
+        Times beyond a deliberate `stop_after` give nan.
     - `root_finder`: an `optimistix` root finder, by default
         [`roughsnn.Chandrupatla`][] to machine precision, or an
         [`roughsnn.AbstractCrossing`][]. If the event function is affine and the solver's
@@ -123,7 +125,7 @@ def eventsolve(
         terms, solver, t0, t1, dt0, y0, args,
         event=event, max_events=max_events, key=key, root_finder=root_finder,
         stop_after=stop_after, jump_ts=jump_ts, sub=sub, controller=stepsize_controller,
-        max_steps=max_steps,
+        max_steps=max_steps, dense=saveat.dense,
     )  # fmt: skip
     y0 = carry.y
     if conditions not in ("check", "waive"):
@@ -132,7 +134,7 @@ def eventsolve(
     adjoint = CheckpointAdjoint() if adjoint is None else adjoint
     final, emitted = adjoint.loop(stepper, carry, length, stepper.live, stepper.idle(carry))
     times, marks = compact(emitted.mark, max_events, (emitted.time, jnp.inf), (emitted.mark, -1))
-    if carry.control is not None and sub is not None:
+    if carry.control is not None and (sub is not None or saveat.dense):
         # Steps that were rejected lie in between.
         order = jnp.argsort(jax.lax.stop_gradient(emitted.time), stable=True)
         emitted = jax.tree.map(lambda x: x[order], emitted)
@@ -147,5 +149,6 @@ def eventsolve(
         y1=final.y,
         result=result,
         conditions=known,
+        dense=None if emitted.piece is None else DenseSolution(emitted.time, emitted.piece),
     )
     return raise_if_failed(solution, result, stepper, final) if throw else solution

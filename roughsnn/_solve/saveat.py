@@ -15,11 +15,10 @@ def check_saveat(saveat: dfx.SaveAt, t0: float, t1: float) -> dfx.SubSaveAt | No
     """The one `SubSaveAt` in `saveat`, or a clear error."""
     if not isinstance(saveat, dfx.SaveAt):
         raise TypeError(f"`saveat` must be a diffrax.SaveAt, got {type(saveat).__name__}.")
-    if saveat.dense or saveat.solver_state or saveat.controller_state or saveat.made_jump:
+    if saveat.solver_state or saveat.controller_state or saveat.made_jump:
         raise ValueError(
-            "`saveat` may ask for t0, t1, ts, steps and fn; `dense`, `solver_state`, "
-            "`controller_state` and `made_jump` are not available. Use "
-            "diffrax.SaveAt(ts=...) for values in between."
+            "`saveat` may ask for t0, t1, ts, steps, dense and fn; `solver_state`, "
+            "`controller_state` and `made_jump` are not available."
         )
     sub = saveat.subs
     if sub is None:

@@ -25,7 +25,7 @@ from .step import Carry, Grid, Stepper
 def set_up(
     terms, solver, t0: float, t1: float, dt0: float, y0, args, *,
     event, max_events: int, key, root_finder, stop_after, jump_ts, sub, controller=None,
-    max_steps: int | None = None,
+    max_steps: int | None = None, dense: bool = False,
 ) -> tuple[Stepper, Carry, int]:  # fmt: skip
     """The map of one iteration, where it starts, and how often it is applied at most.
 
@@ -57,6 +57,7 @@ def set_up(
         stop_after=stop_after,
         emit_origin=sub is not None and sub.ts is not None,
         emit_steps=sub is not None and bool(sub.steps),
+        emit_dense=dense,
         controller=control,
     )
     zero = jnp.zeros((), jnp.int32)

@@ -5,8 +5,10 @@ from typing import Literal
 import equinox as eqx
 from jaxtyping import Array, Float, Int, PyTree
 
+from .._path.cadlag import CadlagPath
 from .._results import RESULTS
-from .._types import State
+from .._types import RealScalar, State
+from .dense import DenseSolution
 
 
 class Solution(eqx.Module):
@@ -23,6 +25,7 @@ class Solution(eqx.Module):
     - `conditions`: whether gradients through it are exact: `"hold"` if the conditions of
         [`roughsnn.check_event`][] were checked or hold by construction, `"unchecked"` if the
         model's values were traced, `"waived"` if the check was switched off.
+    - `dense`: what `evaluate` reads, with `SaveAt(dense=True)`, else `None`.
     """
 
     event_times: Float[Array, " events"]
@@ -33,3 +36,24 @@ class Solution(eqx.Module):
     y1: State
     result: RESULTS
     conditions: Literal["hold", "unchecked", "waived"] = eqx.field(static=True)
+    dense: DenseSolution | None = None
+
+    def evaluate(self, t: RealScalar, left: bool = True) -> State:
+        """The state at `t`, by the solver's dense output: its left limit, unless `left=False`.
+
+        For solves with `SaveAt(dense=True)`; nan after the end. Differentiable in `t` too.
+
+        **Raises:** `ValueError` for solves without it.
+        """
+        if self.dense is None:
+            raise ValueError("There is no dense output: solve with saveat=SaveAt(dense=True).")
+        return self.dense.evaluate(t, left)
+
+    def path(self) -> CadlagPath:
+        """What was saved as a càdlàg path, both limits at each stop with `SaveAt(steps=True)`.
+
+        **Raises:** `ValueError` if no states were saved.
+        """
+        if self.ts is None:
+            raise ValueError("No states were saved: solve with saveat=SaveAt(steps=True).")
+        return CadlagPath(self.ts, self.ys)

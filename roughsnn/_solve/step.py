@@ -14,6 +14,7 @@ from .._misc import entry, one_hot, where_tree
 from .._random import uniform
 from .._types import Args, Scalar, State
 from .control import Control, Controller
+from .dense import Piece
 from .jumps import after_jump
 from .localise import localise
 
@@ -83,6 +84,8 @@ class Emitted(eqx.Module):
     # Left and right limit of the state at `time`, if steps are wanted.
     left: PyTree | None
     right: PyTree | None
+    # The solution on the way there, if it is wanted everywhere.
+    piece: Piece | None = None
 
 
 class Stepper(eqx.Module):
@@ -101,6 +104,7 @@ class Stepper(eqx.Module):
     stop_after: int | None = eqx.field(static=True)
     emit_origin: bool = eqx.field(static=True)
     emit_steps: bool = eqx.field(static=True)
+    emit_dense: bool = eqx.field(static=True, default=False)
     controller: Controller | None = None
 
     def live(self, carry: Carry) -> Bool[Array, ""]:
@@ -245,15 +249,22 @@ class Stepper(eqx.Module):
             origin=carry if self.emit_origin else None,
             left=left if self.emit_steps else None,
             right=right if self.emit_steps else None,
+            piece=Piece(start, carry.offset, dense) if self.emit_dense else None,
         )
         return new, emitted
 
     def idle(self, carry: Carry) -> Emitted:
         """What an iteration emits that does nothing."""
+        piece = None
+        if self.emit_dense:
+            shapes = eqx.filter_eval_shape(self.interval, carry)
+            dense = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes.dense)
+            piece = Piece(jnp.zeros_like(carry.offset), carry.offset, dense)
         return Emitted(
             time=jnp.full_like(carry.offset, jnp.inf),
             mark=jnp.array(-1, jnp.int32),
             origin=carry if self.emit_origin else None,
             left=carry.y if self.emit_steps else None,
             right=carry.y if self.emit_steps else None,
+            piece=piece,
         )

@@ -127,7 +127,8 @@ def test_membrane_paths_with_resets():
         single_neuron(), constant(1.5), t0=0.0, t1=1.0, dt0=0.05, max_spikes=8, key=jr.key(0),
         saveat=dfx.SaveAt(steps=True, t0=True),
     )  # fmt: skip
-    corners = np.asarray(rs.cadlag_corners(sol.ts, sol.ys.v, time_scale=2.0))
+    path = sol.path()
+    corners = np.asarray(rs.marcus_lift(rs.CadlagPath(2 * path.ts, path.ys.v)))
     assert corners.shape == (sol.ts.shape[0], 2) and np.all(np.isfinite(corners))
     assert np.all(np.diff(corners[:, 0]) >= -1e-12) and corners[-1, 0] == 2.0
     steps = np.diff(corners, axis=0)
@@ -147,5 +148,3 @@ def test_bad_input():
         rs.PathKernel(refine=-1)
     with pytest.raises(ValueError, match="`sweep` must be one of"):
         rs.PathKernel(sweep="columns")  # pyright: ignore
-    with pytest.raises(ValueError, match=r"shapes \(points,\)"):
-        rs.cadlag_corners(jnp.zeros(3), jnp.zeros((4, 1)))

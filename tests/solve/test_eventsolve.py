@@ -276,7 +276,7 @@ BAD = [
     ({"event": None}, "`event` must be"),
     ({"root_finder": 3}, "`root_finder` must be"),
     ({"terms": 3}, "`terms` must be a pytree of diffrax terms"),
-    ({"saveat": dfx.SaveAt(dense=True)}, "not available"),
+    ({"saveat": dfx.SaveAt(solver_state=True)}, "not available"),
     ({"saveat": dfx.SaveAt(ts=[0.5, 0.2])}, "increasing order"),
     ({"saveat": dfx.SaveAt(ts=[0.5, 2.0])}, "must lie in"),
     ({"saveat": 3}, "`saveat` must be"),
