@@ -63,8 +63,6 @@ def _rule(primals, tangents, *, adjoint, room):
     def run(moving, extra):
         now = with_weights(eqx.combine(moving, fixed), primals[0].weights)
         if extra is not None:
-            given = now[2].extra
-            extra = extra if given is None else extra + given
             now = eqx.tree_at(lambda p: p[2].extra, now, extra, is_leaf=none)
         engine, carry, inputs = now
         return eqx.partition(_loop(engine, carry, inputs, adjoint), eqx.is_inexact_array)

@@ -35,7 +35,8 @@ class CellInput(eqx.Module):
     drive: tuple[Float[Array, "*cells neurons"], Float[Array, "*cells neurons"]]
     # What the noise adds to dv/dt and di/dt; one entry if it is constant in a cell.
     noise: tuple[tuple[Float[Array, "*cells neurons"], Float[Array, "*cells neurons"]], ...]
-    # What is delivered by spikes from outside, or by a change of the weights.
+    # What spikes from outside deliver, and what a change of the weights does.
+    outside: Float[Array, "*cells 3 neurons"] | None = None
     extra: Float[Array, "*cells 3 neurons"] | None = None
 
 
@@ -66,6 +67,8 @@ class _Cell(NamedTuple):
     shift: Array | None
     # What is left of a jump of v.
     decay: Quadratic
+    # What spikes from outside add to v at the end, and the part of it that the hazard sees.
+    outside: tuple[Array, Array] | None = None
 
 
 class _Spikes(NamedTuple):
@@ -78,6 +81,8 @@ class _Spikes(NamedTuple):
     since: Array
     v: Array
     s: Array | None
+    # The potential that the hazard sees at the end, and the hazard.
+    seen: Array
     hazard: Array | None
 
 
@@ -105,7 +110,8 @@ class Lockstep(eqx.Module):
     a potential that rises linearly from the spike on this is the trapezoidal rule's over the time
     behind it. So the map and its derivative are continuous as a spike crosses the border of a
     cell, up to $O(h^2)$, except for a target that fires in this very cell (its spike time then
-    jumps by $O(h^2)$, which is part of the error).
+    jumps by $O(h^2)$, which is part of the error). Spikes from outside are known beforehand: what
+    they deliver is part of the motion on which a crossing is sought, and there is no such exception.
 
     A second crossing in a cell, or one by what was delivered at its end, leaves the neuron above
     its threshold. The next cell finds that spike at an offset $r = -E/\dot E < 0$: its time, and
@@ -174,7 +180,10 @@ class Lockstep(eqx.Module):
             shift=middle_shift(df.v, x.length) if bent else None,
             decay=through(jnp.ones_like(decay), -response.rate_v, decay),
         )
-        return cell, y1.i
+        if x.outside is None:
+            return cell, y1.i
+        dv, di, early = x.outside
+        return cell._replace(outside=(dv, early)), y1.i + di
 
     def _events(self, v, s, cell: _Cell, length, end):
         """The hidden state at the cell's end, and for each piece of the cell: the event function
@@ -188,7 +197,13 @@ class Lockstep(eqx.Module):
             s = _trapezoid(s, step, hazard, there)
             nodes.append(((middle, s), (cell.v.b + cell.v.c * length, there)))
             hazard = there
-        s_end = _trapezoid(s, step, hazard, self.firing.drift(end))
+        last = self.firing.drift(end)
+        s_end = _trapezoid(s, step, hazard, last)
+        if cell.outside is not None:
+            dv, early = cell.outside
+            if last is not None:
+                s_end = _trapezoid(s_end, length, self.firing.drift(end + early), -last)
+            end = end + dv
         levels, slopes = zip(*(jax.jvp(self.firing.event, *node) for node in nodes), strict=True)
         return s_end, [*levels, self.firing.event(end, s_end)], slopes
 
@@ -207,11 +222,17 @@ class Lockstep(eqx.Module):
         offset = jnp.where(overdue, -jnp.minimum(before, late), inside)
         offset = jnp.where(hit, offset, length)
 
-        there = path(offset)
+        there, v_end, seen = path(offset), end, end
+        if cell.outside is not None:
+            dv, early = cell.outside
+            # As far as the crossing sees it: nothing at the start, all of it at the end.
+            there = there + dv * (jnp.maximum(offset, 0) / length) ** 2
+            v_end, seen = end + dv, end + early
         jump = jnp.where(hit, self.membrane.reset(there) - there, 0)
-        v_start, v_end = there + jump, end + jump * cell.decay(length - offset)
+        left = jump * cell.decay(length - offset)
+        v_start, v_end, seen = there + jump, v_end + left, seen + left
         since = jnp.where(hit, length - offset, length)
-        hazard_end = self.firing.drift(v_end)
+        hazard_end = self.firing.drift(seen)
         if s is not None:
             s = _choose(hit, self.firing.level(carry.u), s)
             rest = _trapezoid(s, since, self.firing.drift(v_start), hazard_end)
@@ -222,7 +243,7 @@ class Lockstep(eqx.Module):
         fault = jnp.where(grazed, GRAZED, OK)
         fault = jnp.where(above, RETRIGGERED, jnp.where(crowded, CROWDED, fault))
         return _Spikes(
-            hit, offset, jnp.max(fault).astype(jnp.int32), since, v_end, s_end, hazard_end
+            hit, offset, jnp.max(fault).astype(jnp.int32), since, v_end, s_end, seen, hazard_end
         )
 
     def __call__(self, carry: LockstepCarry, x: CellInput) -> tuple[LockstepCarry, LockstepEmitted]:
@@ -287,6 +308,6 @@ class Lockstep(eqx.Module):
             dv, di, early = dv + x.extra[0], di + x.extra[1], early + x.extra[2]
         s = y.s
         if found.hazard is not None:
-            more = self.firing.drift(y.v + early)
+            more = self.firing.drift(found.seen + early)
             s = _trapezoid(s, found.since, more, -found.hazard)
         return NeuronState(y.v + dv, y.i + di, s)

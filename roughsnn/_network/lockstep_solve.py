@@ -48,8 +48,8 @@ def solve_lockstep(
     adjoint = CheckpointAdjoint() if adjoint is None else adjoint
     carry, inputs = engine.start(p.y0), _inputs(membrane, drive, p.path, grid, dtype)
     if spike_input is not None:
-        extra = delivered_inputs(engine, spike_input, p.num_neurons, grid, inputs.length)
-        inputs = dataclasses.replace(inputs, extra=extra)
+        outside = delivered_inputs(engine, spike_input, p.num_neurons, grid, inputs.length)
+        inputs = dataclasses.replace(inputs, outside=outside)
     # The last cells may hold more spikes than are wanted, and not in order.
     room = max_spikes if stop_after is None else max_spikes + 2 * p.num_neurons
     final, emitted = run_cells(engine, carry, inputs, adjoint=adjoint, room=room)
