@@ -10,9 +10,12 @@ import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+
+import roughsnn as rs
 
 from .networks import ALPHA, BETA, MU, SIGMA, Network
 
@@ -124,4 +127,80 @@ def test_population():
         ours.mean(0), theirs.mean(0), error, strict=True,
     ):  # fmt: skip
         print(f"{name}: roughsnn {row[0]:.4f}, Brian2 {row[1]:.4f}, error {row[2]:.4f}")
+    assert np.all(np.abs(gap) < 3 * error)
+
+
+# Two hundred neurons without noise of their own, each with an excitatory and an inhibitory input.
+POISSON: dict[str, Any] = dict(neurons=200, rates=(300.0, 150.0), weights=(0.9, -0.6), c=0.3)
+
+
+def poisson_peer():
+    """A `run(seed)` like `Peer.run`, with Poisson inputs."""
+    b, n = brian2, POISSON["neurons"]
+    b.prefs.codegen.target = "cython"
+    b.defaultclock.dt = 0.0001 * b.second
+    equations = """
+    dv/dt = mu1 * (current + c - v) / second : 1
+    dcurrent/dt = -mu2 * current / second : 1
+    ds/dt = exp(beta * (v - 1)) / second : 1
+    """
+    names = dict(mu1=MU[0], mu2=MU[1], beta=BETA, alpha=ALPHA, c=POISSON["c"])
+    group = b.NeuronGroup(
+        n, equations, threshold="s > 0", reset="v -= 1; s = log(rand()) - alpha", method="euler",
+        namespace=names,
+    )  # fmt: skip
+    parts, synapses = [group], []
+    for rate, weight in zip(POISSON["rates"], POISSON["weights"], strict=True):
+        source = b.PoissonGroup(n, rates=rate * b.Hz)
+        synapse = b.Synapses(source, group, on_pre=f"current += {weight}")
+        synapse.connect(j="i")
+        parts += [source]
+        synapses += [synapse]
+    monitor = b.SpikeMonitor(group)
+    network = b.Network(*parts, *synapses, monitor)
+    network.store()
+
+    def run(seed):
+        network.restore()
+        b.seed(seed)
+        group.s = "log(rand()) - alpha"
+        network.run(1 * b.second)
+        return np.asarray(monitor.t / b.second), np.asarray(monitor.i)
+
+    return run
+
+
+def test_poisson_input():
+    """Rate and CV of neurons driven by Poisson spikes: the means over runs agree."""
+    n, runs, peer = POISSON["neurons"], 12, poisson_peer()
+    theirs = np.stack([statistics(*peer(seed), n) for seed in range(runs)])[:, :2]
+    network = rs.SpikingNetwork(
+        rs.LIF(mu=MU, v_reset=1.0),
+        rs.StochasticFiring(rs.ExponentialIntensity(BETA, 1.0, 1.0), ALPHA),
+    )
+    weights = np.concatenate([w * np.eye(n) for w in POISSON["weights"]]).astype(np.float32)
+    rates = np.repeat(POISSON["rates"], n).astype(np.float32)
+
+    @jax.jit
+    def simulate(key):
+        spikes_key, key = jr.split(key)
+        train = rs.poisson_spikes(0.0, 1.0, rates=rates, max_spikes=400, key=spikes_key)
+        return rs.simulate(
+            network, lambda t: jnp.full(n, POISSON["c"], jnp.float32), t0=0.0, t1=1.0, dt0=0.001,
+            max_spikes=20_000, key=key, spike_input=rs.SpikeInput(train, weights),
+            method="lockstep",
+        )  # fmt: skip
+
+    ours = []
+    for seed in range(runs):
+        x = simulate(jr.key(seed))
+        count = int(x.count)
+        ours.append(statistics(np.asarray(x.times)[:count], np.asarray(x.marks)[:count], n))
+    ours = np.stack(ours)[:, :2]
+    gap = ours.mean(0) - theirs.mean(0)
+    error = np.sqrt((ours.var(0, ddof=1) + theirs.var(0, ddof=1)) / runs)
+    for name, a, b, e in zip(
+        ("rate", "CV of intervals"), ours.mean(0), theirs.mean(0), error, strict=True
+    ):
+        print(f"{name}: roughsnn {a:.4f}, Brian2 {b:.4f}, error {e:.4f}")
     assert np.all(np.abs(gap) < 3 * error)

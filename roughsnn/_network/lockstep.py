@@ -111,7 +111,7 @@ class Lockstep(eqx.Module):
     behind it. So the map and its derivative are continuous as a spike crosses the border of a
     cell, up to $O(h^2)$, except for a target that fires in this very cell (its spike time then
     jumps by $O(h^2)$, which is part of the error). Spikes from outside are known beforehand: what
-    they deliver is part of the motion on which a crossing is sought, and there is no such exception.
+    they deliver is part of the motion on which a crossing is sought, without that exception.
 
     A second crossing in a cell, or one by what was delivered at its end, leaves the neuron above
     its threshold. The next cell finds that spike at an offset $r = -E/\dot E < 0$: its time, and
