@@ -1,10 +1,7 @@
 """Strict arithmetic in float64, and keys from one seed."""
 
-import gc
 import os
 
-# Tracing makes many objects that live on: looking for garbage among them is a tenth of the time.
-gc.set_threshold(200_000, 50, 50)
 # Most of a test's time is compilation; flags of the caller come last, and win. The examples
 # run with XLA's defaults.
 _QUICK = "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"

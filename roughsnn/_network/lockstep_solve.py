@@ -52,29 +52,23 @@ def solve_lockstep(
         inputs = dataclasses.replace(inputs, outside=outside)
     # The last cells may hold more spikes than are wanted, and not in order.
     room = max_spikes if stop_after is None else max_spikes + 2 * p.num_neurons
-
-    # One program also where the caller has not made one.
-    @eqx.filter_jit
-    def run(engine, carry, inputs):
-        final, emitted = run_cells(engine, carry, inputs, adjoint=adjoint, room=room)
-        late = jnp.asarray(LATE * dt0, dtype)
-        final, overdue = engine.finish(final, jnp.asarray(t1, dtype), late)
-        times = jnp.concatenate([inputs.begin[:, None] + emitted.offsets, overdue])
-        total = jnp.sum(jnp.isfinite(times), dtype=jnp.int32)
-        train = _train(times, room, total, grid, p.num_neurons)
-        if stop_after is not None:
-            train = train.first(stop_after).with_room(max_spikes)
-        excess = final.y.s
-        if excess is not None:
-            at = np.array([round((t - t0) / dt0) - 1 for t in edges], np.int32)
-            before = [] if emitted.s is None else [emitted.s[at]]
-            excess = jnp.concatenate([*before, excess[None]])
-        result = _result(final, total, max_spikes, stop_after)
-        if throw:
-            train, excess = _raise((train, excess), result, total, max_spikes)
-        return train, excess, result
-
-    return run(engine, carry, inputs)
+    final, emitted = run_cells(engine, carry, inputs, adjoint=adjoint, room=room)
+    late = jnp.asarray(LATE * dt0, dtype)
+    final, overdue = engine.finish(final, jnp.asarray(t1, dtype), late)
+    times = jnp.concatenate([inputs.begin[:, None] + emitted.offsets, overdue])
+    total = jnp.sum(jnp.isfinite(times), dtype=jnp.int32)
+    train = _train(times, room, total, grid, p.num_neurons)
+    if stop_after is not None:
+        train = train.first(stop_after).with_room(max_spikes)
+    excess = final.y.s
+    if excess is not None:
+        at = np.array([round((t - t0) / dt0) - 1 for t in edges], np.int32)
+        before = [] if emitted.s is None else [emitted.s[at]]
+        excess = jnp.concatenate([*before, excess[None]])
+    result = _result(final, total, max_spikes, stop_after)
+    if throw:
+        train, excess = _raise((train, excess), result, total, max_spikes)
+    return train, excess, result
 
 
 def _check(network, drive, p: Prepared, t0: float, dt0: float, edges) -> AbstractLinearMembrane:

@@ -3,7 +3,6 @@
 from typing import Literal
 
 import diffrax as dfx
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optimistix as optx
@@ -133,31 +132,23 @@ def eventsolve(
         raise ValueError(f"`conditions` must be 'check' or 'waive', got {conditions!r}.")
     known = "waived" if conditions == "waive" else conditions_of(terms, event, t0, y0, args)
     adjoint = CheckpointAdjoint() if adjoint is None else adjoint
-
-    # One program also where the caller has not made one: a hundred small ones take longer.
-    @eqx.filter_jit
-    def run(carry):
-        final, emitted = adjoint.loop(stepper, carry, length, stepper.live, stepper.idle(carry))
-        times, marks = compact(
-            emitted.mark, max_events, (emitted.time, jnp.inf), (emitted.mark, -1)
-        )
-        if carry.control is not None and (sub is not None or saveat.dense):
-            # Steps that were rejected lie in between.
-            order = jnp.argsort(jax.lax.stop_gradient(emitted.time), stable=True)
-            emitted = jax.tree.map(lambda x: x[order], emitted)
-        ts, ys = collect(sub, stepper, emitted, t0, y0, final.y, args)
-        result = result_of(final)
-        solution = Solution(
-            event_times=times,
-            event_marks=marks,
-            event_count=final.num_events,
-            ts=ts,
-            ys=ys,
-            y1=final.y,
-            result=result,
-            conditions=known,
-            dense=None if emitted.piece is None else DenseSolution(emitted.time, emitted.piece),
-        )
-        return raise_if_failed(solution, result, stepper, final) if throw else solution
-
-    return run(carry)
+    final, emitted = adjoint.loop(stepper, carry, length, stepper.live, stepper.idle(carry))
+    times, marks = compact(emitted.mark, max_events, (emitted.time, jnp.inf), (emitted.mark, -1))
+    if carry.control is not None and (sub is not None or saveat.dense):
+        # Steps that were rejected lie in between.
+        order = jnp.argsort(jax.lax.stop_gradient(emitted.time), stable=True)
+        emitted = jax.tree.map(lambda x: x[order], emitted)
+    ts, ys = collect(sub, stepper, emitted, t0, y0, final.y, args)
+    result = result_of(final)
+    solution = Solution(
+        event_times=times,
+        event_marks=marks,
+        event_count=final.num_events,
+        ts=ts,
+        ys=ys,
+        y1=final.y,
+        result=result,
+        conditions=known,
+        dense=None if emitted.piece is None else DenseSolution(emitted.time, emitted.piece),
+    )
+    return raise_if_failed(solution, result, stepper, final) if throw else solution
