@@ -135,7 +135,7 @@ def multilevel_mean(
         solver has order two where the model is smooth.
     - `pilot`: how many samples a level has at least; from them variances are estimated.
     - `batch_size`: samples at a time.
-    - `max_levels`: the most levels.
+    - `max_levels`: the most levels, at least 3.
     - `throw`: whether to raise if the bias is too large at the last level.
     - `progress`: show a progress bar (in cells); by default if the output is a terminal.
 
@@ -153,7 +153,11 @@ def multilevel_mean(
     tolerance = check_positive_float("tolerance", tolerance)
     order = check_positive_float("weak_order", weak_order)
     batch = check_positive_int("batch_size", batch_size)
-    max_levels = max(check_positive_int("max_levels", max_levels), 3)
+    if check_positive_int("max_levels", max_levels) < 3:
+        raise ValueError(
+            f"`max_levels` must be at least 3, got {max_levels}: the bias is estimated from the "
+            "last two differences."
+        )
     pilot = check_positive_int("pilot", pilot)
     _, unravel = ravel_pytree(_example(statistic, key, dt0))
     sums: list[_Sums] = []
@@ -173,6 +177,7 @@ def multilevel_mean(
             bar.set_description(f"level {number}")
             if number < 2:
                 continue
+            # Twice: the variances are known better once there are more samples.
             for _ in range(2):
                 for level, wanted in enumerate(_wanted(sums, budget)):
                     sums[level].add(draws[level], wanted, batch, bar)

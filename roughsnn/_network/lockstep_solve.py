@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._event.affine import is_affine
+from .._event.affine import is_affine, is_constant
 from .._misc import check_positive_int, is_concrete, num_cells
 from .._path.base import AbstractJumpPath
 from .._path.spike_train import SpikeTrain
@@ -85,6 +85,13 @@ def _check(network, drive, p: Prepared, t0: float, dt0: float, edges) -> Abstrac
             f"The lockstep engine needs a drift that is affine in v, i and the drive; that of "
             f"{type(membrane).__name__} is not. {other}"
         )
+    if p.path is not None:
+        dx = jnp.ones(jax.eval_shape(p.path.arrays)[0].shape[1:], p.y0.v.dtype)
+        if not is_constant(lambda v, i: membrane.noise(v, i, dx), p.y0.v, p.y0.i):
+            raise ValueError(
+                f"The lockstep engine needs noise that does not depend on v and i; that of "
+                f"{type(membrane).__name__} does. {other}"
+            )
     if p.path is not None and abs(p.path.dt - dt0) > 1e-6 * dt0:
         raise ValueError(
             f"With the lockstep engine the cells of `noise` must be those of the solve, got dt="

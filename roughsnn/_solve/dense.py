@@ -26,13 +26,14 @@ class DenseSolution(eqx.Module):
     pieces: Piece
 
     def evaluate(self, t: RealScalar, left: bool = True) -> State:
-        """The left or the right limit at `t`; nan beyond the end."""
+        """The left or the right limit at `t`; nan before the start and beyond the end."""
         t = jnp.asarray(t, self.ends.dtype)
         index = jnp.searchsorted(self.ends, t, side="left" if left else "right")
         # At the end there is nothing to the right.
         known = jnp.sum(jnp.isfinite(self.ends), dtype=jnp.int32)
         index = jnp.where(t == self.ends[known - 1], jnp.minimum(index, known - 1), index)
-        there = index < known
+        begin = self.pieces.start[0] + self.pieces.offset[0]
+        there = (index < known) & (t >= begin)
         piece = jax.tree.map(lambda x: x[jnp.minimum(index, known - 1)], self.pieces)
         y = piece.dense.evaluate(jnp.maximum(t - piece.start, piece.offset))
         return jax.tree.map(lambda x: jnp.where(there, x, jnp.nan), y)

@@ -125,7 +125,8 @@ def check_stages(
     """Refuses solvers of order two for noise that depends on the state, on parabolas.
 
     A parabola has slopes of size $H/h$, of which the solution sees $H^2$ by iterated integrals with
-    two powers of time: four orders. Heun's method misses a multiple of h in each cell.
+    two powers of time: four orders. Heun's method misses a multiple of h in each cell, and has no
+    limit; the midpoint method has strong order one half.
     """
     if not isinstance(solver, dfx.AbstractRungeKutta) or (solver.order(terms) or 0) != 2:
         return
@@ -141,8 +142,9 @@ def check_stages(
 
         if not is_constant(moved, y0):
             raise ValueError(
-                f"{type(solver).__name__} does not converge for noise that depends on the state "
-                "and a path of parabolas. Use diffrax.Tsit5(), or interpolation='linear'."
+                f"{type(solver).__name__}, of order two, does not converge, or slowly, for noise "
+                "that depends on the state and a path of parabolas. Use diffrax.Tsit5(), or "
+                "interpolation='linear'."
             )
 
 

@@ -41,7 +41,7 @@ class Solution(eqx.Module):
     def evaluate(self, t: RealScalar, left: bool = True) -> State:
         """The state at `t`, by the solver's dense output: its left limit, unless `left=False`.
 
-        For solves with `SaveAt(dense=True)`; nan after the end. Differentiable in `t` too.
+        For solves with `SaveAt(dense=True)`; nan outside of the solve. Differentiable in `t` too.
 
         **Raises:** `ValueError` for solves without it.
         """

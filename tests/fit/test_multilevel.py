@@ -107,6 +107,8 @@ def test_errors():
         rs.multilevel_mean(lambda key, dt0: jnp.asarray(jnp.inf), **options)
     with pytest.raises(ValueError, match="`tolerance` must be positive"):
         rs.multilevel_mean(euler, **dict(options, tolerance=0.0))
+    with pytest.raises(ValueError, match="at least 3, got 2"):
+        rs.multilevel_mean(euler, **options, max_levels=2)
     slow = lambda key, dt0: jnp.asarray(dt0**0.1)  # noqa: E731
     with pytest.raises(RuntimeError, match="With 3 levels.*the bias is still"):
         rs.multilevel_mean(slow, **dict(options, tolerance=1e-3), max_levels=3)

@@ -42,6 +42,14 @@ def times(p, key, dt, membrane, coupled=1.0, **options):
     return jnp.minimum(train.per_neuron(2), T1)
 
 
+def holds(fn, parameters, dts=(0.04, 0.02), samples=512):
+    """The harness has nothing to say against it."""
+    report = rs.testing.check_gradients(
+        fn, parameters, jr.key(0), dts=dts, samples=samples, num_keys=3, num_directions=1
+    )
+    assert report.passed, str(report)
+
+
 def additive(p):
     return rs.LIF((10.0, 6.0), jnp.stack([p["sigma"], 0 * p["sigma"]])[:, None], 1.0)
 
@@ -57,11 +65,7 @@ def test_noise_on_the_membrane():
         one = lambda path: times(p, key, dt, additive(p), noise=path, method="lockstep")  # noqa: E731
         return dict(zip(PATHS, jax.vmap(one)(noise), strict=True))
 
-    report = rs.testing.check_gradients(
-        all_of_them, PARAMETERS, jr.key(0), dts=(0.04, 0.02), samples=512, num_keys=3,
-        num_directions=1,
-    )  # fmt: skip
-    assert report.passed, str(report)
+    holds(all_of_them, PARAMETERS)
 
 
 def test_spikes_as_input():
@@ -74,11 +78,8 @@ def test_spikes_as_input():
             spike_input=rs.SpikeInput(train, weights),
         )  # fmt: skip
 
-    report = rs.testing.check_gradients(
-        inputs, {k: PARAMETERS[k] for k in ("input", "weight")}, jr.key(0), dts=(0.02, 0.01),
-        samples=1024, num_keys=3, num_directions=1,
-    )  # fmt: skip
-    assert report.passed, str(report)
+    some = {k: PARAMETERS[k] for k in ("input", "weight")}
+    holds(inputs, some, dts=(0.02, 0.01), samples=1024)
 
 
 def test_noise_that_depends_on_the_potential():
@@ -86,11 +87,7 @@ def test_noise_that_depends_on_the_potential():
         sigma = jnp.stack([p["sigma"], 0 * p["sigma"]])[:, None]
         return times(p, key, dt, rs.MultiplicativeLIF((10.0, 6.0), sigma, 0.1))
 
-    report = rs.testing.check_gradients(
-        multiplicative, PARAMETERS, jr.key(0), dts=(0.04, 0.02), samples=512, num_keys=3,
-        num_directions=1,
-    )  # fmt: skip
-    assert report.passed, str(report)
+    holds(multiplicative, PARAMETERS)
 
 
 def test_strong_inputs_in_large_cells():
