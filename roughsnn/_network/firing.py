@@ -3,6 +3,7 @@
 import abc
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
@@ -146,7 +147,11 @@ class ThresholdFiring(AbstractFiring):
             "C1), and no exact gradient exists. Put the noise on the current (second row of "
             "`sigma`), let it vanish at the threshold (MultiplicativeLIF), or use StochasticFiring."
         )
-        noisy = membrane.noisy_potential(self.threshold)
+        if is_concrete(membrane, self.threshold):
+            with jax.ensure_compile_time_eval():
+                noisy = membrane.noisy_potential(self.threshold)
+        else:
+            noisy = membrane.noisy_potential(self.threshold)
         if not is_concrete(noisy):
             return eqx.error_if(membrane, noisy, message)
         if noisy:

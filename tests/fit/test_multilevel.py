@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 
 import roughsnn as rs
 
@@ -52,6 +53,14 @@ def test_levels_and_cost():
     assert np.all((ratios > 1.5) & (ratios < 3)), ratios
     samples = np.array([level.samples for level in found.levels])
     assert np.all(np.diff(samples) <= 0)
+    flat, _ = ravel_pytree(found.mean)
+    np.testing.assert_allclose(flat, sum(level.mean for level in found.levels), rtol=1e-12)
+    # As sqrt(V / C) for the entry that needs most, but for whole batches.
+    variance, cost = found.levels[0].variance, 1.0
+    for level in found.levels[1:]:
+        if level.samples > 2048:
+            wanted = np.sqrt(level.variance / level.cost / (variance / cost))
+            np.testing.assert_allclose(level.samples / samples[0], wanted.max(), rtol=0.35)
     # Beside one run of samples on the last level alone.
     plain = np.asarray(jax.vmap(lambda k: euler(k, found.levels[-1].dt0)["second"][0])(
         jr.split(jr.key(2), 20_000))).var()  # fmt: skip

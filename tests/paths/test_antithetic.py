@@ -70,6 +70,23 @@ def test_thresholds_are_mirrored():
         np.testing.assert_allclose(total, 1.0, rtol=1e-6)
 
 
+def test_the_noise_of_a_network_is_mirrored():
+    """Without spikes v is linear in the noise: the mean of a pair is the noise-free solution."""
+    never = rs.StochasticFiring(rs.ExponentialIntensity(1.0, 100.0, 1.0))
+
+    def end(sigma, key):
+        _, sol = rs.simulate(
+            rs.SpikingNetwork(rs.LIF((5.0, 3.0), sigma), never), constant(1.0), t0=0.0, t1=1.0,
+            dt0=0.1, max_spikes=1, key=key, saveat=dfx.SaveAt(t1=True),
+        )  # fmt: skip
+        return sol.y1.v
+
+    noisy, key = ((0.4, 0.1), (0.0, 0.3)), jr.key(0)
+    pair = (end(noisy, key) + end(noisy, rs.antithetic(key))) / 2
+    np.testing.assert_allclose(pair, end(None, key), rtol=1e-12)
+    assert abs(float((end(noisy, key) - pair)[0])) > 1e-3
+
+
 def test_engines_agree_on_a_mirrored_sample():
     p = recurrent_parameters()
     net, key = recurrent_network(p), rs.antithetic(jr.key(3))

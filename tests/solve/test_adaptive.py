@@ -110,6 +110,64 @@ def test_it_stops_at_declared_jumps_and_input_spikes():
     np.testing.assert_allclose(found.times, expected.times, rtol=1e-7)
 
 
+def test_a_first_step_that_is_far_too_long():
+    """It would reach the end, or a declared jump, and is rejected: nothing of it remains."""
+    step = rs.StepPath([0.303, 0.6], [[1.5] * 3, [0.2] * 3, [1.8] * 3])
+
+    def run(dt0, saveat=None):
+        return rs.simulate(
+            network(PARAMETERS), step, t0=0.0, t1=1.0, dt0=dt0, max_spikes=40, key=jr.key(2),
+            stepsize_controller=dfx.PIDController(1e-9, 1e-9), saveat=saveat, max_steps=600,
+        )  # fmt: skip
+
+    for a, b in zip(outcome(PARAMETERS, TIGHT, 1.0), outcome(PARAMETERS, TIGHT), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-8)
+    long, short = run(1.0), run(0.01)
+    np.testing.assert_allclose(long.times, short.times, rtol=1e-6)
+    # Each time that is saved is that of a step that was made.
+    _, saved = run(1.0, dfx.SaveAt(steps=True))
+    times = np.asarray(saved.ts)[::2]
+    assert np.all(np.diff(times[np.isfinite(times)]) > 0)
+
+
+def test_many_stops_cost_few_steps():
+    """A step that a stop cut short is not the measure of the next one; one may have no length."""
+    event = rs.Event(lambda t, y, args: y - 0.5, lambda t, y, args, k, u: y - 2.0)
+
+    def run(stops, max_steps):
+        return rs.eventsolve(
+            dfx.ODETerm(lambda t, y, args: jnp.ones_like(y)), dfx.Tsit5(), 0.0, 1.0, 0.25,
+            jnp.zeros(1), event=event, max_events=2, key=jr.key(0), jump_ts=stops,
+            stepsize_controller=dfx.PIDController(1e-6, 1e-6, factormax=2.0), max_steps=max_steps,
+        )  # fmt: skip
+
+    # The event is at a stop; close behind another one there are others.
+    stops = jnp.array([0.125, 0.125 + 1e-9, 0.5, 0.5 + 1e-9, 0.75])
+    found = run(stops, 12)
+    np.testing.assert_allclose(found.event_times[0], 0.5, rtol=1e-12)
+    np.testing.assert_allclose(found.y1, -1.0, rtol=1e-9)
+
+
+def test_a_crossing_on_a_step_that_is_rejected_is_none():
+    """There is room for one event only, and it has happened before."""
+
+    def rate(t, y, args):
+        fast = jnp.where(t > 0.5, 80 * jnp.cos(200 * (t - 0.5)), 0.0)
+        return jnp.stack([fast, jnp.ones_like(t)])
+
+    event = rs.Event(
+        lambda t, y, args: jnp.stack([y[0] - 0.45, y[1] - 0.05, -y[0] - 0.45]),
+        lambda t, y, args, k, u: y.at[1].add(jnp.where(k == 1, -5.0, 0.0)),
+    )
+    found = rs.eventsolve(
+        dfx.ODETerm(rate), dfx.Tsit5(), 0.0, 1.0, 0.1, jnp.zeros(2), event=event, max_events=1,
+        key=jr.key(0), jump_ts=jnp.array([0.5]), stepsize_controller=dfx.PIDController(1e-6, 1e-6),
+        conditions="waive",
+    )  # fmt: skip
+    assert int(found.event_count) == 1 and int(found.event_marks[0]) == 1
+    np.testing.assert_allclose(found.y1[0], 0.4 * np.sin(100.0), atol=1e-4)
+
+
 def test_what_is_saved():
     """States at given times lie on the solution; steps are in order and two-sided at spikes."""
     ts = jnp.linspace(0.0, 1.0, 21)
