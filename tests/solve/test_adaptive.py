@@ -114,10 +114,10 @@ def test_a_first_step_that_is_far_too_long():
     """It would reach the end, or a declared jump, and is rejected: nothing of it remains."""
     step = rs.StepPath([0.303, 0.6], [[1.5] * 3, [0.2] * 3, [1.8] * 3])
 
-    def run(dt0, saveat=None):
+    def run(dt0, **options: Any) -> Any:
         return rs.simulate(
             network(PARAMETERS), step, t0=0.0, t1=1.0, dt0=dt0, max_spikes=40, key=jr.key(2),
-            stepsize_controller=dfx.PIDController(1e-9, 1e-9), saveat=saveat, max_steps=600,
+            stepsize_controller=dfx.PIDController(1e-9, 1e-9), max_steps=600, **options,
         )  # fmt: skip
 
     for a, b in zip(outcome(PARAMETERS, TIGHT, 1.0), outcome(PARAMETERS, TIGHT), strict=True):
@@ -125,7 +125,7 @@ def test_a_first_step_that_is_far_too_long():
     long, short = run(1.0), run(0.01)
     np.testing.assert_allclose(long.times, short.times, rtol=1e-6)
     # Each time that is saved is that of a step that was made.
-    _, saved = run(1.0, dfx.SaveAt(steps=True))
+    _, saved = run(1.0, saveat=dfx.SaveAt(steps=True))
     times = np.asarray(saved.ts)[::2]
     assert np.all(np.diff(times[np.isfinite(times)]) > 0)
 
