@@ -48,6 +48,8 @@ from ._solve.reference import reference_solve as reference_solve
 from ._solve.solution import Solution as Solution
 
 # networks
+from ._network.clamp import Clamped as Clamped
+from ._network.clamp import clamp as clamp
 from ._network.connectivity import SparseWeights as SparseWeights
 from ._network.connectivity import random_targets as random_targets
 from ._network.dale import DaleWeights as DaleWeights
@@ -98,8 +100,12 @@ from . import testing as testing
 from . import io as io
 
 # fitting
+from ._fit.checkpoint import Checkpoint as Checkpoint
+from ._fit.checkpoint import CheckpointWarning as CheckpointWarning
 from ._fit.fit import Fit as Fit
 from ._fit.fit import fit as fit
+from ._fit.likelihood import LogLikelihood as LogLikelihood
+from ._fit.likelihood import log_likelihood as log_likelihood
 from ._fit.multilevel import Multilevel as Multilevel
 from ._fit.multilevel import multilevel_mean as multilevel_mean
 

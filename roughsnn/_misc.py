@@ -48,6 +48,20 @@ def stop_gradients(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda x: jax.lax.stop_gradient(x) if eqx.is_array(x) else x, tree)
 
 
+def at_most(x: Array, bound: Any) -> Array:
+    """The smaller of `x` and a bound, for differentiation.
+
+    The derivative of `jnp.minimum` asks whether `x` equals the result. Where a compiler computes
+    `x` twice, and rounds it in two ways, that is false, and the derivative 0.
+    """
+    return jnp.where(x > bound, jnp.asarray(bound, x.dtype), x)
+
+
+def at_least(x: Array, bound: Any) -> Array:
+    """The larger of `x` and a bound, for differentiation; see `at_most`."""
+    return jnp.where(x < bound, jnp.asarray(bound, x.dtype), x)
+
+
 def one_hot(index: Array, size: int) -> Bool[Array, " size"]:
     """A mask that is true at `index`; unlike indexing it stays vectorised under `vmap`."""
     return jnp.arange(size, dtype=index.dtype) == index

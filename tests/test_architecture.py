@@ -28,7 +28,7 @@ LAYERS = {
     "_kernel": GROUND | {"_path"},
     "_signature": GROUND | {"_path", "_kernel"},
     "_loss": GROUND | {"_path", "_kernel", "_signature"},
-    "_fit": GROUND | {"_path", "_loss"},
+    "_fit": GROUND | {"_path", "_network", "_loss"},
     "_io": GROUND | {"_path"},
     "_testing": GROUND | {"_path", "_event", "_solve", "_network"},
     "losses": {"_loss"},

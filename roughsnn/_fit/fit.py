@@ -15,6 +15,8 @@ from tqdm.auto import tqdm
 
 from .._misc import check_positive_int, where_tree
 from .._types import PRNGKey
+from .checkpoint import Checkpoint
+from .objective import Loss, Objective
 
 
 class Fit(eqx.Module):
@@ -26,7 +28,7 @@ class Fit(eqx.Module):
     - `history`: for `"loss"` and each metric an array with a value per step, taken before
         the step's update.
     - `steps`: how many updates were made.
-    - `seconds`: wall-clock seconds of each step; the first holds the compilation.
+    - `seconds`: wall-clock seconds of each step of this call; the first holds the compilation.
     - `stopped`: why it ended early, or `None`.
     """
 
@@ -39,43 +41,54 @@ class Fit(eqx.Module):
 
 def fit(
     model: PyTree,
-    loss: Callable[..., Any],
+    losses: Loss | Mapping[str, Loss],
     data: PyTree,
     optim: optax.GradientTransformation,
     *,
     steps: int,
     key: PRNGKey,
+    weights: Mapping[str, float] | None = None,
+    balance: bool = False,
     trainable: PyTree[bool] | Callable[[Any], bool] = eqx.is_inexact_array,
     callback: Callable[[int, PyTree, Mapping[str, float]], Any] | None = None,
+    checkpoint: Checkpoint | None = None,
     progress: bool | None = None,
 ) -> Fit:
-    """Minimises `loss(model, data, key)` by stochastic gradient descent.
+    r"""Minimises a loss, or a weighted sum of losses, by stochastic gradient descent.
 
-    A whole step (value, gradient, update) is one compiled function; each step gets a key
+    A whole step (values, gradient, update) is one compiled function; each step gets a key
     of its own, folded from `key` and the step's number.
 
     **Arguments:**
 
     - `model`: any pytree.
-    - `loss`: `loss(model, data, key)`, a scalar or `(scalar, {name: scalar})`; the metrics
-        go to the history and the progress bar.
-    - `data`: passed to the loss.
+    - `losses`: `loss(model, data, key)`, a scalar or `(scalar, {name: scalar})`; the metrics
+        go to the history and the progress bar. Or several, `{name: loss}`: they all get the key of
+        the step, and each one's value goes to the history under its name.
+    - `data`: passed to the losses.
     - `optim`: an `optax` optimiser.
     - `steps`: how many updates.
     - `key`: a `jax.random.key`.
+    - `weights`: of several losses, by name; 1 for those that are not named.
+    - `balance`: divide the gradient of each loss by its norm before they are weighted and added
+        up, so that no loss drowns the others because of its scale. One backward pass for each.
     - `trainable`: which leaves are trained: a function of the leaf, or a pytree of bools
         with the structure of `model` (a prefix will do). By default all floating arrays.
     - `callback`: `callback(step, model, metrics)` after each step; ends the fit by
         returning `True`.
+    - `checkpoint`: a [`roughsnn.Checkpoint`][]: go on from there if there is one, and write one
+        every so many steps.
     - `progress`: show a progress bar; by default if the output is a terminal.
 
     **Returns:** a [`roughsnn.Fit`][]. If a loss or a gradient is not finite, the update is
     not made, the fit ends, `stopped` says so, and `model` is the last good one.
 
-    **Raises:** `ValueError` if nothing is trainable or the loss is not a scalar; and what
-    the loss raises.
+    **Raises:** `ValueError` if nothing is trainable, a loss is not a scalar, weights name no loss,
+    or a checkpoint is damaged or of another fit; `OSError` for a checkpoint folder that cannot be
+    written to; and what the losses raise.
     """
     steps = check_positive_int("steps", steps)
+    objective = Objective.of(losses, weights, balance)
     params, static = eqx.partition(model, trainable)
     if not jax.tree.leaves(params):
         raise ValueError(
@@ -83,18 +96,10 @@ def fit(
             "e.g. jnp.asarray(0.5), and `trainable` must select some of them."
         )
 
-    def objective(params, static, data, key):
-        out = loss(eqx.combine(params, static), data, key)
-        value, metrics = out if isinstance(out, tuple) else (out, {})
-        if jnp.shape(value) != ():
-            raise ValueError(f"`loss` must return a scalar, got shape {jnp.shape(value)}.")
-        return value, metrics
-
     @eqx.filter_jit
     def make_step(params, static, opt_state, data, key, number):
         key = jr.fold_in(key, number)
-        value_and_grad = eqx.filter_value_and_grad(objective, has_aux=True)
-        (value, metrics), grads = value_and_grad(params, static, data, key)
+        value, metrics, grads = objective(params, static, data, key)
         finite = jnp.stack([jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(grads)])
         ok = jnp.isfinite(value) & jnp.all(finite)
         # Optax mixes integer counts with floats, also where JAX is set not to.
@@ -105,15 +110,20 @@ def fit(
         opt_state = _keep_if(ok, new_state, opt_state)
         return params, opt_state, {"loss": value, **metrics}, ok
 
-    opt_state = optim.init(params)
+    state = params, optim.init(params)
     rows: list[dict[str, float]] = []
+    if checkpoint is not None:
+        checkpoint.prepare()
+        state, rows = checkpoint.load(state, key) or (state, rows)
     seconds: list[float] = []
     stopped = None
-    with tqdm(total=steps, disable=None if progress is None else not progress, desc="fit") as bar:
-        for number in range(steps):
+    updates = begun = len(rows)
+    hidden = None if progress is None else not progress
+    with tqdm(total=steps, initial=begun, disable=hidden, desc="fit") as bar:
+        for number in range(begun, steps):
             begin = time.perf_counter()
-            params, opt_state, metrics, ok = make_step(
-                params, static, opt_state, data, key, jnp.asarray(number)
+            *state, metrics, ok = make_step(
+                state[0], static, state[1], data, key, jnp.asarray(number)
             )
             row = {name: float(value) for name, value in metrics.items()}
             seconds.append(time.perf_counter() - begin)
@@ -124,14 +134,18 @@ def fit(
                     "is the one before it."
                 )
                 break
+            updates += 1
             bar.update()
             bar.set_postfix({name: f"{value:.4g}" for name, value in row.items()}, refresh=False)
-            if callback is not None and callback(number, eqx.combine(params, static), row):
+            if checkpoint is not None and checkpoint.due(updates, steps):
+                stopped = checkpoint.save(tuple(state), rows, key)
+            model = eqx.combine(state[0], static)
+            if callback is not None and callback(number, model, row):
                 stopped = f"The callback ended the fit after step {number}."
+            if stopped is not None:
                 break
     history = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-    updates = len(rows) - (stopped is not None and stopped.startswith("The loss"))
-    return Fit(eqx.combine(params, static), history, updates, np.array(seconds), stopped)
+    return Fit(eqx.combine(state[0], static), history, updates, np.array(seconds), stopped)
 
 
 def _keep_if(ok: Array, new: PyTree, old: PyTree) -> PyTree:

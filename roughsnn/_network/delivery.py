@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from .._misc import max_in_batch
+from .._misc import at_most, max_in_batch
 from .connectivity import SparseWeights
 from .spread import Weights, is_small, spread
 
@@ -37,7 +37,7 @@ class Response(NamedTuple):
 
     def sources(self, r: Float[Array, " neurons"]) -> list[Array]:
         """What is to be summed over spikes a time r before the end of the cell."""
-        early = jnp.minimum(r / self.length, 1)
+        early = at_most(r / self.length, 1)
         if not self._own:
             v = self.v(r)
             return [v, self.i(r), v * early]

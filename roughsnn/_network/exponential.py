@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._misc import at_least
 from .._solve.localise import combined_rate
 from .membrane import AbstractLinearMembrane
 from .state import NeuronState
@@ -156,7 +157,7 @@ class _Dense(dfx.AbstractLocalInterpolation):
         y = NeuronState(v, i, None if self.y0.s is None else part(lambda y: y.s))
         if self.kink is None:
             return y
-        behind = jnp.maximum(theta - 0.5, 0)
+        behind = at_least(theta - 0.5, 0)
         return eqx.tree_at(lambda y: y.s, y, y.s + length * self.kink * behind**2 / 2)
 
     def evaluate(self, t0, t1=None, left=True):

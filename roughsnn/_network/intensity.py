@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._misc import as_float_array, is_concrete
+from .._misc import as_float_array, at_least, at_most, is_concrete
 from .._types import Numeric
 
 
@@ -28,6 +28,10 @@ class AbstractIntensity(eqx.Module):
     @abc.abstractmethod
     def __call__(self, v: Float[Array, " neurons"]) -> Float[Array, " neurons"]:
         """The intensity at `v`."""
+
+    def log(self, v: Float[Array, " neurons"]) -> Float[Array, " neurons"]:
+        """Its logarithm; write one of your own where the intensity may round to 0."""
+        return jnp.log(self(v))
 
 
 class ExponentialIntensity(AbstractIntensity):
@@ -67,8 +71,14 @@ class ExponentialIntensity(AbstractIntensity):
 
     def __call__(self, v):
         """The intensity at `v`."""
-        exponent = self.beta * (v - self.threshold)
-        return jnp.exp(jnp.minimum(exponent, self.cap)) / self.timescale
+        return jnp.exp(self._exponent(v)) / self.timescale
+
+    def log(self, v):
+        """The logarithm of the intensity at `v`."""
+        return self._exponent(v) - jnp.log(self.timescale)
+
+    def _exponent(self, v):
+        return at_most(self.beta * (v - self.threshold), self.cap)
 
 
 class SoftplusIntensity(AbstractIntensity):
@@ -97,3 +107,10 @@ class SoftplusIntensity(AbstractIntensity):
     def __call__(self, v):
         """The intensity at `v`."""
         return self.rate * jax.nn.softplus(self.beta * (v - self.threshold))
+
+    def log(self, v):
+        """The logarithm of the intensity at `v`."""
+        x = self.beta * (v - self.threshold)
+        # Below, log(1 + e^x) is e^x to the rounding of float64.
+        near = at_least(x, -40.0)
+        return jnp.log(self.rate) + jnp.where(x < -40, x, jnp.log(jax.nn.softplus(near)))

@@ -8,13 +8,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from .._event.crossing import first_of_pieces
+from .._misc import at_least, at_most
 from .._random import uniform
 from .._solve.step import GRAZED, JUMPED, OK, RETRIGGERED
 from .._types import Scalar
 from .connectivity import SparseWeights
 from .delivery import Quadratic, Response, deliver
 from .exponential import current_response, exponential_step, middle_shift
-from .firing import AbstractFiring
+from .firing import AbstractFiring, StochasticFiring
 from .membrane import AbstractLinearMembrane
 from .state import NeuronState
 
@@ -38,6 +39,8 @@ class CellInput(eqx.Module):
     # What spikes from outside deliver, and what a change of the weights does.
     outside: Float[Array, "*cells 3 neurons"] | None = None
     extra: Float[Array, "*cells 3 neurons"] | None = None
+    # When the observed neurons spike, after the cell's start; inf where they do not.
+    given: Float[Array, "*cells neurons"] | None = None
 
 
 class LockstepCarry(eqx.Module):
@@ -52,11 +55,12 @@ class LockstepCarry(eqx.Module):
 
 
 class LockstepEmitted(eqx.Module):
-    """When spikes happen after the start of a cell, inf where there are none; and the hidden state
-    at its end."""
+    """When spikes happen after the start of a cell, inf where there are none; the hidden state
+    at its end; and of given spikes the hazard since the last one and the log intensity."""
 
     offsets: Float[Array, " neurons"]
     s: Float[Array, " neurons"] | None
+    density: tuple[Float[Array, " neurons"], Float[Array, " neurons"]] | None
 
 
 class _Cell(NamedTuple):
@@ -84,6 +88,8 @@ class _Spikes(NamedTuple):
     # The potential that the hazard sees at the end, and the hazard.
     seen: Array
     hazard: Array | None
+    # Of given spikes.
+    density: tuple[Array, Array] | None
 
 
 def _trapezoid(s, length, start, end):
@@ -116,6 +122,9 @@ class Lockstep(eqx.Module):
     A second crossing in a cell, or one by what was delivered at its end, leaves the neuron above
     its threshold. The next cell finds that spike at an offset $r = -E/\dot E < 0$: its time, and
     all it does, are those of a spike before the cell's start. The error is $O(h^2)$.
+
+    Observed neurons spike when they are told to; their hidden state is the hazard since then. A
+    second spike in a cell is one of the next cell, before its start.
     """
 
     membrane: AbstractLinearMembrane
@@ -125,6 +134,9 @@ class Lockstep(eqx.Module):
     cells: int = eqx.field(static=True)
     stop_after: int | None = eqx.field(static=True)
     emit_s: bool = eqx.field(static=True)
+    observed: Bool[Array, " neurons"] | None = None
+    # Whether any neuron is not observed.
+    free: bool = eqx.field(static=True, default=True)
 
     def start(self, y0: NeuronState) -> LockstepCarry:
         """The carry at the start of the window."""
@@ -148,7 +160,9 @@ class Lockstep(eqx.Module):
     def idle(self, carry: LockstepCarry) -> LockstepEmitted:
         """What a cell emits that is left out."""
         s = jnp.full_like(carry.y.v, jnp.nan) if self.emit_s else None
-        return LockstepEmitted(jnp.full_like(carry.y.v, jnp.inf), s)
+        zero = jnp.zeros_like(carry.y.v)
+        density = None if self.observed is None else (zero, zero)
+        return LockstepEmitted(jnp.full_like(carry.y.v, jnp.inf), s, density)
 
     def _draw(self, counts, dtype):
         numbers = jnp.arange(counts.shape[0], dtype=jnp.int32)
@@ -207,49 +221,66 @@ class Lockstep(eqx.Module):
         levels, slopes = zip(*(jax.jvp(self.firing.event, *node) for node in nodes), strict=True)
         return s_end, [*levels, self.firing.event(end, s_end)], slopes
 
-    def _spike(self, carry: LockstepCarry, cell: _Cell, length, late) -> _Spikes:
-        """The first spike of each neuron, and where that leaves it at the cell's end."""
-        v, s, path = carry.y.v, carry.y.s, cell.v
-        end = path(length)
-        s_end, levels, slopes = self._events(v, s, cell, length, end)
+    def _crossing(self, levels, slopes, length, late):
+        """Which neurons fire by themselves, when, and which have a fault."""
         crosses, inside, speed = first_of_pieces(length, levels, slopes)
         level, level_end, b = levels[0], levels[-1], slopes[0]
         overdue = level > 0
         moving = overdue & (b > 0)
         before = jnp.where(moving, level, 0) / jnp.where(moving, b, 1)
         crowded = overdue & (before > late) & (late > 0)
-        hit = crosses | overdue
-        offset = jnp.where(overdue, -jnp.minimum(before, late), inside)
+        offset = jnp.where(overdue, -at_most(before, late), inside)
+        scale = jnp.maximum(jnp.abs(level), jnp.abs(level_end))
+        grazed = crosses & (speed * length <= float(jnp.finfo(level.dtype).eps) ** 0.5 * scale)
+        fault = jnp.where(crowded, CROWDED, jnp.where(grazed, GRAZED, OK))
+        return crosses | overdue, offset, fault
+
+    def _spike(self, carry: LockstepCarry, cell: _Cell, length, late, given=None) -> _Spikes:
+        """The first spike of each neuron, and where that leaves it at the cell's end."""
+        v, s, path = carry.y.v, carry.y.s, cell.v
+        end = path(length)
+        s_end, levels, slopes = self._events(v, s, cell, length, end)
+        hit, offset, fault = jnp.zeros(v.shape, bool), jnp.zeros_like(v), jnp.int32(OK)
+        if self.free:
+            hit, offset, fault = self._crossing(levels, slopes, length, late)
+        if self.observed is not None:
+            hit, fault = hit & ~self.observed, jnp.where(self.observed, OK, fault)
+        if given is not None:
+            told = jnp.isfinite(given)
+            hit, offset = hit | told, jnp.where(told, given, offset)
         offset = jnp.where(hit, offset, length)
 
         there, v_end, seen = path(offset), end, end
         if cell.outside is not None:
             dv, early = cell.outside
             # As far as the crossing sees it: nothing at the start, all of it at the end.
-            there = there + dv * (jnp.maximum(offset, 0) / length) ** 2
+            there = there + dv * (at_least(offset, 0) / length) ** 2
             v_end, seen = end + dv, end + early
         jump = jnp.where(hit, self.membrane.reset(there) - there, 0)
         left = jump * cell.decay(length - offset)
         v_start, v_end, seen = there + jump, v_end + left, seen + left
         since = jnp.where(hit, length - offset, length)
         hazard_end = self.firing.drift(seen)
+        density = None
         if s is not None:
-            s = _choose(hit, self.firing.level(carry.u), s)
+            start = self.firing.level(carry.u)
+            if self.observed is not None:
+                assert isinstance(self.firing, StochasticFiring)
+                intensity = self.firing.intensity
+                until = s + offset / 2 * (intensity(v) + intensity(there))
+                density = until, intensity.log(there)
+                start = _choose(self.observed, jnp.zeros_like(s), start)
+            s = _choose(hit, start, s)
             rest = _trapezoid(s, since, self.firing.drift(v_start), hazard_end)
             s_end = _choose(hit, rest, s_end)
         above = hit & (self.firing.event(v_start, s) > 0)
-        scale = jnp.maximum(jnp.abs(level), jnp.abs(level_end))
-        grazed = crosses & (speed * length <= float(jnp.finfo(v.dtype).eps) ** 0.5 * scale)
-        fault = jnp.where(grazed, GRAZED, OK)
-        fault = jnp.where(above, RETRIGGERED, jnp.where(crowded, CROWDED, fault))
-        return _Spikes(
-            hit, offset, jnp.max(fault).astype(jnp.int32), since, v_end, s_end, seen, hazard_end
-        )
+        fault = jnp.max(jnp.where(above, RETRIGGERED, fault)).astype(jnp.int32)
+        return _Spikes(hit, offset, fault, since, v_end, s_end, seen, hazard_end, density)
 
     def __call__(self, carry: LockstepCarry, x: CellInput) -> tuple[LockstepCarry, LockstepEmitted]:
         """The carry at the start of the next cell, and the spikes on the way there."""
         cell, i = self._smooth(carry.y, x)
-        found = self._spike(carry, cell, x.length, x.late)
+        found = self._spike(carry, cell, x.length, x.late, x.given)
         y = NeuronState(found.v, i, found.s)
         if self.weights is not None or x.extra is not None:
             y = self._deliver(y, found, x)
@@ -257,35 +288,41 @@ class Lockstep(eqx.Module):
 
     def _next(self, carry: LockstepCarry, y: NeuronState, found: _Spikes) -> LockstepCarry:
         counts = carry.counts + found.hit.astype(carry.counts.dtype)
-        u = jnp.where(found.hit, self._draw(counts, carry.u.dtype), carry.u)
+        u = carry.u
+        if self.free:
+            u = jnp.where(found.hit, self._draw(counts, u.dtype), u)
         fault = jnp.where(self._matters(carry), found.fault, carry.fault)
         return LockstepCarry(carry.cell + 1, y, counts, u, fault.astype(jnp.int32))
 
     def _emit(self, found: _Spikes, y: NeuronState) -> LockstepEmitted:
         offsets = jnp.where(found.hit, found.offset, jnp.inf)
-        return LockstepEmitted(offsets, y.s if self.emit_s else None)
+        return LockstepEmitted(offsets, y.s if self.emit_s else None, found.density)
 
-    def finish(self, carry: LockstepCarry, t1: Scalar, late) -> tuple[LockstepCarry, Array]:
-        """The state at t1, and the times of the spikes that are overdue there."""
+    def finish(
+        self, carry: LockstepCarry, late, given=None
+    ) -> tuple[LockstepCarry, LockstepEmitted]:
+        """The state at t1, and the spikes that are overdue there, at most `LATE` of each neuron;
+        `given` are those of observed neurons for which there was no cell."""
         response = current_response(self.membrane)
         flat = lambda a, b: Quadratic(a, b, jnp.zeros_like(a))  # noqa: E731
         one, zero = jnp.ones_like(response.rate_v), jnp.zeros_like(carry.y.v)
 
-        def again(carry, _):
+        def again(carry, given):
             # The potential is taken as constant over the fraction of a cell in question.
             cell = _Cell(
                 v=flat(carry.y.v, zero),
                 shift=None,
                 decay=flat(one, -response.rate_v),
             )
-            found = self._spike(carry, cell, jnp.zeros_like(t1), late)
+            found = self._spike(carry, cell, jnp.zeros_like(late), late, given)
             y = NeuronState(found.v, carry.y.i, found.s)
-            return self._next(carry, y, found), t1 + self._emit(found, y).offsets
+            return self._next(carry, y, found), self._emit(found, y)
 
-        carry, times = jax.lax.scan(again, carry, length=LATE)
-        overdue = jnp.any(self.firing.event(carry.y.v, carry.y.s) > 0)
+        carry, emitted = jax.lax.scan(again, carry, given, length=LATE)
+        overdue = self.firing.event(carry.y.v, carry.y.s) > 0
+        overdue = jnp.any(overdue if self.observed is None else overdue & ~self.observed)
         fault = jnp.where(self._matters(carry) & overdue, CROWDED, carry.fault)
-        return eqx.tree_at(lambda c: c.fault, carry, fault.astype(jnp.int32)), times
+        return eqx.tree_at(lambda c: c.fault, carry, fault.astype(jnp.int32)), emitted
 
     def response(self, length: Scalar) -> Response:
         """How targets respond in a cell of this length."""

@@ -32,7 +32,7 @@ def solve_lockstep(
     stop_after: int | None, edges: tuple[float, ...], throw: bool,
 ) -> tuple[SpikeTrain, Array | None, RESULTS]:  # fmt: skip
     """The spikes, and the hidden states at `edges` and t1."""
-    membrane = _check(network, drive, p, t0, dt0, edges)
+    membrane = check_lockstep(network, drive, p, t0, dt0, edges)
     max_spikes = check_positive_int("max_spikes", max_spikes)
     dtype, cells = p.y0.v.dtype, num_cells(t0, t1, dt0)
     grid = Grid(t0, t1, dt0, cells, None)
@@ -46,18 +46,18 @@ def solve_lockstep(
         emit_s=bool(edges),
     )
     adjoint = CheckpointAdjoint() if adjoint is None else adjoint
-    carry, inputs = engine.start(p.y0), _inputs(membrane, drive, p.path, grid, dtype)
+    carry, inputs = engine.start(p.y0), cell_inputs(membrane, drive, p.path, grid, dtype)
     if spike_input is not None:
         outside = delivered_inputs(engine, spike_input, p.num_neurons, grid, inputs.length)
         inputs = dataclasses.replace(inputs, outside=outside)
     # The last cells may hold more spikes than are wanted, and not in order.
     room = max_spikes if stop_after is None else max_spikes + 2 * p.num_neurons
     final, emitted = run_cells(engine, carry, inputs, adjoint=adjoint, room=room)
-    late = jnp.asarray(LATE * dt0, dtype)
-    final, overdue = engine.finish(final, jnp.asarray(t1, dtype), late)
-    times = jnp.concatenate([inputs.begin[:, None] + emitted.offsets, overdue])
+    final, overdue = engine.finish(final, jnp.asarray(LATE * dt0, dtype))
+    begin = jnp.append(inputs.begin, jnp.full(LATE, t1, dtype))
+    times = begin[:, None] + jnp.concatenate([emitted.offsets, overdue.offsets])
     total = jnp.sum(jnp.isfinite(times), dtype=jnp.int32)
-    train = _train(times, room, total, grid, p.num_neurons)
+    train = train_of(times, room, total, grid, p.num_neurons)
     if stop_after is not None:
         train = train.first(stop_after).with_room(max_spikes)
     excess = final.y.s
@@ -65,13 +65,15 @@ def solve_lockstep(
         at = np.array([round((t - t0) / dt0) - 1 for t in edges], np.int32)
         before = [] if emitted.s is None else [emitted.s[at]]
         excess = jnp.concatenate([*before, excess[None]])
-    result = _result(final, total, max_spikes, stop_after)
+    result = result_of(final, total, max_spikes, stop_after)
     if throw:
-        train, excess = _raise((train, excess), result, total, max_spikes)
+        train, excess = raise_result((train, excess), result, total, max_spikes)
     return train, excess, result
 
 
-def _check(network, drive, p: Prepared, t0: float, dt0: float, edges) -> AbstractLinearMembrane:
+def check_lockstep(
+    network, drive, p: Prepared, t0: float, dt0: float, edges
+) -> AbstractLinearMembrane:
     """Refuses models that the lockstep engine cannot do, and times that are not on the grid."""
     other = "Use method='event'."
     membrane = network.membrane
@@ -112,7 +114,7 @@ def _check(network, drive, p: Prepared, t0: float, dt0: float, edges) -> Abstrac
     return membrane
 
 
-def _inputs(membrane, drive: Drive, path, grid: Grid, dtype) -> CellInput:
+def cell_inputs(membrane, drive: Drive, path, grid: Grid, dtype) -> CellInput:
     """What drives each cell."""
     numbers = jnp.arange(grid.cells, dtype=jnp.int32)
     starts = jax.vmap(lambda n: grid.start(n, dtype))(numbers)
@@ -137,7 +139,7 @@ def _inputs(membrane, drive: Drive, path, grid: Grid, dtype) -> CellInput:
     return CellInput(starts, lengths, late, drives, noise)
 
 
-def _train(times: Array, max_spikes: int, total, grid: Grid, neurons: int) -> SpikeTrain:
+def train_of(times: Array, max_spikes: int, total, grid: Grid, neurons: int) -> SpikeTrain:
     """The spikes of all cells in order of time."""
     marks = jnp.broadcast_to(jnp.arange(neurons, dtype=jnp.int32), times.shape)
     marks = jnp.where(jnp.isfinite(times), marks, -1).reshape(-1)
@@ -155,7 +157,7 @@ def _train(times: Array, max_spikes: int, total, grid: Grid, neurons: int) -> Sp
     )
 
 
-def _result(final, total, max_spikes: int, stop_after: int | None) -> RESULTS:
+def result_of(final, total, max_spikes: int, stop_after: int | None) -> RESULTS:
     finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(final.y)]))
     result = RESULTS.where(finite, RESULTS.successful, RESULTS.nonfinite_state)
     if stop_after is None:
@@ -169,7 +171,7 @@ def _result(final, total, max_spikes: int, stop_after: int | None) -> RESULTS:
     return result
 
 
-def _raise(out, result: RESULTS, total, max_spikes: int):
+def raise_result(out, result: RESULTS, total, max_spikes: int):
     """Raises with the message of the result."""
     members = (
         RESULTS.max_events_reached,

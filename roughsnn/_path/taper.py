@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._misc import at_least, at_most
 from .spike_train import SpikeTrain
 
 
@@ -23,5 +24,5 @@ def tapered(
     times = jnp.where(there, (spikes.times - spikes.t0) / (spikes.t1 - spikes.t0), 1)
     height = there.astype(times.dtype)
     if taper > 0:
-        height = height * jnp.clip((1 - times) / taper, 0, 1)
+        height = height * at_most(at_least((1 - times) / taper, 0), 1)
     return times, height

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
-from .._misc import check_positive_float
+from .._misc import at_least, at_most, check_positive_float
 from .._types import Scalar
 from .jumps import jump_kernel
 from .segments import segment_kernel, segments_workspace
@@ -157,7 +157,7 @@ class RampLift(AbstractLift):
         corners = jnp.concatenate([ends[:1], corners, ends[1:]])
         numbers = jnp.arange(neurons, dtype=marks.dtype)
         jumps = jnp.where(marks[:, None] == numbers[None], heights[:, None], 0)
-        risen = jnp.clip((corners[:, None] - times[None]) / self.width, 0, 1)
+        risen = at_most(at_least((corners[:, None] - times[None]) / self.width, 0), 1)
         return jnp.diff(jnp.concatenate([corners[:, None] * length, risen @ jumps], 1), axis=0)
 
     def dilate(self, path, factor):

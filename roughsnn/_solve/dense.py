@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._misc import at_least
 from .._types import RealScalar, Scalar, State
 
 
@@ -35,5 +36,5 @@ class DenseSolution(eqx.Module):
         begin = self.pieces.start[0] + self.pieces.offset[0]
         there = (index < known) & (t >= begin)
         piece = jax.tree.map(lambda x: x[jnp.minimum(index, known - 1)], self.pieces)
-        y = piece.dense.evaluate(jnp.maximum(t - piece.start, piece.offset))
+        y = piece.dense.evaluate(at_least(t - piece.start, piece.offset))
         return jax.tree.map(lambda x: jnp.where(there, x, jnp.nan), y)

@@ -101,8 +101,8 @@ def eventsolve(
 
     **Raises:** `ValueError` or `TypeError` for static mistakes, and for models without
     exact gradients. With `throw`, a `RuntimeError` for more than `max_events` events (it names a
-    number that is enough) or `max_steps` steps, a grazing or re-triggering event, a failed step or
-    a state that is not finite.
+    number that is enough at the rate so far) or `max_steps` steps, a grazing or re-triggering
+    event, a failed step or a state that is not finite.
 
     !!! warning
 

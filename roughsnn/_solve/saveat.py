@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from .._misc import is_concrete
+from .._misc import at_least, at_most, is_concrete
 from .._types import Args, State
 from .step import Emitted, Stepper
 
@@ -86,7 +86,7 @@ def _at_times(stepper: Stepper, emitted: Emitted, ts: Array) -> State:
 
     def at(t, origin, reached):
         step = stepper.interval(origin)
-        y = step.dense.evaluate(jnp.clip(t - step.start, origin.offset, step.stop))
+        y = step.dense.evaluate(at_most(at_least(t - step.start, origin.offset), step.stop))
         return jax.tree.map(lambda x: jnp.where(reached, x, jnp.nan), y)
 
     return jax.vmap(at)(ts, origins, reached)

@@ -98,3 +98,61 @@ def test_bad_input():
 def test_the_progress_bar_can_be_asked_for(capsys):
     run(steps=2, progress=True)
     assert "loss=" in capsys.readouterr().err
+
+
+def sphere(model, data, key):
+    return jnp.sum((model["x"] - data) ** 2)
+
+
+def tail(model, data, key):
+    return 1e6 * jnp.sum(model["x"] ** 4), {"norm": jnp.sum(model["x"] ** 2)}
+
+
+def test_several_losses_are_weighted_and_named():
+    result = run(loss={"sphere": sphere, "tail": tail}, steps=5, weights={"tail": 2e-6})
+    assert set(result.history) == {"loss", "sphere", "tail", "tail/norm"}
+    h = result.history
+    np.testing.assert_allclose(h["loss"], h["sphere"] + 2e-6 * h["tail"])
+    single = run(loss=lambda m, d, k: sphere(m, d, k) + 2e-6 * tail(m, d, k)[0], steps=5)
+    np.testing.assert_allclose(result.model["x"], single.model["x"], rtol=1e-12)
+
+
+def test_all_losses_get_the_key_of_the_step():
+    noise = lambda m, d, key: jr.normal(key) + 0 * jnp.sum(m["x"])  # noqa: E731
+    h = run(loss={"a": noise, "b": noise}, steps=3).history
+    np.testing.assert_array_equal(h["a"], h["b"])
+    assert len(set(h["a"])) == 3
+
+
+def test_balanced_gradients_do_not_depend_on_the_scale_of_a_loss():
+    def step(scale):
+        losses = {"a": sphere, "b": lambda m, d, k: scale * jnp.sum((m["x"] + 1) ** 4)}
+        return rs.fit(
+            MODEL, losses, TARGET, optax.sgd(1.0), steps=1, key=jr.key(0), balance=True,
+            weights={"a": 0.3},
+        ).model["x"]  # fmt: skip
+
+    small, large = step(1e-3), step(1e4)
+    np.testing.assert_allclose(small, large, rtol=1e-12)
+    a, b = -2 * TARGET, 4 * jnp.ones(3)
+    expected = -(0.3 * a / jnp.linalg.norm(a) + b / jnp.linalg.norm(b))
+    np.testing.assert_allclose(small, expected, rtol=1e-12)
+    # A loss that has arrived has no direction.
+    still = {"a": sphere, "b": lambda m, d, k: jnp.sum(m["x"] ** 2)}
+    arrived = rs.fit(MODEL, still, TARGET, optax.sgd(1.0), steps=1, key=jr.key(0), balance=True)
+    np.testing.assert_allclose(arrived.model["x"], -a / jnp.linalg.norm(a), rtol=1e-12)
+
+
+def test_bad_losses():
+    two = {"sphere": sphere, "tail": tail}
+    for options, message in (
+        (dict(loss=two, weights={"tial": 1.0}), r"names \['tial'\], `losses` has"),
+        (dict(loss=sphere, weights={"a": 1.0}), "for several losses"),
+        (dict(loss=sphere, balance=True), "for several losses"),
+        (dict(loss={}), "at least one loss"),
+        (dict(loss={"loss": sphere}), 'not be called "loss"'),
+        (dict(loss={"x": lambda m, d, k: m["x"]}), r"`losses\['x'\]` must return a scalar"),
+        (dict(loss=two, weights={"tail": jnp.inf}), "must be finite"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run(steps=1, **options)

@@ -97,7 +97,7 @@ def test_it_works_in_batches_and_reports_like_simulate():
         together.time_derivatives[1], run(keys[1]).time_derivatives, rtol=1e-9, atol=1e-12
     )
     few: Any = dict(ROOM, max_spikes=2)
-    with pytest.raises(RuntimeError, match="is enough here"):
+    with pytest.raises(RuntimeError, match="would be enough"):
         rs.eligibility(feed_forward(WEIGHTS, True), drive, dt0=0.02, **few)
     short = rs.eligibility(feed_forward(WEIGHTS, True), drive, dt0=0.02, throw=False, **few)
     assert bool(short.spikes.overflow)

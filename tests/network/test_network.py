@@ -138,7 +138,7 @@ def test_overflow_is_marked_and_refused_by_losses():
 
 
 def test_too_few_max_spikes_names_the_number():
-    with pytest.raises(Exception, match="max_spikes.*Got 2; 16 is enough here"):
+    with pytest.raises(Exception, match="max_spikes.*Got 2; at the rate so far 8 would be enough"):
         rs.simulate(
             single_neuron(), constant(1.5), t0=0.0, t1=2.0, dt0=0.01, max_spikes=2,
             key=jr.key(0),

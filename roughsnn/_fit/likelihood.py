@@ -1,0 +1,96 @@
+"""The likelihood of recorded trains."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float
+
+from .._misc import check_positive_int
+from .._network.clamp import clamp
+from .._network.network import SpikingNetwork
+from .._path.spike_train import SpikeTrain
+from .._random import RandomKey, original
+from .._types import Drive, Scalar
+
+
+class LogLikelihood(eqx.Module):
+    r"""What [`roughsnn.log_likelihood`][] returns.
+
+    **Attributes:**
+
+    - `samples`: shape `(samples,)`: $\ell_m = \log p(\text{train} \mid x_m)$ for independent
+        samples $x_m$ of the noise and the hidden spikes.
+    """
+
+    samples: Float[Array, " samples"]
+
+    @property
+    def value(self) -> Scalar:
+        r"""$\log\frac1M\sum_m e^{\ell_m}$: the log-likelihood, or a lower bound of it."""
+        return jax.nn.logsumexp(self.samples) - jnp.log(float(self.samples.shape[0]))
+
+    @property
+    def effective_samples(self) -> Scalar:
+        r"""$(\sum_m e^{\ell_m})^2 / \sum_m e^{2\ell_m}$, from 1 to the number of samples: how many
+        of them count."""
+        return jnp.exp(2 * jax.nn.logsumexp(self.samples) - jax.nn.logsumexp(2 * self.samples))
+
+    @property
+    def bias(self) -> Scalar:
+        r"""By how much the value is too low on average, estimated: half of the squared coefficient
+        of variation of the mean of $e^{\ell_m}$, its expansion for many samples. With few effective
+        samples (below about 10) it is too small. NaN for one sample."""
+        number = self.samples.shape[0]
+        if number < 2:
+            return jnp.full((), jnp.nan, self.samples.dtype)
+        weights = jnp.exp(self.samples - self.value)
+        return jnp.var(weights, ddof=1) / (2 * number)
+
+
+def log_likelihood(
+    network: SpikingNetwork,
+    drive: Drive,
+    train: SpikeTrain,
+    *,
+    samples: int | None = None,
+    key: RandomKey | None = None,
+    **clamped,
+) -> LogLikelihood:
+    r"""The log-likelihood of a recorded train, and its gradient.
+
+    Exact (up to the error of the cells) for a network without noise whose neurons are all observed.
+    With noise or hidden neurons, x, it is a Monte-Carlo bound,
+
+    $$\log\frac1M\sum_{m=1}^M p(\text{train} \mid x_m), \qquad E[\cdot] \le \log p(\text{train}),$$
+
+    which grows with the number of samples towards the log-likelihood, like 1/M for many (Burda,
+    Grosse & Salakhutdinov, *Importance weighted autoencoders*, ICLR 2016). Noise and hidden
+    neurons are drawn as they are given the *past* of the observed ones, so the density of the
+    observed spikes is all the weight that a sample has. It varies more the longer the train and the
+    stronger the noise are: look at `effective_samples`, and cut long trains into trials.
+
+    The density is continuous in the hidden spike times, also where a hidden spike passes an
+    observed one or leaves the window, so the pathwise gradient is that of the bound.
+
+    **Arguments:**
+
+    - `network`, `drive`, `train`: as for [`roughsnn.clamp`][]. One train; `jax.vmap` over trials.
+    - `samples`: M, for networks with noise or hidden neurons; by default 1.
+    - `key`: of the samples.
+    - `clamped`: further arguments of [`roughsnn.clamp`][]: `dt0`, `observed`, `max_spikes`,
+        `initial`, `spike_input`, ...; `noise` given means that it is known.
+
+    **Returns:** a [`roughsnn.LogLikelihood`][]; its `value` is the number.
+
+    **Raises:** as [`roughsnn.clamp`][]; `ValueError` for `samples` without `key`.
+    """
+    if key is None:
+        if samples is not None:
+            raise ValueError("`samples` are drawn: give a `key`.")
+        one = clamp(network, drive, train, **clamped).log_likelihood
+        return LogLikelihood(jnp.sum(one)[None])
+    number = check_positive_int("samples", 1 if samples is None else samples)
+    keys = jr.split(original(key), number)
+    each = jax.vmap(lambda key: clamp(network, drive, train, key=key, **clamped).log_likelihood)
+    return LogLikelihood(jnp.sum(each(keys), axis=1))

@@ -1,0 +1,164 @@
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+import pytest
+
+import roughsnn as rs
+
+MODEL = {"x": jnp.zeros(3), "net": rs.LIF((15.0, 6.0)), "name": "m"}
+
+
+def noisy(model, data, key):
+    """Each step has a gradient of its own."""
+    x = model["x"]
+    return jnp.sum((x - data - jr.normal(key, x.shape)) ** 2), {"norm": jnp.sum(x**2)}
+
+
+def run(checkpoint=None, steps=20, model=MODEL, key=0, **options):
+    return rs.fit(
+        model, noisy, jnp.arange(3.0), optax.adam(0.1), steps=steps, key=jr.key(key),
+        checkpoint=checkpoint, progress=False, **options,
+    )  # fmt: skip
+
+
+def same(a: rs.Fit, b: rs.Fit):
+    assert bool(eqx.tree_equal(a.model, b.model))
+    assert a.history.keys() == b.history.keys() and a.steps == b.steps
+    for name in a.history:
+        np.testing.assert_array_equal(a.history[name], b.history[name])
+
+
+@pytest.mark.parametrize("at", [1, 7, 10, 19])
+def test_a_fit_goes_on_where_it_was(tmp_path, at):
+    checkpoint = rs.Checkpoint(tmp_path / "new" / "folder", every=5)
+    first = run(checkpoint, callback=lambda step, model, metrics: step == at)
+    assert first.steps == at + 1 and checkpoint.file.exists() == (at >= 4)
+    seen = []
+    again = run(checkpoint, callback=lambda step, model, metrics: seen.append(step))
+    same(again, run())
+    assert seen == list(range((at + 1) // 5 * 5, 20)) and len(again.seconds) == len(seen)
+    # It is done: nothing is left to do.
+    same(run(checkpoint), again)
+    longer = run(checkpoint, steps=23)
+    same(longer, run(steps=23))
+    assert [f.name for f in checkpoint.file.parent.iterdir()] == ["fit.checkpoint"]
+
+
+def test_a_checkpoint_of_another_fit_is_refused(tmp_path):
+    checkpoint = rs.Checkpoint(tmp_path)
+    run(checkpoint)
+    with pytest.raises(ValueError, match="of another fit: its key are"):
+        run(checkpoint, key=1)
+    with pytest.raises(ValueError, match="of another fit: its leaves are"):
+        run(checkpoint, model=dict(MODEL, x=jnp.zeros(4)[:3].astype(jnp.float32)))
+
+
+def test_a_damaged_checkpoint_is_one_clear_error(tmp_path):
+    checkpoint = rs.Checkpoint(tmp_path)
+    run(checkpoint)
+    whole = checkpoint.file.read_bytes()
+    rng = random.Random(0)
+    for n in range(200):
+        cut = bytearray(whole[: rng.randrange(len(whole))])
+        if n % 2:
+            cut = bytearray(whole)
+            cut[rng.randrange(len(cut))] ^= 1 << rng.randrange(8)
+        checkpoint.file.write_bytes(cut)
+        with pytest.raises(ValueError, match=r"is damaged\. Remove it|of another fit"):
+            checkpoint.load((MODEL["x"],), jr.key(0))
+    checkpoint.file.write_bytes(whole)
+    run(checkpoint)
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="Checkpoints cannot be written"):
+        run(rs.Checkpoint(tmp_path / "file"))
+
+
+@pytest.fixture
+def full_disk():
+    """No file may grow: what a full disk does, as far as a program can tell."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    yield lambda full: resource.setrlimit(resource.RLIMIT_FSIZE, (100 if full else soft, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    signal.signal(signal.SIGXFSZ, before)
+
+
+@pytest.mark.parametrize("on_error", ["stop", "continue"])
+def test_a_full_disk(tmp_path, full_disk, on_error):
+    checkpoint = rs.Checkpoint(tmp_path, every=5, on_error=on_error)
+
+    def callback(step, model, metrics):
+        full_disk(7 <= step < 12)
+
+    if on_error == "stop":
+        result = run(checkpoint, callback=callback)
+        assert result.steps == 10 and "could not be written: File too large" in result.stopped
+        full_disk(False)
+    else:
+        with pytest.warns(rs.CheckpointWarning, match=r"File too large\. The fit goes on"):
+            result = run(checkpoint, callback=callback)
+        same(result, run())
+    # The last good one is still there.
+    assert [f.name for f in tmp_path.iterdir()] == ["fit.checkpoint"]
+    same(run(checkpoint), run())
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="`every` must be a positive integer"):
+        rs.Checkpoint("folder", every=0)
+    with pytest.raises(ValueError, match="'stop' or 'continue'"):
+        rs.Checkpoint("folder", on_error="ignore")
+
+
+SCRIPT = """
+import sys, jax, jax.numpy as jnp, jax.random as jr, optax
+import roughsnn as rs
+
+def loss(model, data, key):
+    return jnp.sum((model - data - jr.normal(key, model.shape)) ** 2)
+
+folder, steps = sys.argv[1], int(sys.argv[2])
+result = rs.fit(
+    jnp.zeros(1000), loss, jnp.ones(1000), optax.adam(0.1), steps=steps, key=jr.key(0),
+    checkpoint=rs.Checkpoint(folder, every=1), progress=False,
+)
+jnp.save(folder + "/result.npy", jnp.append(result.model, result.history["loss"]))
+"""
+KILLS = int(os.environ.get("ROUGHSNN_KILLS", "4"))
+
+
+def test_it_survives_kills_at_random_moments(tmp_path):
+    """`ROUGHSNN_KILLS=50` for more of them."""
+    steps, rng = 20_000, random.Random(1)
+    command = [sys.executable, "-W", "ignore", "-c", SCRIPT]
+    folder, file = tmp_path / "killed", tmp_path / "killed" / "fit.checkpoint"
+    done = 0
+    for _ in range(KILLS):
+        process = subprocess.Popen([*command, str(folder), str(steps)])
+        # Let it write, then kill it at any moment, as often as not while it writes.
+        while process.poll() is None and (not file.exists() or file.stat().st_mtime_ns == done):
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.3))
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        done = file.stat().st_mtime_ns
+    reached = len(json.loads(file.read_bytes().partition(b"\n")[0])["rows"])
+    assert reached > KILLS
+    for where in (folder, tmp_path / "whole"):
+        subprocess.run([*command, str(where), str(reached + 3)], check=True)
+    a, b = (np.load(where / "result.npy") for where in (folder, tmp_path / "whole"))
+    np.testing.assert_array_equal(a, b)

@@ -1,0 +1,90 @@
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+import roughsnn as rs
+
+from ..helpers import constant
+
+T1, DT = 1.0, 0.02
+WEIGHTS = jnp.array([[0.0, 1.0], [-0.8, 0.0]])
+DATA = rs.SpikeTrain.from_lists([[0.2, 0.55, 0.8]], t0=0.0, t1=T1)
+
+
+def network(sigma=((0.3,), (0.2,)), weights=WEIGHTS):
+    firing = rs.StochasticFiring(rs.ExponentialIntensity(4.0, 1.0, 0.5))
+    return rs.SpikingNetwork(rs.LIF((8.0, 4.0), sigma, 1.2), firing, weights)
+
+
+def bound(key, samples, weights=WEIGHTS):
+    return rs.log_likelihood(
+        network(weights=weights), constant(1.0, 0.7), DATA, dt0=DT, observed=[1], key=key,
+        samples=samples, max_spikes=24,
+    )  # fmt: skip
+
+
+def test_without_noise_it_is_exact():
+    net = network(sigma=None)
+    train = rs.SpikeTrain.from_lists([[0.3], [0.2, 0.55, 0.8]], t0=0.0, t1=T1)
+    found = rs.log_likelihood(net, constant(1.0, 0.7), train, dt0=DT)
+    each = rs.clamp(net, constant(1.0, 0.7), train, dt0=DT).log_likelihood
+    np.testing.assert_allclose(found.value, jnp.sum(each), rtol=1e-12)
+    assert found.effective_samples == pytest.approx(1) and jnp.isnan(found.bias)
+    # All samples are the same.
+    many = rs.log_likelihood(net, constant(1.0, 0.7), train, dt0=DT, key=jr.key(0), samples=3)
+    np.testing.assert_allclose(many.value, found.value, rtol=1e-12)
+    assert many.bias == pytest.approx(0, abs=1e-20)
+    assert many.effective_samples == pytest.approx(3)
+
+
+def test_the_bound_grows_to_the_log_likelihood_and_states_its_bias():
+    total = jax.jit(lambda key: bound(key, 4096).samples)
+    samples = np.concatenate([total(k) for k in jr.split(jr.key(0), 8)])
+    weights = np.exp(samples)
+    truth = np.log(weights.mean())
+    error = weights.std() / weights.mean() / len(weights) ** 0.5
+    assert error < 0.02
+    means, stated = [], []
+    for number in (1, 8, 64, 512):
+        parts = rs.LogLikelihood(jnp.asarray(samples.reshape(-1, number)))
+        values = np.asarray(jax.vmap(lambda x: x.value)(parts))
+        biases = np.asarray(jax.vmap(lambda x: x.bias)(parts))
+        means.append(values.mean() - truth)
+        stated.append(biases.mean())
+        standard_error = values.std() / len(values) ** 0.5
+    # A lower bound that grows, with a bias like 1 / samples.
+    assert np.all(np.diff(means) > 0) and means[0] < -0.5
+    assert abs(means[-1] + stated[-1]) < 4 * np.hypot(standard_error, error)
+    slope = np.polyfit(np.log([8, 64, 512]), np.log(-np.array(means[1:])), 1)[0]
+    assert -1.3 < slope < -0.7
+    single = bound(jr.key(1), 64)
+    assert 1 < single.effective_samples < 64
+
+
+def test_its_gradient_agrees_with_differences_on_the_same_samples():
+    along = jnp.array([[0.0, 0.7], [-0.4, 0.0]])
+    value = jax.jit(lambda e: bound(jr.key(2), 16, WEIGHTS + e * along).value)
+    gradient, e = jax.jit(jax.grad(value))(0.0), 1e-5
+    np.testing.assert_allclose(gradient, (value(e) - value(-e)) / (2 * e), rtol=1e-6)
+
+
+def test_the_mean_gradient_is_the_derivative_of_the_mean():
+    """Hidden spikes come and go, and pass observed ones."""
+    along = jnp.array([[0.0, 0.7], [-0.4, 0.0]])
+    value = lambda key, e: bound(key, 4, WEIGHTS + e * along).value  # noqa: E731
+    keys, e = jr.split(jr.key(3), 2000), 0.05
+    grads = np.asarray(jax.jit(jax.vmap(jax.grad(value, argnums=1), (0, None)))(keys, 0.0))
+    at = jax.jit(jax.vmap(value, (0, None)))
+    differences = np.asarray((at(keys, e) - at(keys, -e)) / (2 * e))
+    gap = grads - differences
+    assert abs(gap.mean()) < 4 * gap.std() / len(gap) ** 0.5 + 1e-3
+    assert abs(grads.mean()) > 10 * gap.std() / len(gap) ** 0.5
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="drawn: give a `key`"):
+        bound(None, 4)
+    with pytest.raises(ValueError, match="`samples` must be a positive integer"):
+        bound(jr.key(0), 0)

@@ -1,0 +1,296 @@
+"""Networks whose observed neurons spike when they did, and the density of that."""
+
+import functools as ft
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+import roughsnn as rs
+
+from ..helpers import constant
+
+W = np.array([[0.0, 0.9, -0.4], [-0.6, 0.0, 0.8], [0.5, 0.3, 0.0]])
+LEVEL, MU, RESET, BETA, TIMESCALE, T1 = (1.2, 1.1, 0.9), (8.0, 4.0), 1.2, 4.0, 0.5, 2.0
+PARAMETERS = {
+    "mu": jnp.array(MU), "reset": jnp.asarray(RESET), "beta": jnp.asarray(BETA),
+    "threshold": jnp.asarray(1.0), "alpha": jnp.asarray(0.0), "weights": jnp.asarray(W),
+    "input": jnp.array(LEVEL),
+}  # fmt: skip
+
+
+def network(p=PARAMETERS, sigma=None, weights=None):
+    intensity = rs.ExponentialIntensity(p["beta"], p["threshold"], TIMESCALE)
+    return rs.SpikingNetwork(
+        rs.LIF(p["mu"], sigma, p["reset"]),
+        rs.StochasticFiring(intensity, p["alpha"]),
+        p["weights"] if weights is None else weights,
+    )
+
+
+def drive(p=PARAMETERS):
+    return lambda t: p["input"] + 0.3 * jnp.sin(3 * t)
+
+
+@pytest.fixture(scope="module")
+def train():
+    return rs.simulate(network(), drive(), t0=0.0, t1=T1, dt0=0.01, max_spikes=60, key=jr.key(3))
+
+
+def potential(t, neuron, trains):
+    """v before t, from the closed form of the input, the synapses and the resets."""
+    (m, k), a = MU, 3.0
+    v = LEVEL[neuron] * (1 - np.exp(-m * t))
+    v = v + 0.3 * m * (m * np.sin(a * t) - a * np.cos(a * t) + a * np.exp(-m * t)) / (m**2 + a**2)
+    for pre, spikes in enumerate(trains):
+        age = t[:, None] - spikes[None]
+        on, r = age > 0, np.maximum(age, 0)
+        v = v + W[pre, neuron] * m / (m - k) * (on * (np.exp(-k * r) - np.exp(-m * r))).sum(1)
+        if pre == neuron:
+            v = v - RESET * (on * np.exp(-m * r)).sum(1)
+    return v
+
+
+def exact(trains, alpha=0.0):
+    """The log-likelihood of each neuron by Gauss quadrature between all spikes."""
+    x, weight = np.polynomial.legendre.leggauss(8)
+    borders = np.unique(np.concatenate([np.linspace(0, T1, 401), *trains]))
+    a, b = borders[:-1], borders[1:]
+    nodes = (a + b)[:, None] / 2 + (b - a)[:, None] / 2 * x
+    out = []
+    for neuron, spikes in enumerate(trains):
+        rate = np.exp(BETA * (potential(nodes.ravel(), neuron, trains) - 1)) / TIMESCALE
+        pieces = (rate.reshape(nodes.shape) * weight).sum(1) * (b - a) / 2
+        total = np.interp([*spikes, T1], borders, np.concatenate([[0], np.cumsum(pieces)]))
+        excess = np.diff(total, prepend=0) - alpha
+        log_rates = BETA * (potential(spikes, neuron, trains) - 1) - np.log(TIMESCALE)
+        impossible = np.any(excess[:-1] < 0)
+        likelihood = log_rates.sum() - excess[:-1].sum() - max(excess[-1], 0)
+        out.append(-np.inf if impossible else likelihood)
+    return np.array(out)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.01])
+def test_the_log_likelihood_converges_to_the_closed_form_with_order_two(train, alpha):
+    reference = exact(train.to_lists(), alpha)
+    assert np.all(np.isfinite(reference)) and train.count > 15
+    net = network(dict(PARAMETERS, alpha=jnp.asarray(alpha)))
+    dts = 0.02 / 4 ** np.arange(3)
+    found = [jax.jit(lambda dt=dt: rs.clamp(net, drive(), train, dt0=dt))() for dt in dts]
+    found = [x.log_likelihood for x in found]
+    errors = np.abs(np.array(found) - reference).max(1)
+    assert errors[-1] < 1e-4 * np.abs(reference).max()
+    assert np.polyfit(np.log(dts), np.log(errors), 1)[0] > 1.7
+
+
+def test_a_spike_in_a_refractory_part_is_impossible(train):
+    net = network(dict(PARAMETERS, alpha=jnp.array([0.0, 1.5, 0.0])))
+    found = rs.clamp(net, drive(), train, dt0=0.01).log_likelihood
+    assert found[1] == -jnp.inf and jnp.all(jnp.isfinite(found[jnp.array([0, 2])]))
+
+
+def total(p, times, train, dt0=0.01):
+    train = eqx.tree_at(lambda t: t.times, train, times)
+    out = rs.clamp(network(p), drive(p), train, dt0=dt0)
+    return jnp.sum(out.log_likelihood) + 0.1 * jnp.sum(jnp.sin(out.hazards))
+
+
+def test_gradients_in_all_parameters_and_in_the_spike_times(train):
+    p = dict(PARAMETERS, alpha=jnp.asarray(0.01))
+    f = jax.jit(lambda p, times: total(p, times, train))
+    rng = np.random.default_rng(0)
+    along = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape)), p)
+    along["weights"] *= 1 - np.eye(3)
+    # The smallest steps that cells and order allow.
+    shift = jnp.where(train.marks >= 0, jnp.asarray(rng.normal(size=train.times.shape)), 0.0)
+    _, forward = jax.jvp(f, (p, train.times), (along, shift))
+    e = 1e-6
+    at = lambda e: f(jax.tree.map(lambda x, d: x + e * d, p, along), train.times + e * shift)  # noqa: E731
+    np.testing.assert_allclose(forward, (at(e) - at(-e)) / (2 * e), rtol=1e-6)
+    grads = jax.grad(f, argnums=(0, 1))(p, train.times)
+    products = jax.tree.map(
+        lambda g, d: jnp.sum(jnp.where(d == 0, 0, g * d)), grads, (along, shift)
+    )
+    np.testing.assert_allclose(sum(jax.tree.leaves(products)), forward, rtol=1e-9)
+
+
+def test_it_is_continuous_as_a_spike_crosses_the_border_of_a_cell(train):
+    for dt, bound in ((0.02, 3e-3), (0.01, 8e-4)):
+        border = 40 * dt
+        at = [
+            rs.clamp(
+                network(), drive(), rs.SpikeTrain.from_lists([[t], [0.3], [0.9]], t0=0.0, t1=T1),
+                dt0=dt,
+            ).log_likelihood
+            for t in (border - 1e-9, border + 1e-9)
+        ]  # fmt: skip
+        np.testing.assert_allclose(at[0], at[1], atol=bound)
+
+
+def test_spikes_at_both_ends_of_the_window():
+    train = rs.SpikeTrain.from_lists([[0.0, T1], [], [0.5, T1]], t0=0.0, t1=T1)
+    found = rs.clamp(network(), drive(), train, dt0=0.0025)
+    assert found.log_intensities[0] == pytest.approx(-BETA - np.log(TIMESCALE))
+    assert found.hazards[0] == 0 and found.last_hazards[0] == 0
+    # The spike at t0 acts like one just behind it.
+    near = [np.array([1e-12, T1]), np.zeros(0), np.array([0.5, T1])]
+    np.testing.assert_allclose(found.log_likelihood, exact(near), rtol=1e-3)
+
+
+@pytest.mark.parametrize(("at", "bound"), [(0.5, 0.06), (T1 - 0.006, 0.45)])
+def test_several_spikes_in_one_cell(at, bound):
+    """Also in the last one, behind which the potential is taken as constant."""
+    lists = [np.array([0.2, at, at + 0.002, at + 0.004]), np.array([0.7]), np.array([at + 0.003])]
+    train = rs.SpikeTrain.from_lists(lists, t0=0.0, t1=T1)
+    reference, log_rates = exact(lists), exact_log_rates(lists)
+    for dt, tolerance in ((0.02, bound), (0.01, bound), (0.001, 1e-4)):
+        found = jax.jit(lambda dt=dt: rs.clamp(network(), drive(), train, dt0=dt))()
+        np.testing.assert_allclose(found.spikes.times, train.times, rtol=1e-12)
+        np.testing.assert_allclose(found.log_intensities, log_rates, atol=tolerance)
+        np.testing.assert_allclose(found.log_likelihood, reference, atol=tolerance, rtol=2e-3)
+
+
+def exact_log_rates(lists):
+    order = np.argsort(np.concatenate(lists))
+    each = [BETA * (potential(t, k, lists) - 1) - np.log(TIMESCALE) for k, t in enumerate(lists)]
+    return np.concatenate(each)[order]
+
+
+def test_sparse_weights_and_a_batch(train):
+    sparse = network(weights=rs.SparseWeights.from_dense(W))
+    run = lambda net, train: rs.clamp(net, drive(), train, dt0=0.01).log_likelihood  # noqa: E731
+    dense = run(network(), train)
+    np.testing.assert_allclose(run(sparse, train), dense, rtol=1e-12)
+    batch = rs.SpikeTrain.stack([train.first(60), train.first(5).with_room(60)])
+    found = jax.jit(jax.vmap(ft.partial(run, network())))(batch)
+    np.testing.assert_allclose(found[0], dense, rtol=1e-12)
+    assert not np.allclose(found[1], dense)
+
+
+@pytest.mark.parametrize("sigma", [None, ((0.3,), (0.2,))])
+def test_hazards_are_the_thresholds_that_were_drawn(sigma):
+    """The simulated network, clamped to its own spikes, is itself."""
+    net, dt = network(sigma=sigma), 1 / 256
+    path = None
+    if sigma is not None:
+        path = rs.BrownianPath(0.0, T1, dt, shape=(3, 1), key=jr.key(1), interpolation="linear")
+    options = dict(t0=0.0, t1=T1, dt0=dt, max_spikes=80, noise=path)
+    train = rs.simulate(net, drive(), key=jr.key(4), method="lockstep", **options)
+    found = rs.clamp(net, drive(), train, dt0=dt, noise=path)
+    # From the hidden state at the start: -log u of each spike.
+    start = rs.NeuronState(jnp.zeros(3), jnp.zeros(3), jnp.full(3, -0.7))
+    again = rs.simulate(net, drive(), key=jr.key(4), method="lockstep", initial=start, **options)
+    first = rs.clamp(net, drive(), again, dt0=dt, noise=path).hazards[0]
+    np.testing.assert_allclose(first, 0.7, atol=2e-3)
+    there = np.asarray(train.marks) >= 0
+    thresholds = np.asarray(found.hazards)[there]
+    # Uniform numbers: mean and variance within four standard errors.
+    u = np.exp(-thresholds)
+    assert len(u) > 12
+    assert abs(u.mean() - 0.5) < 4 / np.sqrt(12 * len(u))
+    assert found.spikes.equals(train)
+
+
+def hidden_pair(sigma=((0.4,), (0.3,))):
+    weights = jnp.array([[0.0, 1.5], [-0.8, 0.0]])
+    return network(sigma=sigma, weights=weights)
+
+
+def test_the_mean_density_is_the_probability_of_the_spikes():
+    """Over noise and a hidden neuron, against how often a free simulation does the same: no spike
+    of the observed neuron, and one spike alone in a part of the window."""
+    net, t1, dt, a, b = hidden_pair(), 1.0, 0.02, 0.3, 0.8
+    keys = jr.split(jr.key(0), 20_000)
+    options = dict(t0=0.0, t1=t1, dt0=dt, max_spikes=24, method="lockstep")
+    free = jax.jit(jax.vmap(lambda k: rs.simulate(net, constant(1.0, 0.7), key=k, **options)))(keys)
+    own = np.asarray(free.marks) == 1
+    single = own.sum(1) == 1
+    when = np.where(own, np.asarray(free.times), 0).sum(1)
+    events = np.stack([own.sum(1) == 0, single & (when > a) & (when < b)])
+
+    def density(times, key):
+        marks = jnp.where(jnp.isfinite(times), 0, -1)
+        train = rs.SpikeTrain(times, marks, jnp.sum(marks >= 0), jnp.array(False), 0.0, t1, 1)
+        found = rs.clamp(
+            net, constant(1.0, 0.7), train, dt0=dt, observed=[1], key=key, max_spikes=24
+        )
+        return jnp.exp(found.log_likelihood[0])
+
+    x, weight = np.polynomial.legendre.leggauss(6)
+    nodes = jnp.concatenate([jnp.array([jnp.inf]), (a + b) / 2 + (b - a) / 2 * jnp.asarray(x)])
+    each = jax.jit(jax.vmap(jax.vmap(density, (0, None)), (None, 0)))
+    densities = np.asarray(each(nodes[:, None], jr.split(jr.key(1), 2000)))
+    found = np.stack([densities[:, 0], densities[:, 1:] @ (weight * (b - a) / 2)])
+    for probability, event in zip(found, events, strict=True):
+        error = np.hypot(probability.std() / len(probability) ** 0.5, event.std() / event.size**0.5)
+        # The error of the cells is about 1e-3 here.
+        assert abs(probability.mean() - event.mean()) < 4 * error + 1e-3
+        assert 0.05 < event.mean() < 0.6 and error < 0.01
+
+
+def test_hidden_spikes_come_as_they_are_simulated():
+    """A hidden neuron that is not driven by the observed one fires as in a free simulation."""
+    weights = jnp.array([[0.0, 1.5], [0.0, 0.0]])
+    net = network(sigma=((0.4,), (0.3,)), weights=weights)
+    key, dt = jr.key(5), 0.01
+    options = dict(dt0=dt, max_spikes=40, key=key)
+    free = rs.simulate(net, constant(1.0, 0.7), t0=0.0, t1=T1, method="lockstep", **options)
+    data = rs.SpikeTrain.from_lists([[0.2, 0.5]], t0=0.0, t1=T1)
+    found = rs.clamp(net, constant(1.0, 0.7), data, observed=[1], **options)
+    np.testing.assert_allclose(found.spikes.to_lists()[0], free.to_lists()[0], rtol=1e-12)
+    np.testing.assert_allclose(found.spikes.to_lists()[1], [0.2, 0.5])
+
+
+def test_float32(train):
+    cast = lambda tree: jax.tree.map(  # noqa: E731
+        lambda x: x.astype(jnp.float32) if eqx.is_inexact_array(x) else x, tree
+    )
+    f = lambda p, train: jnp.sum(rs.clamp(network(p), drive(p), train, dt0=0.01).log_likelihood)  # noqa: E731
+    value_and_grad = jax.jit(jax.value_and_grad(f))
+    p = cast(PARAMETERS)
+    value, grad = value_and_grad(p, cast(train))
+    assert value.dtype == jnp.float32
+    double, exact = value_and_grad(PARAMETERS, train)
+    np.testing.assert_allclose(value, double, rtol=1e-4)
+    for a, b in zip(jax.tree.leaves(grad), jax.tree.leaves(exact), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-3)
+
+
+def test_bad_input(train):
+    run = lambda net=None, train=train, dt0=0.01, **options: rs.clamp(  # noqa: E731
+        network() if net is None else net, drive(), train, dt0=dt0, **options
+    )
+    hard = rs.SpikingNetwork(rs.LIF(MU), rs.ThresholdFiring(1.0))
+    with pytest.raises(TypeError, match="StochasticFiring"):
+        run(hard)
+    with pytest.raises(ValueError, match="has noise, which must be drawn: give a `key`"):
+        run(network(sigma=((0.1,), (0.0,))))
+    with pytest.raises(ValueError, match="train has 3 neurons, but 2 of the network's 3"):
+        run(observed=[0, 1])
+    two = train.merged([0, 1, 1])
+    with pytest.raises(ValueError, match="Name the ones that it holds by `observed`"):
+        run(train=two)
+    with pytest.raises(ValueError, match="hidden neurons, which must be drawn: give a `key`"):
+        run(train=two, observed=[0, 1], max_spikes=50)
+    with pytest.raises(ValueError, match="2 of 3 neurons are observed: give `max_spikes`"):
+        run(train=two, observed=[0, 1], key=jr.key(0))
+    for wrong in ([0, 0, 1], [0, 1, 3], [-1, 0, 1]):
+        with pytest.raises(ValueError, match=r"different numbers in 0 \.\.\. 2"):
+            run(observed=wrong)
+    with pytest.raises(ValueError, match="list of integers"):
+        run(observed=[0.0, 1.0, 2.0])
+    burst = rs.SpikeTrain.from_lists([np.linspace(0.101, 0.102, 7), [], []], t0=0.0, t1=T1)
+    with pytest.raises(eqx.EquinoxRuntimeError, match="many spikes in a few cells"):
+        jax.block_until_ready(run(train=burst).hazards)
+    cut = eqx.tree_at(lambda t: t.overflow, train, jnp.array(True))
+    with pytest.raises((ValueError, RuntimeError), match="missing"):
+        run(train=cut)
+    with pytest.raises(eqx.EquinoxRuntimeError, match="max_spikes"):
+        found = rs.clamp(
+            hidden_pair(), constant(1.0, 0.7), train.neuron(1), dt0=0.01, observed=[1],
+            key=jr.key(0), max_spikes=3,
+        )  # fmt: skip
+        jax.block_until_ready(found.hazards)
