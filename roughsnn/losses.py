@@ -7,6 +7,12 @@ from ._loss.boundary import with_boundary as with_boundary
 from ._loss.expected_signature import SignatureMean as SignatureMean
 from ._loss.expected_signature import expected_signature as expected_signature
 from ._loss.expected_signature import signature_features as signature_features
+from ._loss.matching import TrialFeatures as TrialFeatures
+from ._loss.matching import behaviour as behaviour
+from ._loss.matching import match_trials as match_trials
+from ._loss.matching import matched_correlation as matched_correlation
+from ._loss.matching import matched_distance as matched_distance
+from ._loss.matching import nearest_types as nearest_types
 from ._loss.mmd import Reference as Reference
 from ._loss.mmd import default_kernel as default_kernel
 from ._loss.mmd import mmd as mmd
@@ -18,5 +24,12 @@ from ._loss.score import kernel_score as kernel_score
 from ._loss.score import witness as witness
 from ._loss.spike_times import first_spike_mae as first_spike_mae
 from ._loss.spike_times import first_spike_mse as first_spike_mse
+from ._loss.statistics import covariance_distance as covariance_distance
+from ._loss.statistics import noise_correlation as noise_correlation
+from ._loss.statistics import noise_covariance as noise_covariance
+from ._loss.statistics import psth as psth
+from ._loss.statistics import psth_distance as psth_distance
+from ._loss.statistics import rate_penalty as rate_penalty
+from ._loss.statistics import smoothed as smoothed
 from ._loss.two_sample import TwoSampleTest as TwoSampleTest
 from ._loss.two_sample import two_sample_test as two_sample_test

@@ -1,0 +1,222 @@
+"""Matching generated trials to recorded ones by optimal transport (Sourmpis, Petersen, Gerstner &
+Bellec, NeurIPS 2023)."""
+
+import warnings
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int
+
+from .._misc import check_positive_float
+from .._path.spike_train import SpikeTrain
+from .._types import Scalar
+from .statistics import smoothed
+
+
+class TrialFeatures(eqx.Module):
+    r"""The activity of groups of neurons over time, standardised: what says how a trial went.
+
+    The mean rate of each group (an area, say), [`roughsnn.losses.smoothed`][], less its mean over
+    the recorded trials and divided by its standard deviation, at each time. Made from the data by
+    `TrialFeatures.of`; called with a batch of trains it returns `(trials, times, groups)`.
+
+    **Attributes:**
+
+    - `ts`, `timescale`: as for [`roughsnn.losses.smoothed`][].
+    - `groups`: the number of the group of each neuron, -1 for none (hidden neurons, say).
+    - `mean`, `scale`: shape `(times, groups)`.
+    """
+
+    ts: Float[Array, " times"]
+    mean: Float[Array, "times groups"]
+    scale: Float[Array, "times groups"]
+    groups: tuple[int, ...] = eqx.field(static=True)
+    timescale: float = eqx.field(static=True)
+
+    @classmethod
+    def of(
+        cls,
+        data: SpikeTrain,
+        ts: Float[Array, " times"],
+        *,
+        timescale: float,
+        groups: np.ndarray | None = None,
+    ) -> "TrialFeatures":
+        """From the recorded trials.
+
+        **Arguments:**
+
+        - `data`: a batch of at least two trials.
+        - `ts`, `timescale`: as for [`roughsnn.losses.smoothed`][].
+        - `groups`: the number of the group of each neuron, from 0 on, -1 for none; by default one
+            group of all neurons.
+
+        **Raises:** `ValueError` for groups that do not fit.
+        """
+        index = np.zeros(data.num_neurons, int) if groups is None else np.asarray(groups)
+        if index.shape != (data.num_neurons,) or not np.issubdtype(index.dtype, np.integer):
+            raise ValueError(
+                f"`groups` must be {data.num_neurons} integers, one for each neuron, got "
+                f"{index.dtype} of shape {index.shape}."
+            )
+        if set(index.tolist()) - {-1} != set(range(index.max() + 1)) or index.max() < 0:
+            raise ValueError(f"`groups` must be numbered 0, 1, ... without gaps, got {groups}.")
+        zero = jnp.zeros((ts.shape[0], int(index.max()) + 1), ts.dtype)
+        plain = cls(ts, zero, zero + 1, tuple(index.tolist()), float(timescale))
+        found = jax.lax.stop_gradient(plain(data))
+        scale = jnp.std(found, 0)
+        # Where nothing ever varies, nothing can be said to be far.
+        typical = jnp.sqrt(jnp.mean(scale**2, 0))
+        scale = jnp.maximum(scale, 0.1 * jnp.where(typical > 0, typical, 1)[None])
+        return eqx.tree_at(lambda f: (f.mean, f.scale), plain, (jnp.mean(found, 0), scale))
+
+    def __call__(self, batch: SpikeTrain) -> Float[Array, "trials times groups"]:
+        """The features of trials of the same neurons."""
+        if batch.num_neurons != len(self.groups):
+            raise ValueError(
+                f"The features are of {len(self.groups)} neurons, the batch has "
+                f"{batch.num_neurons}."
+            )
+        own = np.array(self.groups)[:, None] == np.arange(max(self.groups) + 1)[None]
+        rates = smoothed(batch, self.ts, self.timescale)
+        mean = rates @ jnp.asarray(own / own.sum(0), rates.dtype)
+        return (mean - self.mean[None]) / self.scale[None]
+
+
+def behaviour(
+    batch: SpikeTrain,
+    readout: Float[Array, "neurons traces"],
+    ts: Float[Array, " times"],
+    timescale: float,
+) -> Float[Array, "trials times traces"]:
+    """Traces of behaviour as a linear readout of [`roughsnn.losses.smoothed`][] rates, to be
+    matched with recorded ones; train `readout` along with the network."""
+    return smoothed(batch, ts, timescale) @ readout
+
+
+def match_trials(
+    x: Float[Array, "trials ..."], y: Float[Array, "other_trials ..."]
+) -> tuple[Int[Array, " pairs"], Int[Array, " pairs"]]:
+    """The pairs of trials with the least total squared distance of their features (the Hungarian
+    algorithm, by optax): numbers in x and in y, held constant.
+
+    Each trial is in one pair at most; with different numbers some of the larger side are in none.
+    """
+    cost = jax.lax.stop_gradient(_costs(*_flat(x, y)))
+    with jax.numpy_dtype_promotion("standard"):
+        rows, columns = optax.assignment.hungarian_algorithm(cost)
+    return rows, columns
+
+
+def matched_distance(
+    x: Float[Array, "trials ..."],
+    y: Float[Array, "other_trials ..."],
+    *,
+    method: Literal["hard", "soft", "none"] = "hard",
+    epsilon: float = 0.1,
+) -> Scalar:
+    r"""How far generated trials are from recorded ones, each from its own match; averaged over
+    trials and features.
+
+    A distance of laws: mean and variability of the trials count, which trial came when does not.
+
+    - `"hard"`: each generated trial with the recorded one that [`roughsnn.losses.match_trials`][]
+        gives it. The matches are held constant, which leaves the gradient right: the cost is the
+        minimum over matches (the envelope theorem).
+    - `"soft"`: the Sinkhorn divergence (Feydy et al., AISTATS 2019), by ott-jax, whose matches are
+        blurred by `epsilon`: smooth in the features, and zero only for equal laws.
+    - `"none"`: trials in the order in which they are.
+
+    **Arguments:**
+
+    - `x`, `y`: features of generated and recorded trials ([`roughsnn.losses.TrialFeatures`][],
+        behaviour, ...), one row for each trial.
+    - `method`: see above.
+    - `epsilon`: the blur, as a part of the mean squared distance of two recorded trials.
+
+    **Returns:** a scalar.
+
+    **Raises:** `ValueError` for other shapes or another method; `ModuleNotFoundError` for `"soft"`
+    without ott-jax.
+    """
+    x, y = _flat(x, y)
+    if method == "hard":
+        rows, columns = match_trials(x, y)
+        return jnp.mean((x[rows] - y[columns]) ** 2)
+    if method == "none":
+        if x.shape[0] != y.shape[0]:
+            raise ValueError(
+                f'method="none" needs as many generated as recorded trials, got {x.shape[0]} and '
+                f"{y.shape[0]}."
+            )
+        return jnp.mean((x - y) ** 2)
+    if method == "soft":
+        return _sinkhorn(x, y, check_positive_float("epsilon", epsilon))
+    raise ValueError(f"`method` must be 'hard', 'soft' or 'none', got {method!r}.")
+
+
+def matched_correlation(
+    x: Float[Array, "trials times groups"], y: Float[Array, "other_trials times groups"]
+) -> Scalar:
+    """The trial-matched Pearson correlation: that over times of the features of matched trials,
+    averaged over groups and pairs (0 for a trial that is constant)."""
+    rows, columns = match_trials(x, y)
+    a, b = (z - jnp.mean(z, 1, keepdims=True) for z in (x[rows], y[columns]))
+    norm = jnp.sqrt(jnp.sum(a**2, 1) * jnp.sum(b**2, 1))
+    return jnp.mean(jnp.where(norm > 0, jnp.sum(a * b, 1) / jnp.where(norm > 0, norm, 1), 0))
+
+
+def nearest_types(
+    x: Float[Array, "trials ..."],
+    y: Float[Array, "other_trials ..."],
+    types: Int[Array, " other_trials"],
+) -> Int[Array, " trials"]:
+    """The type of each generated trial: that of the recorded trial which it is most like.
+
+    **Arguments:**
+
+    - `x`, `y`: features of generated and recorded trials.
+    - `types`: the type of each recorded trial (hit, miss, ...).
+    """
+    x, y = _flat(x, y)
+    return jnp.asarray(types)[jnp.argmin(_costs(x, y), axis=1)]
+
+
+def _flat(x: Array, y: Array) -> tuple[Array, Array]:
+    """One row of features for each trial."""
+    if x.ndim < 2 or y.ndim < 2 or x.shape[1:] != y.shape[1:]:
+        raise ValueError(
+            "`x` and `y` must be features of trials, (trials, ...) with the same shape behind, got "
+            f"{x.shape} and {y.shape}."
+        )
+    return x.reshape(x.shape[0], -1), y.reshape(y.shape[0], -1)
+
+
+def _costs(x: Float[Array, "trials features"], y: Float[Array, "other_trials features"]) -> Array:
+    squares = jnp.sum(x**2, 1)[:, None] + jnp.sum(y**2, 1)[None]
+    return squares - 2 * (x @ y.T)
+
+
+def _sinkhorn(x: Array, y: Array, epsilon: float) -> Scalar:
+    try:
+        # It imports a library that says it is no longer kept.
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+            from ott.geometry import pointcloud
+            from ott.tools import sinkhorn_divergence
+    except ModuleNotFoundError as e:
+        raise ModuleNotFoundError(
+            "method=\"soft\" needs ott-jax: install it with `pip install 'roughsnn[transport]'`."
+        ) from e
+    scale = x.shape[1] ** 0.5
+    x, y = x / scale, y / scale
+    typical = jax.lax.stop_gradient(jnp.mean(_costs(y, y)))
+    blur = epsilon * jnp.where(typical > 0, typical, 1)
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        value, _ = sinkhorn_divergence.sinkhorn_divergence(
+            pointcloud.PointCloud, x, y, epsilon=blur
+        )
+    return value

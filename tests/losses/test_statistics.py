@@ -1,0 +1,137 @@
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+import roughsnn as rs
+
+T1, TS, TAU = 1.0, jnp.linspace(0.05, 1.0, 20), 0.05
+INPUT, ALONG = jnp.array([1.2, 1.0]), jnp.array([1.0, 0.5])
+WEIGHTS = jnp.array([[0.0, 0.8], [-0.5, 0.0]])
+
+
+def simulate(c, keys, weights=WEIGHTS):
+    net = rs.SpikingNetwork(
+        rs.LIF((8.0, 4.0), ((0.4,), (0.2,)), 1.2),
+        rs.StochasticFiring(rs.ExponentialIntensity(4.0, 1.0, 0.3)),
+        weights,
+    )
+    one = lambda key: rs.simulate(  # noqa: E731
+        net, lambda t: c, t0=0.0, t1=T1, dt0=0.02, max_spikes=40, key=key, method="lockstep"
+    )
+    return jax.vmap(one)(keys)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return jax.jit(simulate)(INPUT, jr.split(jr.key(0), 24))
+
+
+def rates(batch):
+    """By hand."""
+    out = np.zeros((len(batch.times), len(TS), batch.num_neurons))
+    for k, trial in enumerate(batch.to_lists()):
+        for n, spikes in enumerate(trial):
+            age = np.maximum(np.asarray(TS)[:, None] - spikes[None], 0)
+            out[k, :, n] = (age * np.exp(-age / TAU) / TAU**2).sum(1)
+    return out
+
+
+def test_smoothed_rates_and_their_statistics(data):
+    z = rates(data)
+    np.testing.assert_allclose(rs.losses.smoothed(data, TS, TAU), z, atol=1e-12)
+    np.testing.assert_allclose(rs.losses.psth(data, TS, TAU), z.mean(0), atol=1e-12)
+    found = rs.losses.noise_covariance(data, TS, TAU, lags=(0, 3))
+    assert found.shape == (2, 2, 2)
+    for row, lag in zip(found, (0, 3), strict=True):
+        for i in range(2):
+            for j in range(2):
+                pairs = [np.cov(z[:, t - lag, i], z[:, t, j])[0, 1] for t in range(lag, len(TS))]
+                np.testing.assert_allclose(row[i, j], np.mean(pairs), rtol=1e-10)
+    correlation = rs.losses.noise_correlation(data, TS, TAU)[0]
+    np.testing.assert_allclose(np.diag(correlation), 1, rtol=1e-12)
+    assert abs(correlation[0, 1]) < 1
+
+
+def test_the_kernel_is_a_rate():
+    """A spike counts 1 in the end."""
+    train = rs.SpikeTrain.from_lists([[0.1]], t0=0.0, t1=2.0)
+    ts = jnp.linspace(0, 2, 4001)
+    z = rs.losses.smoothed(rs.SpikeTrain.stack([train]), ts, TAU)[0, :, 0]
+    np.testing.assert_allclose(jnp.sum(z) * (ts[1] - ts[0]), 1, rtol=1e-4)
+
+
+LOSSES = {
+    "psth": lambda x, y: rs.losses.psth_distance(x, y, TS, TAU),
+    "covariance": lambda x, y: rs.losses.covariance_distance(x, y, TS, TAU, lags=(0, 2)),
+    "rate": lambda x, y: rs.losses.rate_penalty(x, 4.0, neurons=[1]),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_mean_gradient_is_the_derivative_of_the_mean(name, data):
+    """In the input, or, as covariances do not say much of it, in the size of the weights."""
+    e, batches = 0.03, jr.split(jr.key(1), 400)
+
+    def loss(e, key):
+        keys = jr.split(key, 12)
+        if name == "covariance":
+            return LOSSES[name](simulate(INPUT, keys, (1 + e) * WEIGHTS), data)
+        return LOSSES[name](simulate(INPUT + e * ALONG, keys), data)
+
+    both = jax.vmap(jax.value_and_grad(loss), (None, 0))
+    at = jax.jit(lambda e: both(e, batches))
+    gradient = np.asarray(at(1.0)[1])
+    difference = np.asarray(at(1.0 + e)[0] - at(1.0 - e)[0]) / (2 * e)
+    gap = gradient - difference
+    error = gap.std() / len(gap) ** 0.5
+    assert abs(gap.mean()) < 4 * error + 0.01 * abs(difference.mean())
+    # It is seen at all.
+    assert abs(gradient.mean()) > 4 * gradient.std() / len(gap) ** 0.5
+
+
+@pytest.mark.parametrize("name", ["psth", "covariance"])
+def test_the_minimum_is_at_the_truth(name, data):
+    """The unbiased loss is zero on average there; the other is not."""
+    fresh = jax.jit(jax.vmap(lambda key: simulate(INPUT, jr.split(key, 16))))
+    x, y = fresh(jr.split(jr.key(2), 300)), fresh(jr.split(jr.key(3), 300))
+    found = np.asarray(jax.vmap(LOSSES[name])(x, y))
+    error = found.std() / len(found) ** 0.5
+    assert abs(found.mean()) < 4 * error
+    biased = {
+        "psth": lambda x, y: rs.losses.psth_distance(x, y, TS, TAU, unbiased=False),
+        "covariance": lambda x, y: rs.losses.covariance_distance(x, y, TS, TAU, unbiased=False),
+    }[name]
+    assert np.asarray(jax.vmap(biased)(x, y)).mean() > 10 * error
+
+
+def test_the_rate_penalty_is_unbiased():
+    keys = jr.split(jr.key(4), 300)
+    penalty = lambda key: rs.losses.rate_penalty(simulate(INPUT, jr.split(key, 8)), 4.0)  # noqa: E731
+    found = np.asarray(jax.jit(jax.vmap(penalty))(keys))
+    many = jax.jit(simulate)(INPUT, jr.split(jr.key(5), 4000))
+    counts = np.array([[len(n) for n in trial] for trial in many.to_lists()]) / T1
+    truth = np.mean((counts.mean(0) - 4.0) ** 2)
+    spread = 2 * np.abs(counts.mean(0) - 4).max() * counts.std(0).max() / len(counts) ** 0.5
+    assert abs(found.mean() - truth) < 4 * (found.std() / len(found) ** 0.5 + spread)
+
+
+def test_bad_input(data):
+    single = rs.SpikeTrain.stack([rs.SpikeTrain.from_lists([[0.1], [0.2]], t0=0.0, t1=T1)])
+    for call, message in (
+        (lambda: rs.losses.noise_covariance(single, TS, TAU), "at least two trials"),
+        (lambda: rs.losses.rate_penalty(single, 1.0), "at least two trials"),
+        (lambda: rs.losses.psth_distance(single, data, TS, TAU), "at least 2 samples"),
+        (lambda: rs.losses.smoothed(data, TS, 0.0), "`timescale` must be positive"),
+        (lambda: rs.losses.noise_covariance(data, TS, TAU, lags=(20,)), r"in 0 \.\.\. 19"),
+        (lambda: rs.losses.noise_covariance(data, TS, TAU, lags=(-1,)), r"in 0 \.\.\. 19"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+    with pytest.raises(TypeError, match="must be a roughsnn.SpikeTrain"):
+        rs.losses.psth(data.times, TS, TAU)
+    # Recorded trains have no boundary term.
+    lists = [rs.SpikeTrain.from_lists([[0.1], [0.2]], t0=0.0, t1=T1) for _ in range(2)]
+    with pytest.raises(ValueError, match="must come from `roughsnn.simulate`"):
+        rs.losses.rate_penalty(rs.SpikeTrain.stack(lists), 1.0)
