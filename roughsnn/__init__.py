@@ -96,8 +96,10 @@ from . import losses as losses
 # checks
 from . import testing as testing
 
-# data
+# data, scores and pictures
 from . import io as io
+from . import plot as plot
+from . import scores as scores
 
 # fitting
 from ._fit.checkpoint import Checkpoint as Checkpoint

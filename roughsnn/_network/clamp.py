@@ -42,7 +42,9 @@ class Clamped(eqx.Module):
         of its spikes, given its own past and that of all others, the noise and the hidden spikes.
         In units of one over time for each spike.
     - `hazards`: shape `(spikes,)`: $\Lambda$ just before each observed spike, in the order of the
-        train. $1 - e^{\alpha - \Lambda}$ is uniform if the model is right.
+        train; 0 for padding.
+    - `quantiles`: shape `(spikes,)`: $1 - e^{\alpha - \Lambda}$, uniform if the model is right
+        (time rescaling; [`roughsnn.scores.rescaled_quantiles`][] for trials); NaN for padding.
     - `log_intensities`: shape `(spikes,)`: $\log\lambda$ just before each observed spike.
     - `last_hazards`: shape `(observed,)`: $\Lambda$ at t1.
     - `spikes`: the train of all neurons of the network, the hidden ones as simulated.
@@ -50,6 +52,7 @@ class Clamped(eqx.Module):
 
     log_likelihood: Float[Array, " observed"]
     hazards: Float[Array, " spikes"]
+    quantiles: Float[Array, " spikes"]
     log_intensities: Float[Array, " spikes"]
     last_hazards: Float[Array, " observed"]
     spikes: SpikeTrain
@@ -169,9 +172,11 @@ def clamp(
     hazards, log_intensities = (jnp.where(marks >= 0, x[at], 0) for x in emitted.density)
     last = final.y.s[index]
     alpha = jnp.broadcast_to(network.firing.alpha, (p.num_neurons,))[index]
+    excess = hazards - alpha[jnp.maximum(train.marks, 0)]
     return Clamped(
-        log_likelihood=_log_likelihood(train, hazards, log_intensities, last, alpha),
+        log_likelihood=_log_likelihood(train, excess, log_intensities, last - alpha),
         hazards=hazards,
+        quantiles=jnp.where(marks >= 0, -jnp.expm1(-at_least(excess, 0)), jnp.nan),
         log_intensities=log_intensities,
         last_hazards=last,
         spikes=spikes,
@@ -236,11 +241,11 @@ def _given(
     return cell, empty.at[cell, column].set(offset, mode="drop")
 
 
-def _log_likelihood(train: SpikeTrain, hazards, log_intensities, last, alpha):
+def _log_likelihood(train: SpikeTrain, excess, log_intensities, last):
+    """Of each neuron; `excess` and `last` are hazards beyond the refractory part."""
     there = train.marks >= 0
-    excess = hazards - alpha[jnp.maximum(train.marks, 0)]
     refractory = there & (excess < 0)
     each = jnp.where(there & ~refractory, log_intensities - excess, 0)
-    total = sum_by_mark(each, train.marks, train.num_neurons) - at_least(last - alpha, 0)
+    total = sum_by_mark(each, train.marks, train.num_neurons) - at_least(last, 0)
     impossible = sum_by_mark(refractory.astype(jnp.int32), train.marks, train.num_neurons) > 0
     return jnp.where(impossible, -jnp.inf, total)

@@ -1,0 +1,121 @@
+"""Pictures of how good a fit is."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Array, Float
+
+from .axes import BLUE, GREY, ORANGE, make_axes
+
+
+def matrix(
+    values: Float[Array, "rows columns"] | np.ndarray,
+    *,
+    ax: Any = None,
+    label: str = "",
+    limit=None,
+) -> Any:
+    """A matrix (weights, noise correlations) in colours that are white at 0.
+
+    **Arguments:**
+
+    - `values`: a matrix; [pre, post] for weights.
+    - `ax`: `matplotlib` axes; by default new ones.
+    - `label`: of the colour bar.
+    - `limit`: the value of the fullest colours; by default the largest size of an entry.
+
+    **Returns:** the axes.
+    """
+    ax, values = make_axes(ax), np.asarray(values)
+    if values.ndim != 2:
+        raise ValueError(f"`values` must be a matrix, got shape {values.shape}.")
+    limit = float(np.nanmax(np.abs(values))) or 1.0 if limit is None else limit
+    picture = ax.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+    ax.figure.colorbar(picture, ax=ax, label=label)
+    return ax
+
+
+def ks(quantiles: Float[Array, " spikes"] | np.ndarray, *, ax: Any = None, label="model") -> Any:
+    r"""The Kolmogorov-Smirnov plot of the time-rescaling test, with its 95 % band.
+
+    The distribution of $1 - e^{\alpha - \Lambda}$ over the spikes
+    ([`roughsnn.scores.rescaled_quantiles`][], or the `quantiles` of
+    [`roughsnn.testing.time_rescaling_test`][]) against the uniform one: on the diagonal if the
+    model is right (Brown et al., Neural Computation 14 (2002)).
+
+    **Arguments:**
+
+    - `quantiles`: in [0, 1], in any order.
+    - `ax`: `matplotlib` axes; by default new ones.
+    - `label`: of the curve.
+
+    **Returns:** the axes.
+    """
+    ax, sorted_ = make_axes(ax), _sorted(quantiles)
+    uniform = (np.arange(len(sorted_)) + 0.5) / len(sorted_)
+    band = 1.36 / len(sorted_) ** 0.5
+    ends = np.array([0.0, 1.0])
+    ax.fill_between(ends, ends - band, ends + band, color=GREY, alpha=0.4, lw=0, label="95 % band")
+    ax.plot(uniform, sorted_, color=ORANGE, label=label)
+    ax.set(xlabel="uniform", ylabel="rescaled", xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    ax.legend(frameon=False)
+    return ax
+
+
+def qq(quantiles: Float[Array, " spikes"] | np.ndarray, *, ax: Any = None, label="model") -> Any:
+    r"""The quantiles of the rescaled intervals $\Lambda - \alpha$ against those of the exponential
+    law; arguments as for [`roughsnn.plot.ks`][]. Shows long intervals, where that one is blind."""
+    ax, sorted_ = make_axes(ax), _sorted(quantiles)
+    uniform = (np.arange(len(sorted_)) + 0.5) / len(sorted_)
+    expected, found = -np.log1p(-uniform), -np.log1p(-np.minimum(sorted_, 1 - 1e-12))
+    ax.axline((0, 0), slope=1, color=GREY)
+    ax.plot(expected, found, ".", color=ORANGE, ms=3, label=label)
+    ax.set(xlabel="exponential", ylabel="rescaled interval")
+    ax.legend(frameon=False)
+    return ax
+
+
+def training(fit: Any, *, ax: Any = None, names: tuple[str, ...] | None = None) -> Any:
+    """The losses and metrics of a [`roughsnn.Fit`][] over its steps.
+
+    **Arguments:**
+
+    - `fit`: what [`roughsnn.fit`][] returned.
+    - `ax`: `matplotlib` axes; by default new ones.
+    - `names`: of the history; by default all.
+
+    **Returns:** the axes.
+    """
+    ax = make_axes(ax)
+    for name in fit.history if names is None else names:
+        ax.plot(fit.history[name], label=name)
+    ax.set(xlabel="step", xlim=(0, max(len(fit.history["loss"]) - 1, 1)))
+    ax.legend(frameon=False)
+    return ax
+
+
+def weights(estimate: np.ndarray | Array, truth: np.ndarray | Array, *, ax: Any = None) -> Any:
+    """Estimated against true weights, off the diagonal.
+
+    **Arguments:**
+
+    - `estimate`, `truth`: matrices `[pre, post]`.
+    - `ax`: `matplotlib` axes; by default new ones.
+
+    **Returns:** the axes.
+    """
+    ax, found, true = make_axes(ax), np.asarray(estimate), np.asarray(truth)
+    if found.shape != true.shape:
+        raise ValueError(f"The matrices must have one shape, got {found.shape} and {true.shape}.")
+    off = ~np.eye(len(true), dtype=bool)
+    ax.axline((0, 0), slope=1, color=GREY)
+    ax.plot(true[off], found[off], ".", color=BLUE, ms=4, alpha=0.6)
+    ax.set(xlabel="true weight", ylabel="estimate")
+    return ax
+
+
+def _sorted(quantiles) -> np.ndarray:
+    values = np.sort(np.asarray(quantiles, float).ravel())
+    if len(values) == 0 or values[0] < 0 or values[-1] > 1 or not np.all(np.isfinite(values)):
+        raise ValueError("`quantiles` must be numbers in [0, 1], at least one.")
+    return values

@@ -1,0 +1,71 @@
+"""Pictures of spikes."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._loss.statistics import psth as psth_of
+from .._path.check import check_same_kind, check_trains
+from .._path.spike_train import SpikeTrain
+from .axes import BLUE, ORANGE, make_axes
+
+_SPIKES = "#222222"
+
+
+def raster(train: SpikeTrain, *, ax: Any = None, neuron: int | None = None, color=_SPIKES) -> Any:
+    """A raster plot: a row for each neuron of one train, or for each trial of a batch.
+
+    **Arguments:**
+
+    - `train`: one train, or a batch of trials.
+    - `ax`: `matplotlib` axes; by default new ones.
+    - `neuron`: of a batch, the neuron to show; by default the spikes of all.
+    - `color`: of the spikes.
+
+    **Returns:** the axes.
+    """
+    batch = isinstance(train, SpikeTrain) and train.times.ndim == 2
+    check_trains("train", train, batch=batch)
+    rows, label = train.to_lists(), "trial" if batch else "neuron"
+    if batch:
+        rows = [np.concatenate(t) if neuron is None else t[neuron] for t in rows]
+    elif neuron is not None:
+        raise ValueError("`neuron` is for a batch; of one train use train.neuron(n).")
+    ax = make_axes(ax)
+    ax.eventplot(rows, colors=color, linelengths=0.8, linewidths=0.8)
+    ax.set(xlabel="time", ylabel=label, xlim=(train.t0, train.t1), ylim=(len(rows) - 0.5, -0.5))
+    return ax
+
+
+def psth(
+    x: SpikeTrain,
+    y: SpikeTrain | None = None,
+    *,
+    ts: Float[Array, " times"],
+    timescale: float,
+    neuron: int | None = None,
+    ax: Any = None,
+) -> Any:
+    """The PSTH of a model, and if given that of the data.
+
+    **Arguments:**
+
+    - `x`, `y`: batches of trials, of the model and of the data.
+    - `ts`, `timescale`: as for [`roughsnn.losses.psth`][].
+    - `neuron`: which one; by default the mean over neurons.
+    - `ax`: `matplotlib` axes; by default new ones.
+
+    **Returns:** the axes.
+    """
+    ax = make_axes(ax)
+    if y is not None:
+        check_same_kind(x, y)
+    for batch, label, color in ((y, "data", BLUE), (x, "model", ORANGE)):
+        if batch is not None:
+            rates = np.asarray(psth_of(batch, ts, timescale))
+            ax.plot(ts, rates.mean(1) if neuron is None else rates[:, neuron], color, label=label)
+    ax.set(xlabel="time", ylabel="rate", xlim=(float(ts[0]), float(ts[-1])))
+    ax.set_ylim(bottom=0)
+    ax.legend(frameon=False)
+    return ax

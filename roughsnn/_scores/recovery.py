@@ -1,0 +1,111 @@
+"""How well weights and held-out spikes are found."""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._path.check import check_trains
+from .._path.spike_train import SpikeTrain
+
+
+@dataclasses.dataclass(frozen=True)
+class ConnectivityRecovery:
+    """What [`roughsnn.scores.connectivity_recovery`][] found.
+
+    **Attributes:**
+
+    - `correlation`: Pearson's, of estimated and true weights over all pairs.
+    - `auroc`: how well the size of an estimate tells connected from unconnected pairs: the
+        probability that a connected pair has the larger one (0.5 is chance). NaN if all or none
+        are connected.
+    - `sign`: the part of the connected pairs whose estimate has the right sign.
+    - `mean_error`: the mean absolute error.
+    """
+
+    correlation: float
+    auroc: float
+    sign: float
+    mean_error: float
+
+
+def connectivity_recovery(
+    weights: Float[Array, "neurons neurons"] | np.ndarray,
+    truth: Float[Array, "neurons neurons"] | np.ndarray,
+) -> ConnectivityRecovery:
+    """Compares estimated weights with the true ones, off the diagonal.
+
+    **Arguments:**
+
+    - `weights`, `truth`: `[pre, post]`, of the observed neurons; where the truth is 0 there is no
+        connection.
+
+    **Returns:** a [`roughsnn.scores.ConnectivityRecovery`][].
+
+    **Raises:** `ValueError` for matrices of different shapes.
+    """
+    found, true = np.asarray(weights, float), np.asarray(truth, float)
+    if found.shape != true.shape or found.ndim != 2 or found.shape[0] != found.shape[1]:
+        raise ValueError(
+            f"`weights` and `truth` must be square matrices of one shape, got {found.shape} and "
+            f"{true.shape}."
+        )
+    off = ~np.eye(len(true), dtype=bool)
+    found, true = found[off], true[off]
+    there = true != 0
+    auroc = np.nan
+    if 0 < there.sum() < len(there):
+        # Only here, as it takes a while to import.
+        import scipy.stats
+
+        # The Mann-Whitney statistic.
+        ranks = scipy.stats.rankdata(np.abs(found))[there].sum()
+        pairs = there.sum() * (~there).sum()
+        auroc = (ranks - there.sum() * (there.sum() + 1) / 2) / pairs
+    moves = found.std() > 0 and true.std() > 0
+    return ConnectivityRecovery(
+        correlation=float(np.corrcoef(found, true)[0, 1]) if moves else np.nan,
+        auroc=float(auroc),
+        sign=float(np.mean(np.sign(found[there]) == np.sign(true[there])))
+        if there.any()
+        else np.nan,
+        mean_error=float(np.abs(found - true).mean()),
+    )
+
+
+def bits_per_spike(
+    log_likelihood: Float[Array, " *neurons"] | float, held_out: SpikeTrain, training: SpikeTrain
+) -> float:
+    """By how many bits per spike a model predicts held-out trials better than constant rates.
+
+    The log-likelihood less that of independent Poisson processes with the rates of the training
+    trials, divided by the number of spikes and by log 2.
+
+    **Arguments:**
+
+    - `log_likelihood`: of all held-out trials together, in nats (from
+        [`roughsnn.log_likelihood`][] or [`roughsnn.clamp`][]); summed up here if there are several.
+    - `held_out`, `training`: batches of trials.
+
+    **Raises:** `ValueError` if no spikes are held out, or a neuron that fires in them is silent in
+    the training trials.
+    """
+    counts, durations = [], []
+    for name, batch in (("held_out", held_out), ("training", training)):
+        check_trains(name, batch, batch=True)
+        trials = batch.complete().to_lists()
+        counts.append(np.array([[len(n) for n in trial] for trial in trials]).sum(0))
+        durations.append(len(trials) * (batch.t1 - batch.t0))
+    (spikes, seen), (time, before) = counts, durations
+    if spikes.sum() == 0:
+        raise ValueError("The held-out trials have no spikes.")
+    silent = (seen == 0) & (spikes > 0)
+    if np.any(silent):
+        raise ValueError(
+            f"Neurons {np.flatnonzero(silent).tolist()} are silent in the training trials: their "
+            "held-out spikes have the rate 0, and no likelihood."
+        )
+    rates = seen / before
+    logs = np.log(np.where(spikes > 0, rates, 1))
+    baseline = (spikes * logs).sum() - rates.sum() * time
+    return float((np.sum(log_likelihood) - baseline) / spikes.sum() / np.log(2))

@@ -1,0 +1,142 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+
+import roughsnn as rs
+
+S = rs.scores
+pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")
+T1, TS = 2.0, jnp.linspace(0.1, 2.0, 20)
+
+
+def batch(seed=0, trials=40, rates=(5.0, 20.0, 0.0), clock=False):
+    """Poisson trains, or nearly regular ones."""
+    rng, out = np.random.default_rng(seed), []
+    for _ in range(trials):
+        trial = [np.sort(rng.uniform(0, T1, rng.poisson(r * T1))) for r in rates]
+        if clock:
+            trial = [np.arange(rng.uniform(0, 1 / r), T1, 1 / r) if r else [] for r in rates]
+        out.append(rs.SpikeTrain.from_lists(trial, t0=0.0, t1=T1))
+    return rs.SpikeTrain.stack(out)
+
+
+def test_poisson_trains():
+    x = batch(trials=200)
+    cv, lv, fano = S.isi_cv(x), S.local_variation(x), S.fano_factor(x)
+    for score in (cv, fano):
+        assert score.shape == (3,) and np.isnan(score[2])
+    # Four standard errors; within a window long intervals are missing.
+    np.testing.assert_allclose(cv[1], 1, atol=0.1)
+    np.testing.assert_allclose(lv[1], 1, atol=0.1)
+    np.testing.assert_allclose(fano[:2], 1, atol=4 * (2 / 200) ** 0.5)
+    counts = np.array([[len(n) for n in t] for t in x.to_lists()])
+    np.testing.assert_allclose(fano[:2], (counts.var(0) / np.maximum(counts.mean(0), 1e-9))[:2])
+    np.testing.assert_allclose(S.mean_rates(x), counts.mean(0) / T1)
+
+
+def test_regular_trains():
+    x = batch(clock=True)
+    assert np.all(S.isi_cv(x)[:2] < 1e-6) and np.all(S.local_variation(x)[:2] < 1e-6)
+    found = S.intervals(x)
+    np.testing.assert_allclose(found[1], 1 / 20, rtol=1e-5)
+    assert len(found[2]) == 0
+
+
+def test_psth_correlation():
+    x = batch()
+    np.testing.assert_allclose(S.psth_correlation(x, x, TS, 0.1)[:2], 1, rtol=1e-9)
+    assert np.isnan(S.psth_correlation(x, x, TS, 0.1)[2])
+    a, b = (np.asarray(rs.losses.psth(z, TS, 0.1))[:, 0] for z in (x, batch(1)))
+    np.testing.assert_allclose(
+        S.psth_correlation(x, batch(1), TS, 0.1)[0], np.corrcoef(a, b)[0, 1], rtol=1e-9
+    )
+
+
+def test_explosions():
+    y = batch(rates=(5.0,))
+    assert S.explosions(y, y) == 0
+    loud = batch(rates=(200.0,), trials=10)
+    mixed = rs.SpikeTrain.stack(
+        [rs.SpikeTrain.from_lists(t, t0=0.0, t1=T1) for t in y.to_lists()[:30] + loud.to_lists()]
+    )
+    assert S.explosions(mixed, y) == 0.25
+    net = rs.SpikingNetwork(
+        rs.LIF((1.0, 1.0)), rs.StochasticFiring(rs.ExponentialIntensity(0.0, 0.0, 0.01))
+    )
+    cut = jax.vmap(
+        lambda k: rs.simulate(
+            net, lambda t: jnp.ones(1), t0=0.0, t1=T1, dt0=0.01, max_spikes=90, key=k,
+            throw=False, method="lockstep",
+        )
+    )(jax.random.split(jax.random.key(0), 3))  # fmt: skip
+    assert bool(np.all(cut.overflow)) and S.explosions(cut, y, factor=3.0) == 1
+    with pytest.raises(ValueError, match="room for 90 spikes only"):
+        S.explosions(cut, y, factor=100.0)
+
+
+def test_connectivity_recovery():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(30, 30)) * (rng.uniform(size=(30, 30)) < 0.2)
+    np.fill_diagonal(truth, 0)
+    perfect = S.connectivity_recovery(truth, truth)
+    assert (perfect.correlation, perfect.auroc, perfect.sign) == pytest.approx((1, 1, 1))
+    assert perfect.mean_error == 0
+    noise = rng.normal(size=truth.shape)
+    found = S.connectivity_recovery(truth + 0.5 * noise, truth)
+    off = ~np.eye(30, dtype=bool)
+    size, there = np.abs(truth + 0.5 * noise)[off], truth[off] != 0
+    wins = (size[there][:, None] > size[~there][None]).mean()
+    assert found.auroc == pytest.approx(wins) and 0.5 < found.auroc < 1
+    assert 0.4 < found.correlation < 0.9
+    chance = S.connectivity_recovery(noise, truth)
+    # Four standard errors of the Mann-Whitney statistic.
+    n, m = there.sum(), (~there).sum()
+    assert abs(chance.auroc - 0.5) < 4 * ((n + m + 1) / (12 * n * m)) ** 0.5
+    assert np.isnan(S.connectivity_recovery(noise, np.zeros((30, 30))).auroc)
+    with pytest.raises(ValueError, match="square matrices of one shape"):
+        S.connectivity_recovery(noise, truth[:5])
+
+
+def test_bits_per_spike():
+    training, held_out = batch(rates=(5.0, 20.0)), batch(1, 10, rates=(5.0, 20.0))
+    rates = S.mean_rates(training)
+    counts = S.mean_rates(held_out) * 10 * T1
+    own = (counts * np.log(rates) - rates * 10 * T1).sum()
+    assert S.bits_per_spike(own, held_out, training) == pytest.approx(0, abs=1e-12)
+    better = S.bits_per_spike(own + counts.sum() * np.log(2), held_out, training)
+    assert better == pytest.approx(1)
+    with pytest.raises(ValueError, match=r"\[0\] are silent in the training"):
+        S.bits_per_spike(0.0, held_out, batch(rates=(0.0, 20.0)))
+    with pytest.raises(ValueError, match="have no spikes"):
+        S.bits_per_spike(0.0, batch(rates=(0.0,)), batch(rates=(1.0,)))
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3])
+def test_rescaled_intervals_are_uniform_under_the_model_and_not_under_another(alpha):
+    weights = jnp.array([[0.0, 0.8], [-0.5, 0.0]])
+
+    def network(threshold):
+        firing = rs.StochasticFiring(rs.ExponentialIntensity(4.0, threshold, 0.3), alpha)
+        return rs.SpikingNetwork(rs.LIF((8.0, 4.0), None, 1.2), firing, weights)
+
+    drive = lambda t: 1.2 + 0.5 * jnp.sin(6 * t + jnp.arange(2.0))  # noqa: E731
+    one = lambda key: rs.simulate(  # noqa: E731
+        network(1.0), drive, t0=0.0, t1=1.0, dt0=0.01, max_spikes=40, key=key, method="lockstep"
+    )
+    trials = jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(1), 300))
+
+    def quantiles(threshold):
+        clamp = lambda t: rs.clamp(network(threshold), drive, t, dt0=0.01)  # noqa: E731
+        found = jax.jit(jax.vmap(clamp))(trials)
+        return S.rescaled_quantiles(found, trials, alpha=alpha), np.asarray(found.quantiles)
+
+    right, cut = quantiles(1.0)
+    number = len(right)
+    assert number == np.asarray(trials.count).sum() > 800
+    assert scipy.stats.kstest(right, "uniform").pvalue > 0.01
+    # Without the rests of the trials long intervals are missing.
+    four = 4 / (12 * number) ** 0.5
+    assert abs(right.mean() - 0.5) < four < 0.5 - np.nanmean(cut)
+    assert scipy.stats.kstest(quantiles(1.2)[0], "uniform").pvalue < 1e-6
