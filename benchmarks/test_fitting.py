@@ -1,4 +1,4 @@
-"""One training step of a recurrent network of 200 neurons on 50 trials of one second, after compilation.
+"""One training step of a recurrent network of 200 neurons on 50 trials of one second, compiled.
 
 python -m pytest benchmarks/test_fitting.py --benchmark-columns=min,median,rounds
 """

@@ -2,6 +2,7 @@
 Bellec, NeurIPS 2023)."""
 
 import warnings
+from collections.abc import Sequence
 from typing import Literal
 
 import equinox as eqx
@@ -44,7 +45,7 @@ class TrialFeatures(eqx.Module):
         ts: Float[Array, " times"],
         *,
         timescale: float,
-        groups: np.ndarray | None = None,
+        groups: Sequence[int] | np.ndarray | None = None,
     ) -> "TrialFeatures":
         """From the recorded trials.
 

@@ -1,5 +1,6 @@
 """Pictures of how good a fit is."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def matrix(
     return ax
 
 
-def ks(quantiles: Float[Array, " spikes"] | np.ndarray, *, ax: Any = None, label="model") -> Any:
+def ks(quantiles: Sequence[float] | np.ndarray | Array, *, ax: Any = None, label="model") -> Any:
     r"""The Kolmogorov-Smirnov plot of the time-rescaling test, with its 95 % band.
 
     The distribution of $1 - e^{\alpha - \Lambda}$ over the spikes
@@ -62,7 +63,7 @@ def ks(quantiles: Float[Array, " spikes"] | np.ndarray, *, ax: Any = None, label
     return ax
 
 
-def qq(quantiles: Float[Array, " spikes"] | np.ndarray, *, ax: Any = None, label="model") -> Any:
+def qq(quantiles: Sequence[float] | np.ndarray | Array, *, ax: Any = None, label="model") -> Any:
     r"""The quantiles of the rescaled intervals $\Lambda - \alpha$ against those of the exponential
     law; arguments as for [`roughsnn.plot.ks`][]. Shows long intervals, where that one is blind."""
     ax, sorted_ = make_axes(ax), _sorted(quantiles)

@@ -106,7 +106,8 @@ def test_a_full_disk(tmp_path, full_disk, on_error):
 
     if on_error == "stop":
         result = run(checkpoint, callback=callback)
-        assert result.steps == 10 and "could not be written: File too large" in result.stopped
+        assert result.steps == 10 and result.stopped is not None
+        assert "could not be written: File too large" in result.stopped
         full_disk(False)
     else:
         with pytest.warns(rs.CheckpointWarning, match=r"File too large\. The fit goes on"):
@@ -121,7 +122,7 @@ def test_bad_input():
     with pytest.raises(ValueError, match="`every` must be a positive integer"):
         rs.Checkpoint("folder", every=0)
     with pytest.raises(ValueError, match="'stop' or 'continue'"):
-        rs.Checkpoint("folder", on_error="ignore")
+        rs.Checkpoint("folder", on_error="ignore")  # pyright: ignore[reportArgumentType]
 
 
 SCRIPT = """

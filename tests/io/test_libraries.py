@@ -3,6 +3,7 @@
 import random
 import warnings
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +11,15 @@ import pytest
 import roughsnn as rs
 
 with warnings.catch_warnings(action="ignore"):
-    import neo
+    import neo as neo_
+    import neo.io as neo_io
     import pynapple as nap
-    import pynwb
+    import pynwb as pynwb_
     import quantities as pq
+
+# Without the annotations of their decorators.
+neo: Any = neo_
+pynwb: Any = pynwb_
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 A, B = np.array([0.1, 0.5, 1.2, 1.9]), np.array([0.3, 1.5])
@@ -148,9 +154,9 @@ class TestNeo:
     def test_a_file_that_neo_wrote(self, tmp_path):
         block = neo.Block()
         block.segments.append(self.segment())
-        writer = neo.io.PickleIO(str(tmp_path / "block.pkl"))
+        writer = neo_io.PickleIO(str(tmp_path / "block.pkl"))
         writer.write_block(block)
-        same(rs.io.from_neo(neo.io.PickleIO(str(tmp_path / "block.pkl")).read_block()), SESSION)
+        same(rs.io.from_neo(neo_io.PickleIO(str(tmp_path / "block.pkl")).read_block()), SESSION)
 
     def test_segments_are_trials(self):
         block = neo.Block()

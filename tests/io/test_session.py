@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -12,7 +14,8 @@ TRIALS = {"start_time": [0.0, 1.0], "stop_time": [1.0, 2.0], "choice": ["left", 
 
 
 def session(times=(A, B), **options):
-    return rs.io.Session(times, **dict(t0=0.0, t1=2.0, trials=TRIALS) | options)
+    given: dict[str, Any] = dict(t0=0.0, t1=2.0, trials=TRIALS) | options
+    return rs.io.Session(times, **given)
 
 
 def test_what_it_holds():
@@ -64,7 +67,7 @@ def test_units_of_time():
     back = ms.in_units("s")
     np.testing.assert_allclose(back.times[1], B, rtol=1e-15)
     with pytest.raises(ValueError, match=r"one of \['ms', 's', 'us'\], got 'min'"):
-        session().in_units("min")
+        session().in_units("min")  # pyright: ignore[reportArgumentType]
 
 
 @settings(max_examples=25, deadline=None)

@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -112,10 +114,11 @@ def test_features_of_trials(batch):
 
 
 def test_bad_input(batch):
+    unknown: Any = "firm"
     for call, message in (
         (lambda: L.matched_distance(X, Y[:, :5]), "same shape behind"),
         (lambda: L.matched_distance(X[:5], Y, method="none"), "as many generated"),
-        (lambda: L.matched_distance(X, Y, method="firm"), "'hard', 'soft' or 'none'"),
+        (lambda: L.matched_distance(X, Y, method=unknown), "'hard', 'soft' or 'none'"),
         (lambda: L.matched_distance(X, Y, method="soft", epsilon=0.0), "`epsilon` must be pos"),
         (lambda: L.TrialFeatures.of(batch, TS, timescale=0.1, groups=[0, 1]), "one for each"),
         (lambda: L.TrialFeatures.of(batch, TS, timescale=0.1, groups=[0, 2, 0, 2]), "without gaps"),

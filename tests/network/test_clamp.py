@@ -1,6 +1,7 @@
 """Networks whose observed neurons spike when they did, and the density of that."""
 
 import functools as ft
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -177,7 +178,7 @@ def test_hazards_are_the_thresholds_that_were_drawn(sigma):
     path = None
     if sigma is not None:
         path = rs.BrownianPath(0.0, T1, dt, shape=(3, 1), key=jr.key(1), interpolation="linear")
-    options = dict(t0=0.0, t1=T1, dt0=dt, max_spikes=80, noise=path)
+    options: dict[str, Any] = dict(t0=0.0, t1=T1, dt0=dt, max_spikes=80, noise=path)
     train = rs.simulate(net, drive(), key=jr.key(4), method="lockstep", **options)
     found = rs.clamp(net, drive(), train, dt0=dt, noise=path)
     # From the hidden state at the start: -log u of each spike.
@@ -204,7 +205,7 @@ def test_the_mean_density_is_the_probability_of_the_spikes():
     of the observed neuron, and one spike alone in a part of the window."""
     net, t1, dt, a, b = hidden_pair(), 1.0, 0.02, 0.3, 0.8
     keys = jr.split(jr.key(0), 20_000)
-    options = dict(t0=0.0, t1=t1, dt0=dt, max_spikes=24, method="lockstep")
+    options: dict[str, Any] = dict(t0=0.0, t1=t1, dt0=dt, max_spikes=24, method="lockstep")
     free = jax.jit(jax.vmap(lambda k: rs.simulate(net, constant(1.0, 0.7), key=k, **options)))(keys)
     own = np.asarray(free.marks) == 1
     single = own.sum(1) == 1
@@ -236,7 +237,7 @@ def test_hidden_spikes_come_as_they_are_simulated():
     weights = jnp.array([[0.0, 1.5], [0.0, 0.0]])
     net = network(sigma=((0.4,), (0.3,)), weights=weights)
     key, dt = jr.key(5), 0.01
-    options = dict(dt0=dt, max_spikes=40, key=key)
+    options: dict[str, Any] = dict(dt0=dt, max_spikes=40, key=key)
     free = rs.simulate(net, constant(1.0, 0.7), t0=0.0, t1=T1, method="lockstep", **options)
     data = rs.SpikeTrain.from_lists([[0.2, 0.5]], t0=0.0, t1=T1)
     found = rs.clamp(net, constant(1.0, 0.7), data, observed=[1], **options)

@@ -37,7 +37,7 @@ def test_rasters():
     with pytest.raises(ValueError, match=r"train\.neuron"):
         rs.plot.raster(TRAIN, neuron=1)
     with pytest.raises(TypeError, match="must be a roughsnn.SpikeTrain"):
-        rs.plot.raster(TRAIN.times)
+        rs.plot.raster(TRAIN.times)  # pyright: ignore[reportArgumentType]
 
 
 def test_psths():
