@@ -87,4 +87,30 @@ quiet = rs.LIF(mu=(15.0, 0.0), v_reset=1.0)
 network = rs.SpikingNetwork(quiet, rs.ThresholdFiring(1.0))
 saveat = dfx.SaveAt(ts=[0.05, 0.15], steps=True, t0=True, t1=True, dense=True)
 rs.simulate(network, step, t0=0.0, t1=0.4, dt0=0.02, max_spikes=20, key=jr.key(0), saveat=saveat)
+# Recordings.
+ts = jnp.linspace(0.0, 0.4, 5)
+clamped = rs.SpikingNetwork(membrane, rs.StochasticFiring(rs.SoftplusIntensity()), weights)
+session = rs.io.Session.from_trials(data, gap=0.1)
+recorded = session.aligned("event_time", (0.0, 0.4))
+for observed, recording in (([0, 1], recorded), ([1], jax.vmap(lambda t: t.neuron(1))(recorded))):
+
+    def density(train, key, observed=observed):
+        return rs.log_likelihood(
+            clamped, lambda t: jnp.ones(2), train, dt0=0.02, observed=observed, key=key, samples=2,
+            max_spikes=40,
+        ).value  # fmt: skip
+
+    assert jnp.all(jnp.isfinite(jax.vmap(density)(recording, jr.split(jr.key(0), 3))))
+free = trains(jnp.asarray(1.5), firing, jr.key(2), method="lockstep")
+assert jnp.isfinite(rs.losses.psth_distance(free, recorded, ts, 0.1))
+assert jnp.isfinite(rs.losses.covariance_distance(free, recorded, ts, 0.1, lags=(0, 1)))
+assert jnp.isfinite(rs.losses.rate_penalty(free, 2.0))
+features = rs.losses.TrialFeatures.of(recorded, ts, timescale=0.1, groups=[0, 1])
+assert jnp.isfinite(rs.losses.matched_distance(features(free), features(recorded)))
+assert jnp.isfinite(rs.losses.matched_correlation(features(free), features(recorded)))
+rs.losses.nearest_types(features(free), features(recorded), jnp.array([0, 1, 1]))
+rs.losses.behaviour(free, jnp.ones((2, 1)), ts, 0.1)
+rs.scores.bits_per_spike(0.0, recorded, recorded)
+rs.scores.connectivity_recovery(weights, weights)
+
 print("annotations hold")

@@ -35,7 +35,7 @@ class Response(NamedTuple):
     i: Quadratic
     length: Array
 
-    def sources(self, r: Float[Array, " neurons"]) -> list[Array]:
+    def sources(self, r: Float[Array, "*neurons"]) -> list[Array]:
         """What is to be summed over spikes a time r before the end of the cell."""
         early = at_most(r / self.length, 1)
         if not self._own:
