@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from .._misc import at_least, at_most, check_positive_int, check_window, num_cells
 from .._path.base import AbstractGridPath
+from .._path.check import check_trains
 from .._path.marks import sum_by_mark
 from .._path.spike_train import SpikeTrain
 from .._random import RandomKey, seeds
@@ -112,6 +113,7 @@ def clamp(
             "Spikes have a density only with random thresholds: `network.firing` must be a "
             f"roughsnn.StochasticFiring, got {type(network.firing).__name__}."
         )
+    check_trains("train", train)
     train = train.complete()
     t0, t1, dt0 = check_window(train.t0, train.t1, dt0, "dt0")
     random = noise is None and len(network.membrane.channels_drawn()) > 0
@@ -146,16 +148,12 @@ def clamp(
     carry = engine.start(NeuronState(p.y0.v, p.y0.i, jnp.where(known, 0, p.y0.s)))
     inputs = cell_inputs(membrane, drive, p.path, grid, dtype)
     marks = jnp.where(train.marks >= 0, jnp.asarray(index, jnp.int32)[train.marks], -1)
-    outside = None
-    if weights is not None:
-        cell, offset = in_cells(train, grid, inputs.length)
-        left = inputs.length[cell] - offset
-        outside = deliver_all(weights, marks, cell, left, inputs.length, engine.response)
+    begin = jnp.append(inputs.begin, jnp.full(LATE, t1, dtype))
+    cell, given = _given(train, marks, begin, grid, (cells + LATE, p.num_neurons))
+    outside = _delivered(engine, weights, train, marks, grid, inputs.length)
     if spike_input is not None:
         more = delivered_inputs(engine, spike_input, p.num_neurons, grid, inputs.length)
         outside = more if outside is None else outside + more
-    begin = jnp.append(inputs.begin, jnp.full(LATE, t1, dtype))
-    cell, given = _given(train, marks, begin, grid, (cells + LATE, p.num_neurons))
     inputs = dataclasses.replace(inputs, outside=outside, given=given[:cells])
 
     adjoint = CheckpointAdjoint() if adjoint is None else adjoint
@@ -207,6 +205,15 @@ def _hidden_rows(weights, known: np.ndarray):
     if isinstance(weights, SparseWeights):
         return eqx.tree_at(lambda w: w.values, weights, jnp.where(mask, 0, weights.values))
     return None if weights is None else jnp.where(mask, 0, weights)
+
+
+def _delivered(engine: Lockstep, weights, train: SpikeTrain, marks: Array, grid: Grid, lengths):
+    """What the observed spikes do to their targets, in each cell."""
+    if weights is None:
+        return None
+    cell, offset = in_cells(train, grid, lengths)
+    left = lengths[cell] - offset
+    return deliver_all(weights, marks, cell, left, lengths, engine.response)
 
 
 def _given(

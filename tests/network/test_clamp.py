@@ -286,6 +286,10 @@ def test_bad_input(train):
     burst = rs.SpikeTrain.from_lists([np.linspace(0.101, 0.102, 7), [], []], t0=0.0, t1=T1)
     with pytest.raises(eqx.EquinoxRuntimeError, match="many spikes in a few cells"):
         jax.block_until_ready(run(train=burst).hazards)
+    with pytest.raises(ValueError, match="one train with times of shape"):
+        run(train=rs.SpikeTrain.stack([train]))
+    with pytest.raises(ValueError, match="times that are not finite"):
+        run(train=eqx.tree_at(lambda t: t.times, train, train.times.at[2].set(jnp.nan)))
     cut = eqx.tree_at(lambda t: t.overflow, train, jnp.array(True))
     with pytest.raises((ValueError, RuntimeError), match="missing"):
         run(train=cut)
