@@ -1,6 +1,9 @@
 """Strict arithmetic in float64, and keys from one seed."""
 
+import ctypes
+import gc
 import os
+from pathlib import Path
 
 # Most of a test's time is compilation; flags of the caller come last, and win. The examples
 # run with XLA's defaults.
@@ -22,3 +25,18 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 def key():
     """A key that depends on nothing but this line."""
     return jr.key(5678)
+
+
+@pytest.fixture(autouse=True)
+def bounded_memory():
+    """What JAX compiled is given up where a process holds more than 3 GiB, if /proc can tell."""
+    yield
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        return
+    pages = int(statm.read_text().split()[1])
+    if pages * os.sysconf("SC_PAGE_SIZE") > 3 * 2**30:
+        jax.clear_caches()
+        gc.collect()
+        # Back to the system, not only to the allocator.
+        getattr(ctypes.CDLL(None), "malloc_trim", int)(0)

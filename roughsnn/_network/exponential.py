@@ -26,6 +26,8 @@ _SERIES, _TERMS = 0.5, 14
 def _phi(k: int, x: Array) -> Array:
     r"""$\varphi_k(-x)$ for $x \ge 0$: $\varphi_0(z) = e^z$, $\varphi_k(z) =
     (\varphi_{k-1}(z) - 1/(k-1)!)/z$."""
+    if k == 0:
+        return jnp.exp(-x)
     series = jnp.zeros_like(x)
     for j in reversed(range(_TERMS)):
         series = 1 / math.factorial(j + k) - x * series
