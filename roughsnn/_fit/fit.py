@@ -84,7 +84,7 @@ def fit(
     not made, the fit ends, `stopped` says so, and `model` is the last good one.
 
     **Raises:** `ValueError` if nothing is trainable, a loss is not a scalar, weights name no loss,
-    or a checkpoint is damaged or of another fit; `OSError` for a checkpoint folder that cannot be
+    or a checkpoint is damaged, of another fit or of more steps; `OSError` for a checkpoint folder that cannot be
     written to; and what the losses raise.
     """
     steps = check_positive_int("steps", steps)
@@ -110,11 +110,18 @@ def fit(
         opt_state = _keep_if(ok, new_state, opt_state)
         return params, opt_state, {"loss": value, **metrics}, ok
 
-    state = params, optim.init(params)
+    opt_state = optim.init(params)
     rows: list[dict[str, float]] = []
     if checkpoint is not None:
         checkpoint.prepare()
-        state, rows = checkpoint.load(state, key) or (state, rows)
+        (params, opt_state), rows = checkpoint.load((params, opt_state), key) or (
+            (params, opt_state), rows,
+        )  # fmt: skip
+    if len(rows) > steps:
+        raise ValueError(
+            f"The checkpoint is {len(rows)} steps far already, `steps` is {steps}: raise it, or "
+            "remove the checkpoint."
+        )
     seconds: list[float] = []
     stopped = None
     updates = begun = len(rows)
@@ -122,8 +129,8 @@ def fit(
     with tqdm(total=steps, initial=begun, disable=hidden, desc="fit") as bar:
         for number in range(begun, steps):
             begin = time.perf_counter()
-            *state, metrics, ok = make_step(
-                state[0], static, state[1], data, key, jnp.asarray(number)
+            params, opt_state, metrics, ok = make_step(
+                params, static, opt_state, data, key, jnp.asarray(number)
             )
             row = {name: float(value) for name, value in metrics.items()}
             seconds.append(time.perf_counter() - begin)
@@ -138,14 +145,14 @@ def fit(
             bar.update()
             bar.set_postfix({name: f"{value:.4g}" for name, value in row.items()}, refresh=False)
             if checkpoint is not None and checkpoint.due(updates, steps):
-                stopped = checkpoint.save(tuple(state), rows, key)
-            model = eqx.combine(state[0], static)
-            if callback is not None and callback(number, model, row):
-                stopped = f"The callback ended the fit after step {number}."
+                stopped = checkpoint.save((params, opt_state), rows, key)
+            if callback is not None and callback(number, eqx.combine(params, static), row):
+                # A checkpoint that could not be written is the more important reason.
+                stopped = stopped or f"The callback ended the fit after step {number}."
             if stopped is not None:
                 break
     history = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-    return Fit(eqx.combine(state[0], static), history, updates, np.array(seconds), stopped)
+    return Fit(eqx.combine(params, static), history, updates, np.array(seconds), stopped)
 
 
 def _keep_if(ok: Array, new: PyTree, old: PyTree) -> PyTree:

@@ -10,7 +10,7 @@ from .._misc import check_positive_int
 from .._network.clamp import clamp
 from .._network.network import SpikingNetwork
 from .._path.spike_train import SpikeTrain
-from .._random import RandomKey, original
+from .._random import RandomKey, antithetic, original
 from .._types import Drive, Scalar
 
 
@@ -91,6 +91,10 @@ def log_likelihood(
         one = clamp(network, drive, train, **clamped).log_likelihood
         return LogLikelihood(jnp.sum(one)[None])
     number = check_positive_int("samples", 1 if samples is None else samples)
-    keys = jr.split(original(key), number)
-    each = jax.vmap(lambda key: clamp(network, drive, train, key=key, **clamped).log_likelihood)
-    return LogLikelihood(jnp.sum(each(keys), axis=1))
+    mirrored = original(key) is not key
+
+    def one(key):
+        key = antithetic(key) if mirrored else key
+        return jnp.sum(clamp(network, drive, train, key=key, **clamped).log_likelihood)
+
+    return LogLikelihood(jax.vmap(one)(jr.split(original(key), number)))

@@ -1,5 +1,7 @@
 """What a fit minimises: one loss, or several, weighed against one another."""
 
+import functools
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
@@ -64,7 +66,8 @@ class Objective(NamedTuple):
             return found, metrics
 
         def total(found):
-            return sum((self.weights[k] * x for k, x in found.items()), jnp.zeros(()))
+            # Without a zero to start from, which would have a dtype of its own.
+            return functools.reduce(operator.add, (self.weights[k] * found[k] for k in found))
 
         if self.balance:
             found, pull, metrics = eqx.filter_vjp(values, params, has_aux=True)

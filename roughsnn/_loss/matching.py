@@ -82,10 +82,12 @@ class TrialFeatures(eqx.Module):
                 f"The features are of {len(self.groups)} neurons, the batch has "
                 f"{batch.num_neurons}."
             )
-        own = np.array(self.groups)[:, None] == np.arange(max(self.groups) + 1)[None]
-        rates = smoothed(batch, self.ts, self.timescale)
-        mean = rates @ jnp.asarray(own / own.sum(0), rates.dtype)
-        return (mean - self.mean[None]) / self.scale[None]
+        index, number = np.array(self.groups), max(self.groups) + 1
+        # Those that are in none go into one more, which is left out.
+        merged = batch.merged(np.where(index < 0, number, index))
+        total = smoothed(merged, self.ts, self.timescale)[..., :number]
+        sizes = jnp.asarray(np.bincount(index[index >= 0]), total.dtype)
+        return (total / sizes[None, None] - self.mean[None]) / self.scale[None]
 
 
 def behaviour(

@@ -99,7 +99,10 @@ def noise_covariance(
 
     **Raises:** `ValueError` for a single trial, and for lags that reach beyond `ts`.
     """
-    return jnp.mean(_products(batch, ts, timescale, lags), axis=0)
+    pairs = _residuals(batch, ts, timescale, lags)
+    return jnp.stack(
+        [jnp.einsum("kti,ktj->ij", a, b) / (a.shape[0] * a.shape[1]) for a, b in pairs]
+    )
 
 
 def noise_correlation(
@@ -111,8 +114,8 @@ def noise_correlation(
 ) -> Float[Array, "lags neurons neurons"]:
     """[`roughsnn.losses.noise_covariance`][] divided by the standard deviations of both neurons; 0
     for a neuron that does not vary."""
-    covariance = noise_covariance(batch, ts, timescale, lags=lags)
-    variance = jnp.diagonal(noise_covariance(batch, ts, timescale)[0])
+    covariance = noise_covariance(batch, ts, timescale, lags=(0, *lags))
+    variance, covariance = jnp.diagonal(covariance[0]), covariance[1:]
     moves = variance > 0
     scale = jnp.where(moves, 1 / jnp.sqrt(jnp.where(moves, variance, 1)), 0)
     return covariance * (scale[:, None] * scale[None])[None]
@@ -166,8 +169,9 @@ def rate_penalty(
     return jnp.mean(off**2 - noise)
 
 
-def _products(batch, ts, timescale, lags) -> Float[Array, "trials lags neurons neurons"]:
-    """What each trial adds to the covariances; unbiased on average over trials."""
+def _residuals(batch, ts, timescale, lags) -> list[tuple[Array, Array]]:
+    """For each lag the rates less their mean over trials, (trials, times, neurons), early and late;
+    scaled so that mean products are unbiased."""
     _check_trials("batch", batch)
     lags, length = [int(d) for d in lags], ts.shape[0]
     if not lags or min(lags) < 0 or max(lags) >= length:
@@ -175,12 +179,13 @@ def _products(batch, ts, timescale, lags) -> Float[Array, "trials lags neurons n
     z = smoothed(batch, ts, timescale)
     trials = z.shape[0]
     z = (z - jnp.mean(z, 0, keepdims=True)) * (trials / (trials - 1)) ** 0.5
+    return [(z[:, : length - d], z[:, d:]) for d in lags]
 
-    def at(d):
-        early, late = z[:, : length - d], z[:, d:]
-        return jnp.einsum("kti,ktj->kij", early, late) / (length - d)
 
-    return jnp.stack([at(d) for d in lags], axis=1)
+def _products(batch, ts, timescale, lags) -> Float[Array, "trials lags neurons neurons"]:
+    """What each trial adds to the covariances."""
+    pairs = _residuals(batch, ts, timescale, lags)
+    return jnp.stack([jnp.einsum("kti,ktj->kij", a, b) / a.shape[1] for a, b in pairs], axis=1)
 
 
 def _check_trials(name: str, batch: SpikeTrain) -> None:
