@@ -84,8 +84,8 @@ def fit(
     not made, the fit ends, `stopped` says so, and `model` is the last good one.
 
     **Raises:** `ValueError` if nothing is trainable, a loss is not a scalar, weights name no loss,
-    or a checkpoint is damaged, of another fit or of more steps; `OSError` for a checkpoint folder that cannot be
-    written to; and what the losses raise.
+    or a checkpoint is damaged, of another fit or of more steps; `OSError` for a checkpoint folder
+    that cannot be written to; and what the losses raise.
     """
     steps = check_positive_int("steps", steps)
     objective = Objective.of(losses, weights, balance)

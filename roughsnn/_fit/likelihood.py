@@ -88,8 +88,8 @@ def log_likelihood(
     if key is None:
         if samples is not None:
             raise ValueError("`samples` are drawn: give a `key`.")
-        one = clamp(network, drive, train, **clamped).log_likelihood
-        return LogLikelihood(jnp.sum(one)[None])
+        each = clamp(network, drive, train, **clamped).log_likelihood
+        return LogLikelihood(jnp.sum(each)[None])
     number = check_positive_int("samples", 1 if samples is None else samples)
     mirrored = original(key) is not key
 
