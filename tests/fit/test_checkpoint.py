@@ -64,6 +64,12 @@ def test_a_checkpoint_of_another_fit_is_refused(tmp_path):
         run(checkpoint, model=dict(MODEL, x=jnp.zeros(4)[:3].astype(jnp.float32)))
 
 
+def test_a_checkpoint_that_is_further_than_asked_for(tmp_path):
+    run(rs.Checkpoint(tmp_path), steps=20)
+    with pytest.raises(ValueError, match="20 steps far already, `steps` is 7"):
+        run(rs.Checkpoint(tmp_path), steps=7)
+
+
 def test_a_damaged_checkpoint_is_one_clear_error(tmp_path):
     checkpoint = rs.Checkpoint(tmp_path)
     run(checkpoint)
@@ -109,12 +115,22 @@ def test_a_full_disk(tmp_path, full_disk, on_error):
         assert result.steps == 10 and result.stopped is not None
         assert "could not be written: File too large" in result.stopped
         full_disk(False)
+        # Also if the callback wants to end the same step.
+        other = rs.Checkpoint(tmp_path / "other", every=5)
+
+        def both(step, model, metrics):
+            callback(step, model, metrics)
+            return step == 9
+
+        stopped = run(other, callback=both).stopped
+        full_disk(False)
+        assert stopped is not None and "could not be written" in stopped
     else:
         with pytest.warns(rs.CheckpointWarning, match=r"File too large\. The fit goes on"):
             result = run(checkpoint, callback=callback)
         same(result, run())
     # The last good one is still there.
-    assert [f.name for f in tmp_path.iterdir()] == ["fit.checkpoint"]
+    assert [f.name for f in tmp_path.iterdir() if f.is_file()] == ["fit.checkpoint"]
     same(run(checkpoint), run())
 
 

@@ -156,3 +156,15 @@ def test_bad_losses():
     ):
         with pytest.raises(ValueError, match=message):
             run(steps=1, **options)
+
+
+@pytest.mark.parametrize("balance", [False, True])
+def test_losses_keep_their_dtype(balance):
+    """Single precision where double is on, and nothing is promoted."""
+    single = lambda m, d, k: jnp.sum((m - 1) ** 2)  # noqa: E731
+    result = rs.fit(
+        jnp.zeros(2, jnp.float32), {"a": single, "b": single}, None, optax.sgd(0.1), steps=2,
+        key=jr.key(0), balance=balance,
+    )  # fmt: skip
+    assert result.model.dtype == jnp.float32 and result.stopped is None
+    assert result.history["loss"][0] == 4

@@ -83,6 +83,17 @@ def test_the_mean_gradient_is_the_derivative_of_the_mean():
     assert abs(grads.mean()) > 10 * gap.std() / len(gap) ** 0.5
 
 
+def test_mirrored_keys_give_mirrored_samples():
+    key = jr.key(4)
+    plain, mirrored = bound(key, 3).samples, bound(rs.antithetic(key), 3).samples
+    assert not np.any(np.isclose(plain, mirrored))
+    one = rs.clamp(
+        network(), constant(1.0, 0.7), DATA, dt0=DT, observed=[1], max_spikes=24,
+        key=rs.antithetic(jr.split(key, 3)[1]),
+    )  # fmt: skip
+    np.testing.assert_allclose(mirrored[1], one.log_likelihood[0], rtol=1e-12)
+
+
 def test_bad_input():
     with pytest.raises(ValueError, match="drawn: give a `key`"):
         bound(None, 4)
