@@ -80,14 +80,13 @@ class Checkpoint:
         eqx.tree_serialise_leaves(payload, state)
         body = payload.getvalue()
         header = {
-            "format": _FORMAT,
-            "sha256": hashlib.sha256(body).hexdigest(),
             "key": _numbers(key),
             "leaves": _shapes(state),
             "rows": rows,
         }
+        content = json.dumps(header).encode() + b"\n" + body
         try:
-            _replace(self.file, json.dumps(header).encode() + b"\n" + body)
+            _replace(self.file, _seal(content) + b"\n" + content)
         except OSError as e:
             message = f"The checkpoint {self.file} could not be written: {e.strerror}."
             if self.on_error == "stop":
@@ -102,28 +101,27 @@ class Checkpoint:
         """
         if not self.file.exists():
             return None
-        head, _, body = self.file.read_bytes().partition(b"\n")
+        seal, _, content = self.file.read_bytes().partition(b"\n")
         remove = "Remove it to begin anew."
-        header = _header(head, body)
-        if header is None:
+        if seal != _seal(content):
             raise ValueError(f"The checkpoint {self.file} is damaged. {remove}")
-        for name, now in (("key", _numbers(key)), ("leaves", _shapes(state))):
-            if header[name] != now:
+        head, _, body = content.partition(b"\n")
+        header = json.loads(head)
+        for name, found, now in (
+            ("key", header["key"], _numbers(key)),
+            ("shapes and dtypes", header["leaves"], _shapes(state)),
+        ):
+            if found != now:
                 raise ValueError(
-                    f"The checkpoint {self.file} is of another fit: its {name} are "
-                    f"{header[name]}, here they are {now}. {remove}"
+                    f"The checkpoint {self.file} is of another fit, with the {name} {found} "
+                    f"instead of {now}. {remove}"
                 )
         return eqx.tree_deserialise_leaves(io.BytesIO(body), state), header["rows"]
 
 
-def _header(head: bytes, body: bytes) -> dict[str, Any] | None:
-    """What the first line says, if it belongs to the rest."""
-    try:
-        header = json.loads(head)
-        right = header["format"] == _FORMAT
-        return header if right and header["sha256"] == hashlib.sha256(body).hexdigest() else None
-    except (ValueError, KeyError, TypeError):
-        return None
+def _seal(content: bytes) -> bytes:
+    """What a whole checkpoint starts with."""
+    return f"{_FORMAT} {hashlib.sha256(content).hexdigest()}".encode()
 
 
 def _numbers(key: PRNGKey) -> list[int]:

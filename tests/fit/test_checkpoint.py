@@ -58,9 +58,9 @@ def test_a_fit_goes_on_where_it_was(tmp_path, at):
 def test_a_checkpoint_of_another_fit_is_refused(tmp_path):
     checkpoint = rs.Checkpoint(tmp_path)
     run(checkpoint)
-    with pytest.raises(ValueError, match="of another fit: its key are"):
+    with pytest.raises(ValueError, match="of another fit, with the key"):
         run(checkpoint, key=1)
-    with pytest.raises(ValueError, match="of another fit: its leaves are"):
+    with pytest.raises(ValueError, match="of another fit, with the shapes and dtypes"):
         run(checkpoint, model=dict(MODEL, x=jnp.zeros(4)[:3].astype(jnp.float32)))
 
 
@@ -74,6 +74,9 @@ def test_a_damaged_checkpoint_is_one_clear_error(tmp_path):
     checkpoint = rs.Checkpoint(tmp_path)
     run(checkpoint)
     whole = checkpoint.file.read_bytes()
+    params = eqx.filter(MODEL, eqx.is_inexact_array)
+    state = params, optax.adam(0.1).init(params)
+    assert checkpoint.load(state, jr.key(0)) is not None
     rng = random.Random(0)
     for n in range(200):
         cut = bytearray(whole[: rng.randrange(len(whole))])
@@ -81,8 +84,8 @@ def test_a_damaged_checkpoint_is_one_clear_error(tmp_path):
             cut = bytearray(whole)
             cut[rng.randrange(len(cut))] ^= 1 << rng.randrange(8)
         checkpoint.file.write_bytes(cut)
-        with pytest.raises(ValueError, match=r"is damaged\. Remove it|of another fit"):
-            checkpoint.load((MODEL["x"],), jr.key(0))
+        with pytest.raises(ValueError, match=r"is damaged\. Remove it"):
+            checkpoint.load(state, jr.key(0))
     checkpoint.file.write_bytes(whole)
     run(checkpoint)
 
@@ -173,7 +176,7 @@ def test_it_survives_kills_at_random_moments(tmp_path):
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
         done = file.stat().st_mtime_ns
-    reached = len(json.loads(file.read_bytes().partition(b"\n")[0])["rows"])
+    reached = len(json.loads(file.read_bytes().split(b"\n", 2)[1])["rows"])
     assert reached > KILLS
     for where in (folder, tmp_path / "whole"):
         subprocess.run([*command, str(where), str(reached + 3)], check=True)

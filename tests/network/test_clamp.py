@@ -257,6 +257,45 @@ def test_hidden_spikes_come_as_they_are_simulated():
     np.testing.assert_allclose(found.spikes.to_lists()[1], [0.2, 0.5])
 
 
+def test_hidden_spikes_are_those_with_the_observed_ones_as_input():
+    """Observed spikes act once, and drive a hidden neuron as spikes from outside do."""
+    weights = jnp.array([[0.0, 0.4], [3.0, 0.0]])
+    alone = rs.SpikingNetwork(rs.LIF(MU, None, RESET), network().firing)
+    data = rs.SpikeTrain.from_lists([[0.203, 0.511, 0.9, 1.307]], t0=0.0, t1=T1)
+    options: dict[str, Any] = dict(dt0=0.01, max_spikes=40, key=jr.key(6))
+    free = rs.simulate(
+        alone, constant(0.6), t0=0.0, t1=T1, method="lockstep",
+        spike_input=rs.SpikeInput(data, weights[1:, :1]), **options,
+    )  # fmt: skip
+    found = rs.clamp(network(weights=weights), constant(0.6, 0.7), data, observed=[1], **options)
+    assert free.count > 5
+    np.testing.assert_allclose(found.spikes.to_lists()[0], free.to_lists()[0], rtol=1e-12)
+
+
+def test_a_window_that_ends_in_a_refractory_part():
+    lists = [np.array([0.8, T1 - 0.002]), np.zeros(0), np.zeros(0)]
+    train = rs.SpikeTrain.from_lists(lists, t0=0.0, t1=T1)
+    net = network(dict(PARAMETERS, alpha=jnp.asarray(0.3)))
+    found = rs.clamp(net, drive(), train, dt0=0.005)
+    assert found.last_hazards[0] < 0.3
+    np.testing.assert_allclose(found.log_likelihood, exact(lists, 0.3), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "intensity", [rs.ExponentialIntensity(4.0, 1.0, 0.5), rs.SoftplusIntensity(4.0, 1.0, 0.5)]
+)
+def test_the_logarithm_of_an_intensity(intensity):
+    v = jnp.array([-5.0, 0.3, 1.0, 2.0, 9.0])
+    np.testing.assert_allclose(intensity.log(v), jnp.log(intensity(v)), rtol=1e-12)
+    # Where it rounds to 0.
+    far = jnp.array([-400.0, -1e6])
+    assert jnp.all(intensity(far) == 0)
+    slope = jax.vmap(jax.grad(intensity.log))(far)
+    np.testing.assert_allclose(slope, 4.0)
+    level = intensity.log(jnp.array([-9.0])) - 4.0 * -9.0
+    np.testing.assert_allclose(intensity.log(far), level + 4 * far, rtol=1e-12)
+
+
 def test_float32(train):
     cast = lambda tree: jax.tree.map(  # noqa: E731
         lambda x: x.astype(jnp.float32) if eqx.is_inexact_array(x) else x, tree
