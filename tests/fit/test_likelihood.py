@@ -57,7 +57,7 @@ def test_the_bound_grows_to_the_log_likelihood_and_states_its_bias():
     # A lower bound that grows, with a bias like 1 / samples.
     assert np.all(np.diff(means) > 0) and means[0] < -0.5
     assert abs(means[-1] + stated[-1]) < 4 * np.hypot(standard_error, error)
-    # Of the same samples: a stated bias that is somewhat too small, as the weights have a long tail.
+    # The stated bias is somewhat too small, as the weights have a long tail.
     assert 0.5 < stated[2] / -means[2] < 1.1
     slope = np.polyfit(np.log([8, 64, 512]), np.log(-np.array(means[1:])), 1)[0]
     assert -1.3 < slope < -0.7
