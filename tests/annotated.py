@@ -73,7 +73,7 @@ for method in ("counts", "complete", "to_lists"):
     getattr(single, method)()
 single.window(0.1, 0.2)
 single.first(1)
-single.neuron(0)
+single.only([0])
 single.per_neuron(2)
 path = rs.BrownianPath(0.0, 1.0, 0.1, shape=(2,), key=jr.key(0))
 path.evaluate(0.3, 0.4)
@@ -92,7 +92,7 @@ ts = jnp.linspace(0.0, 0.4, 5)
 clamped = rs.SpikingNetwork(membrane, rs.StochasticFiring(rs.SoftplusIntensity()), weights)
 session = rs.io.Session.from_trials(data, gap=0.1)
 recorded = session.aligned("event_time", (0.0, 0.4))
-for observed, recording in (([0, 1], recorded), ([1], jax.vmap(lambda t: t.neuron(1))(recorded))):
+for observed, recording in (([0, 1], recorded), ([1], jax.vmap(lambda t: t.only([1]))(recorded))):
 
     def density(train, key, observed=observed):
         return rs.log_likelihood(

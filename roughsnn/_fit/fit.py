@@ -64,7 +64,8 @@ def fit(
     - `model`: any pytree.
     - `losses`: `loss(model, data, key)`, a scalar or `(scalar, {name: scalar})`; the metrics
         go to the history and the progress bar. Or several, `{name: loss}`: they all get the key of
-        the step, and each one's value goes to the history under its name.
+        the step, and each one's value goes to the history under its name. Or one function that
+        returns several, `{name: scalar}`: where they look at the same simulation, it is run once.
     - `data`: passed to the losses.
     - `optim`: an `optax` optimiser.
     - `steps`: how many updates.

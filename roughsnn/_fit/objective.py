@@ -20,31 +20,52 @@ Loss: TypeAlias = Callable[..., Any]
 class Objective(NamedTuple):
     """The weighted sum of losses `loss(model, data, key)`."""
 
-    losses: Mapping[str, Loss]
+    losses: Loss | Mapping[str, Loss]
     weights: Mapping[str, float]
     balance: bool
 
     @classmethod
     def of(
-        cls, losses: Loss | Mapping[str, Loss], weights: Mapping[str, float] | None, balance: bool
+        cls,
+        losses: Loss | Mapping[str, Loss],
+        weights: Mapping[str, float] | None,
+        balance: bool,
     ) -> "Objective":
-        """From what [`roughsnn.fit`][] takes; a single loss has no name."""
-        if not isinstance(losses, Mapping):
-            if weights is not None or balance:
-                raise ValueError(
-                    "`weights` and `balance` are for several losses: give `losses` as {name: loss}."
-                )
-            return cls({"": losses}, {"": 1.0}, False)
-        if not losses:
+        """From what [`roughsnn.fit`][] takes."""
+        given = {} if weights is None else weights
+        return cls(losses, {k: static_float(f"weights[{k!r}]", given[k]) for k in given}, balance)
+
+    def _values(self, model: PyTree, data: PyTree, key: PRNGKey) -> tuple[dict, dict]:
+        """The losses by name (a single one has the name ""), and the metrics."""
+        metrics: dict[str, Any] = {}
+        if isinstance(self.losses, Mapping):
+            found = {}
+            for name, loss in self.losses.items():
+                found[name], more = _with_metrics(loss(model, data, key))
+                metrics |= {f"{name}/{metric}": value for metric, value in more.items()}
+        else:
+            found, metrics = _with_metrics(self.losses(model, data, key))
+            found = dict(found) if isinstance(found, Mapping) else {"": found}
+        self._check(found)
+        return {name: jnp.asarray(value) for name, value in found.items()}, metrics
+
+    def _check(self, found: Mapping[str, Any]) -> None:
+        if not found:
             raise ValueError("`losses` must hold at least one loss.")
-        given = {} if weights is None else dict(weights)
-        unknown = set(given) - set(losses)
-        if unknown:
-            raise ValueError(f"`weights` names {sorted(unknown)}, `losses` has {sorted(losses)}.")
-        if "loss" in losses:
+        if "loss" in found:
             raise ValueError('A loss must not be called "loss": that is the name of their sum.')
-        known = {name: static_float(f"weights[{name!r}]", given.get(name, 1.0)) for name in losses}
-        return cls(losses, known, balance)
+        if list(found) == [""] and (self.weights or self.balance):
+            raise ValueError(
+                "`weights` and `balance` are for several losses: give `losses` as {name: loss}, or "
+                "as a function that returns {name: value}."
+            )
+        unknown = set(self.weights) - set(found)
+        if unknown:
+            raise ValueError(f"`weights` names {sorted(unknown)}, `losses` has {sorted(found)}.")
+        for name, value in found.items():
+            if jnp.shape(value) != ():
+                what = f"`losses[{name!r}]`" if name else "`loss`"
+                raise ValueError(f"{what} must return a scalar, got shape {jnp.shape(value)}.")
 
     def __call__(
         self, params: PyTree, static: PyTree, data: PyTree, key: PRNGKey
@@ -52,22 +73,13 @@ class Objective(NamedTuple):
         """The sum, what goes to the history, and the gradient."""
 
         def values(params):
-            model = eqx.combine(params, static)
-            found, metrics = {}, {}
-            for name, loss in self.losses.items():
-                out = loss(model, data, key)
-                value, more = out if isinstance(out, tuple) else (out, {})
-                if jnp.shape(value) != ():
-                    what = f"`losses[{name!r}]`" if name else "`loss`"
-                    raise ValueError(f"{what} must return a scalar, got shape {jnp.shape(value)}.")
-                prefix = f"{name}/" if name else ""
-                metrics |= {prefix + metric: value for metric, value in more.items()}
-                found[name] = jnp.asarray(value)
-            return found, metrics
+            return self._values(eqx.combine(params, static), data, key)
 
         def total(found):
             # Without a zero to start from, which would have a dtype of its own.
-            return functools.reduce(operator.add, (self.weights[k] * found[k] for k in found))
+            return functools.reduce(
+                operator.add, (self.weights.get(k, 1.0) * found[k] for k in found)
+            )
 
         if self.balance:
             found, pull, metrics = eqx.filter_vjp(values, params, has_aux=True)
@@ -90,6 +102,10 @@ class Objective(NamedTuple):
             one = {other: jnp.full_like(x, other == name) for other, x in found.items()}
             (grad,) = pull(one)
             norm = optax.tree.norm(grad)
-            scale = self.weights[name] / jnp.where(norm > 0, norm, 1)
+            scale = self.weights.get(name, 1.0) / jnp.where(norm > 0, norm, 1)
             grads.append(jax.tree.map(lambda g, scale=scale: scale.astype(g.dtype) * g, grad))
         return jax.tree.map(lambda *g: sum(g), *grads)
+
+
+def _with_metrics(out: Any) -> tuple[Any, Mapping[str, Any]]:
+    return out if isinstance(out, tuple) else (out, {})

@@ -267,7 +267,8 @@ class Lockstep(eqx.Module):
             if self.observed is not None:
                 assert isinstance(self.firing, StochasticFiring)
                 intensity = self.firing.intensity
-                until = s + offset / 2 * (intensity(v) + intensity(there))
+                # Not below 0 by rounding, or by the error of a second spike in a cell.
+                until = at_least(s + offset / 2 * (intensity(v) + intensity(there)), 0)
                 density = until, intensity.log(there)
                 start = _choose(self.observed, jnp.zeros_like(s), start)
             s = _choose(hit, start, s)

@@ -3,7 +3,7 @@
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 
 class Boundary(eqx.Module):
@@ -43,6 +43,6 @@ class Boundary(eqx.Module):
             return None
         return Boundary(self.excess[..., :size, :], self.at_risk[..., :size, :], self.ts[:size])
 
-    def neuron(self, n: int) -> "Boundary":
-        """The part that belongs to one neuron."""
-        return Boundary(self.excess[..., n : n + 1], self.at_risk[..., n : n + 1], self.ts)
+    def only(self, neurons: Int[Array, " n"]) -> "Boundary":
+        """The part that belongs to some neurons."""
+        return Boundary(self.excess[..., neurons], self.at_risk[..., neurons], self.ts)

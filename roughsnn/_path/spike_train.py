@@ -162,14 +162,39 @@ class SpikeTrain(eqx.Module):
             boundary=None,
         )
 
-    def neuron(self, n: int) -> "SpikeTrain":
-        """The train of neuron `n` alone, with the same room."""
-        if not 0 <= n < self.num_neurons:
-            raise ValueError(f"`n` must be in 0 ... {self.num_neurons - 1}, got {n}.")
-        alone = self._select(self.marks == n, self.t0, self.t1)
-        marks = jnp.where(alone.marks >= 0, 0, -1)
-        boundary = None if self.boundary is None else self.boundary.neuron(n)
-        return dataclasses.replace(alone, marks=marks, num_neurons=1, boundary=boundary)
+    def only(
+        self, neurons: Sequence[int] | Int[Array, " n"], max_spikes: int | None = None
+    ) -> "SpikeTrain":
+        """The train of some neurons, in the order given: of those that were observed, say.
+
+        It has room for `max_spikes` spikes, by default as much as now; where that does not hold
+        them, the train overflows. `neurons` may be traced (a random subset in each step of a
+        fit); unless it is, they must be different numbers of neurons of the train.
+        """
+        index = _check_neurons(neurons, self.num_neurons)
+        found = self.marks[:, None] == index[None]
+        room = self.times.shape[-1]
+        if max_spikes is not None:
+            room = check_positive_int("max_spikes", max_spikes)
+        part = self._select(jnp.any(found, 1), self.t0, self.t1)
+        # Padding has no mark that is asked for.
+        marks = jnp.argmax(part.marks[:, None] == index[None], axis=1).astype(jnp.int32)
+        boundary = None if self.boundary is None else self.boundary.only(index)
+        part = dataclasses.replace(
+            part,
+            marks=jnp.where(part.marks >= 0, marks, -1),
+            num_neurons=index.shape[0],
+            boundary=boundary,
+        )
+        if room >= part.times.shape[-1]:
+            return part.with_room(room)
+        return dataclasses.replace(
+            part,
+            times=part.times[:room],
+            marks=part.marks[:room],
+            count=jnp.minimum(part.count, room),
+            overflow=part.overflow | (part.count > room),
+        )
 
     def merged(self, groups: Sequence[int] | np.ndarray) -> "SpikeTrain":
         """The spikes of each group of neurons as those of one: multi-unit activity.
@@ -255,6 +280,19 @@ class SpikeTrain(eqx.Module):
                 raise ValueError(message)
             return self
         return eqx.error_if(self, jnp.any(self.overflow), message)
+
+
+def _check_neurons(neurons, total: int) -> Int[Array, " n"]:
+    index = np.asarray(neurons) if is_concrete(neurons) else jnp.asarray(neurons)
+    if index.ndim != 1 or index.shape[0] == 0 or not jnp.issubdtype(index.dtype, jnp.integer):
+        raise ValueError(f"`neurons` must be a list of integers, got {neurons!r}.")
+    if isinstance(index, np.ndarray) and (
+        len(set(index.tolist())) < len(index) or index.min() < 0 or index.max() >= total
+    ):
+        raise ValueError(
+            f"`neurons` must be different numbers in 0 ... {total - 1}, got {index.tolist()}."
+        )
+    return jnp.asarray(index, jnp.int32)
 
 
 def _check_times(times, neuron: int, t0: float, t1: float) -> np.ndarray:

@@ -31,7 +31,7 @@ def raster(train: SpikeTrain, *, ax: Any = None, neuron: int | None = None, colo
     if batch:
         rows = [np.concatenate(t) if neuron is None else t[neuron] for t in rows]
     elif neuron is not None:
-        raise ValueError("`neuron` is for a batch; of one train use train.neuron(n).")
+        raise ValueError("`neuron` is for a batch; of one train use train.only([n]).")
     ax = make_axes(ax)
     ax.eventplot(rows, colors=color, linelengths=0.8, linewidths=0.8)
     ax.set(xlabel="time", ylabel=label, xlim=(train.t0, train.t1), ylim=(len(rows) - 0.5, -0.5))

@@ -117,6 +117,23 @@ def test_several_losses_are_weighted_and_named():
     np.testing.assert_allclose(result.model["x"], single.model["x"], rtol=1e-12)
 
 
+@pytest.mark.parametrize("balance", [False, True])
+def test_one_function_may_return_several_losses(balance):
+    """As a mapping of functions does; what they share is computed once."""
+    calls = []
+
+    def together(model, data, key):
+        calls.append(1)
+        return {"sphere": sphere(model, data, key), "tail": tail(model, data, key)[0]}
+
+    apart = {"sphere": sphere, "tail": lambda m, d, k: tail(m, d, k)[0]}
+    options = dict(steps=5, weights={"tail": 2e-6}, balance=balance)
+    one, two = run(loss=together, **options), run(loss=apart, **options)
+    assert len(calls) == 1 and set(one.history) == {"loss", "sphere", "tail"}
+    np.testing.assert_array_equal(one.model["x"], two.model["x"])
+    np.testing.assert_array_equal(one.history["loss"], two.history["loss"])
+
+
 def test_all_losses_get_the_key_of_the_step():
     noise = lambda m, d, key: jr.normal(key) + 0 * jnp.sum(m["x"])  # noqa: E731
     h = run(loss={"a": noise, "b": noise}, steps=3).history
@@ -150,6 +167,8 @@ def test_bad_losses():
         (dict(loss=sphere, weights={"a": 1.0}), "for several losses"),
         (dict(loss=sphere, balance=True), "for several losses"),
         (dict(loss={}), "at least one loss"),
+        (dict(loss=lambda m, d, k: {}), "at least one loss"),
+        (dict(loss=lambda m, d, k: {"x": m["x"]}), r"`losses\['x'\]` must return a scalar"),
         (dict(loss={"loss": sphere}), 'not be called "loss"'),
         (dict(loss={"x": lambda m, d, k: m["x"]}), r"`losses\['x'\]` must return a scalar"),
         (dict(loss=two, weights={"tail": jnp.inf}), "must be finite"),

@@ -190,7 +190,7 @@ def test_cutting_a_train_keeps_what_belongs_to_the_end():
     early = train.window(0.0, 0.45)
     assert early.boundary.ts == EDGES
     np.testing.assert_array_equal(rs.losses.counts(early), early.counts())
-    assert rs.losses.counts(train.neuron(1)).shape == (1,)
+    assert rs.losses.counts(train.only([1])).shape == (1,)
     assert train.first(2).boundary is None
 
 

@@ -153,4 +153,4 @@ def test_bad_input():
     with pytest.raises(ValueError, match="at least 2 trains"):
         rs.losses.two_sample_test(jax.tree.map(lambda a: a[:1], X), Y, key=jr.key(0))
     with pytest.raises(ValueError, match="same window"):
-        rs.losses.mmd(X, rs.losses.Reference(jax.vmap(lambda z: z.neuron(0))(Y), KERNEL))
+        rs.losses.mmd(X, rs.losses.Reference(jax.vmap(lambda z: z.only([0]))(Y), KERNEL))

@@ -244,6 +244,27 @@ def test_the_mean_density_is_the_probability_of_the_spikes():
         assert 0.05 < event.mean() < 0.6 and error < 0.01
 
 
+def test_without_a_refractory_part_no_spike_is_impossible():
+    """Two spikes of a neuron in one cell, as close as single precision has them."""
+    single = lambda *x: jnp.asarray(x, jnp.float32)  # noqa: E731
+    one = single(1)[0]
+
+    def found(beta, spikes):
+        train = rs.SpikeTrain.from_lists([spikes], t0=0.0, t1=1.2)
+        train = eqx.tree_at(lambda z: z.times, train, single(*spikes))
+        firing = rs.StochasticFiring(rs.ExponentialIntensity(beta, one, one), 0 * one)
+        net = rs.SpikingNetwork(rs.LIF(single(1, 1), None, one), firing)
+        out = rs.clamp(net, lambda t: single(3), train, dt0=0.2)
+        return out.log_likelihood[0], out.hazards
+
+    for first in np.linspace(0.61, 0.79, 10, dtype=np.float32):
+        spikes = [0.3, first, np.nextafter(first, np.float32(2))]
+        gradient, hazards = jax.grad(found, has_aux=True)(8 * one, spikes)
+        assert hazards.dtype == jnp.float32
+        assert np.all(np.asarray(hazards) >= 0) and hazards[2] < 1e-5
+        assert np.isfinite(gradient) and gradient != 0
+
+
 def test_hidden_spikes_come_as_they_are_simulated():
     """A hidden neuron that is not driven by the observed one fires as in a free simulation."""
     weights = jnp.array([[0.0, 1.5], [0.0, 0.0]])
@@ -346,7 +367,7 @@ def test_bad_input(train):
         run(train=cut)
     with pytest.raises(eqx.EquinoxRuntimeError, match="max_spikes"):
         found = rs.clamp(
-            hidden_pair(), constant(1.0, 0.7), train.neuron(1), dt0=0.01, observed=[1],
+            hidden_pair(), constant(1.0, 0.7), train.only([1]), dt0=0.01, observed=[1],
             key=jr.key(0), max_spikes=3,
         )  # fmt: skip
         jax.block_until_ready(found.hazards)

@@ -36,10 +36,27 @@ def test_window_first_neuron_per_neuron():
     assert int(train.window(0.2, 0.5).count) == 2
     assert int(train.window(0.5, 1.0).count) == 2
     np.testing.assert_array_equal(train.first(2).times, [0.1, 0.2])
-    np.testing.assert_array_equal(train.neuron(2).to_lists()[0], LISTS[2])
-    assert train.neuron(2).num_neurons == 1
     expected = [[0.1, 0.5], [np.inf, np.inf], [0.2, 0.3]]
     np.testing.assert_array_equal(train.per_neuron(2), expected)
+
+
+def test_only_some_neurons():
+    train = make(max_spikes=8)
+    for neurons in ([2], [2, 0], [1, 2, 0]):
+        # As a subset that is drawn in each step of a fit.
+        traced = jax.jit(lambda n: train.only(n))(jnp.array(neurons))
+        for part in (train.only(neurons), traced):
+            assert part.num_neurons == len(neurons) and part.times.shape == (8,)
+            assert part.marks.dtype == train.marks.dtype
+            assert int(part.count) == sum(len(LISTS[n]) for n in neurons)
+            for found, n in zip(part.to_lists(), neurons, strict=True):
+                np.testing.assert_array_equal(found, LISTS[n])
+    counted = train.only([0, 2], max_spikes=5)
+    assert counted.times.shape == (5,) and not bool(counted.overflow)
+    assert train.only([0, 2], max_spikes=20).equals(counted)
+    with pytest.raises(ValueError, match="spikes missing"):
+        train.only([0, 2], max_spikes=4).complete()
+    assert int(train.only([0, 2], max_spikes=4).count) == 4
 
 
 def test_a_spike_at_t1_belongs_to_the_last_window():
@@ -96,8 +113,12 @@ def test_bad_windows():
         make().window(0.5, 0.5)
     with pytest.raises(ValueError, match="must share"):
         rs.SpikeTrain.stack([make(), make([[0.1]])])
-    with pytest.raises(ValueError, match="`n` must be in"):
-        make().neuron(3)
+    for neurons in ([3], [0, 0], [-1]):
+        with pytest.raises(ValueError, match="different numbers in 0 ... 2"):
+            make().only(neurons)
+    for neurons in ([], 1, [0.5]):
+        with pytest.raises(ValueError, match="list of integers"):
+            make().only(neurons)
 
 
 def test_a_train_with_spikes_missing_is_refused():
