@@ -44,7 +44,8 @@ class Objective(NamedTuple):
                 found[name], more = _with_metrics(loss(model, data, key))
                 metrics |= {f"{name}/{metric}": value for metric, value in more.items()}
         else:
-            found, metrics = _with_metrics(self.losses(model, data, key))
+            found, more = _with_metrics(self.losses(model, data, key))
+            metrics |= more
             found = dict(found) if isinstance(found, Mapping) else {"": found}
         self._check(found)
         return {name: jnp.asarray(value) for name, value in found.items()}, metrics

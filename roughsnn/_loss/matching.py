@@ -22,19 +22,21 @@ class TrialFeatures(eqx.Module):
     r"""The activity of groups of neurons over time, standardised: what says how a trial went.
 
     The mean rate of each group (an area, say), [`roughsnn.losses.smoothed`][], less its mean over
-    the recorded trials and divided by its standard deviation, at each time. Made from the data by
-    `TrialFeatures.of`; called with a batch of trains it returns `(trials, times, groups)`.
+    the recorded trials at each time, and divided by its standard deviation over them, one number
+    for all times: what hardly varies counts little. Made from the data by `TrialFeatures.of`;
+    called with a batch of trains it returns `(trials, times, groups)`.
 
     **Attributes:**
 
     - `ts`, `timescale`: as for [`roughsnn.losses.smoothed`][].
     - `groups`: the number of the group of each neuron, -1 for none (hidden neurons, say).
-    - `mean`, `scale`: shape `(times, groups)`.
+    - `mean`: shape `(times, groups)`.
+    - `scale`: shape `(groups,)`, in 1/time.
     """
 
     ts: Float[Array, " times"]
     mean: Float[Array, "times groups"]
-    scale: Float[Array, "times groups"]
+    scale: Float[Array, " groups"]
     groups: tuple[int, ...] = eqx.field(static=True)
     timescale: float = eqx.field(static=True)
 
@@ -66,13 +68,13 @@ class TrialFeatures(eqx.Module):
             )
         if set(index.tolist()) - {-1} != set(range(index.max() + 1)) or index.max() < 0:
             raise ValueError(f"`groups` must be numbered 0, 1, ... without gaps, got {groups}.")
-        zero = jnp.zeros((ts.shape[0], int(index.max()) + 1), ts.dtype)
-        plain = cls(ts, zero, zero + 1, tuple(index.tolist()), float(timescale))
+        number = int(index.max()) + 1
+        mean, one = jnp.zeros((ts.shape[0], number), ts.dtype), jnp.ones(number, ts.dtype)
+        plain = cls(ts, mean, one, tuple(index.tolist()), float(timescale))
         found = jax.lax.stop_gradient(plain(data))
-        scale = jnp.std(found, 0)
+        scale = jnp.sqrt(jnp.mean(jnp.var(found, 0), 0))
         # Where nothing ever varies, nothing can be said to be far.
-        typical = jnp.sqrt(jnp.mean(scale**2, 0))
-        scale = jnp.maximum(scale, 0.1 * jnp.where(typical > 0, typical, 1)[None])
+        scale = jnp.where(scale > 0, scale, 1)
         return eqx.tree_at(lambda f: (f.mean, f.scale), plain, (jnp.mean(found, 0), scale))
 
     def __call__(self, batch: SpikeTrain) -> Float[Array, "trials times groups"]:
@@ -87,7 +89,7 @@ class TrialFeatures(eqx.Module):
         merged = batch.merged(np.where(index < 0, number, index))
         total = smoothed(merged, self.ts, self.timescale)[..., :number]
         sizes = jnp.asarray(np.bincount(index[index >= 0]), total.dtype)
-        return (total / sizes[None, None] - self.mean[None]) / self.scale[None]
+        return (total / sizes[None, None] - self.mean[None]) / self.scale[None, None]
 
 
 def behaviour(

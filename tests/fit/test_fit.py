@@ -1,3 +1,5 @@
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -127,7 +129,7 @@ def test_one_function_may_return_several_losses(balance):
         return {"sphere": sphere(model, data, key), "tail": tail(model, data, key)[0]}
 
     apart = {"sphere": sphere, "tail": lambda m, d, k: tail(m, d, k)[0]}
-    options = dict(steps=5, weights={"tail": 2e-6}, balance=balance)
+    options: dict[str, Any] = dict(steps=5, weights={"tail": 2e-6}, balance=balance)
     one, two = run(loss=together, **options), run(loss=apart, **options)
     assert len(calls) == 1 and set(one.history) == {"loss", "sphere", "tail"}
     np.testing.assert_array_equal(one.model["x"], two.model["x"])

@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -116,7 +118,8 @@ def test_bad_windows():
     for neurons in ([3], [0, 0], [-1]):
         with pytest.raises(ValueError, match="different numbers in 0 ... 2"):
             make().only(neurons)
-    for neurons in ([], 1, [0.5]):
+    bad: list[Any] = [[], 1, [0.5]]
+    for neurons in bad:
         with pytest.raises(ValueError, match="list of integers"):
             make().only(neurons)
 
