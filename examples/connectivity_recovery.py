@@ -162,7 +162,9 @@ def optimiser(steps: int) -> optax.GradientTransformation:
     """Adam; slower for weights, which move the rates of all neurons together."""
 
     def adam(rate):
-        schedule = optax.warmup_cosine_decay_schedule(0.0, rate, 30, steps, 0.05 * rate)
+        schedule = optax.warmup_cosine_decay_schedule(
+            0.0, rate, min(30, steps // 2), steps, 0.05 * rate
+        )
         return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule, b2=0.99))
 
     labels: Any = ("weights", "input", "input")
