@@ -31,6 +31,7 @@ import jax.random as jr
 import matplotlib
 import numpy as np
 import optax
+from seeds import over_seeds, show
 
 import roughsnn as rs
 
@@ -49,8 +50,9 @@ METHODS = {
     "mmd": "MMD",
 }
 PARTS = (1.0, 0.5, 0.15)
+ACTIVITY = ("rate_ratio", "psth_correlation", "noise_correlation")
 SCORES = (
-    "error", "bias", "explosions", "rate_ratio", "psth_correlation", "noise_correlation", "seconds",
+    "correlation", "auroc", "error", "bias", "explosions", *ACTIVITY, "seconds",
 )  # fmt: skip
 
 
@@ -171,6 +173,20 @@ def optimiser(steps: int) -> optax.GradientTransformation:
     return optax.partition({"weights": adam(0.01), "input": adam(0.03)}, Circuit(*labels))
 
 
+def compare(x: rs.SpikeTrain, test: rs.SpikeTrain) -> dict:
+    """How alike free runs and recorded trials are."""
+    off = ~np.eye(x.num_neurons, dtype=bool)
+    ours, theirs = (
+        np.asarray(rs.losses.noise_correlation(z, TS, SMOOTHING)[0][off]) for z in (x, test)
+    )
+    values = (
+        rs.scores.mean_rates(x).sum() / rs.scores.mean_rates(test).sum(),
+        np.nanmean(rs.scores.psth_correlation(x, test, TS, SMOOTHING)),
+        np.corrcoef(ours, theirs)[0, 1],
+    )
+    return dict(zip(ACTIVITY, map(float, values), strict=True))
+
+
 def run(method: str, part: float, seed: int, steps: int) -> dict:
     """One fit, judged on new recorded trials."""
     begin = time.perf_counter()
@@ -195,51 +211,29 @@ def run(method: str, part: float, seed: int, steps: int) -> dict:
     # Room for a runaway.
     free = jax.jit(lambda m, k: simulate(m, k, 100, 4 * ROOM, throw=False))(result.model, jr.key(9))
     x = only(free, range(seen), 4 * ROOM)
+    exploded = rs.scores.explosions(x, test)
+    # What is said of free runs is said of those that came to their end.
+    whole = np.flatnonzero(~np.asarray(free.overflow))
+    x, free = (jax.tree.map(lambda z: z[whole], batch) for batch in (x, free))
+    activity = compare(x, test) if len(whole) > 1 else {}
     there = np.asarray(truth.weights)[np.ix_(observed, observed)]
     found = np.asarray(result.model.weights)[:seen, :seen]
     off = ~np.eye(seen, dtype=bool)
     unconnected = found[off & (there == 0)]
-    ours, theirs = (
-        np.asarray(rs.losses.noise_correlation(z, TS, SMOOTHING)[0][off]) for z in (x, test)
-    )
-    hidden_rate = rs.scores.mean_rates(free)[seen:].mean() if neurons > seen else None
+    hidden_rate = None
+    if neurons > seen and len(whole):
+        hidden_rate = float(1e3 * rs.scores.mean_rates(free)[seen:].mean())
+    recovery = rs.scores.connectivity_recovery(found, there)
     return {
         "method": method, "part": part, "seed": seed, "steps": steps,
         "truth": there[off].tolist(), "estimate": found[off].tolist(),
-        "error": float(np.abs(found - there)[off].mean()),
+        "correlation": recovery.correlation, "auroc": recovery.auroc,
+        "error": recovery.mean_error,
         "bias": float(unconnected.mean()) if len(unconnected) else None,
-        "explosions": rs.scores.explosions(x, test),
-        "rate_ratio": float(rs.scores.mean_rates(x).sum() / rs.scores.mean_rates(test).sum()),
-        "psth_correlation": float(
-            np.nanmean(rs.scores.psth_correlation(x, test, TS, SMOOTHING))
-        ),
-        "noise_correlation": float(np.corrcoef(ours, theirs)[0, 1]),
-        "hidden_rate_hz": None if hidden_rate is None else float(1e3 * hidden_rate),
+        "explosions": exploded, "hidden_rate_hz": hidden_rate,
+        **dict.fromkeys(ACTIVITY), **activity,
         "seconds": time.perf_counter() - begin,
     }  # fmt: skip
-
-
-def pooled(runs: list[dict]) -> dict:
-    """Correlation and AUROC over the pairs of all seeds together, with errors by jackknife."""
-
-    def scores(runs):
-        # A block of its own for each seed, without pairs between them.
-        truth, found = (np.concatenate([r[k] for r in runs]) for k in ("truth", "estimate"))
-        there = truth != 0
-        size = np.abs(found)
-        auroc = np.mean(
-            (size[there][:, None] > size[~there][None])
-            + 0.5 * (size[there][:, None] == size[~there][None])
-        )
-        return np.array([np.corrcoef(truth, found)[0, 1], auroc])
-
-    value, n = scores(runs), len(runs)
-    error = [None, None]
-    if n > 1:
-        left = np.stack([scores(runs[:k] + runs[k + 1 :]) for k in range(n)])
-        error = ((n - 1) / n * ((left - left.mean(0)) ** 2).sum(0)) ** 0.5
-        error = error.tolist()
-    return {"correlation": (float(value[0]), error[0]), "auroc": (float(value[1]), error[1])}
 
 
 def summarise(runs: list[dict]) -> list[dict]:
@@ -247,12 +241,8 @@ def summarise(runs: list[dict]) -> list[dict]:
     rows = []
     for part, method in dict.fromkeys((r["part"], r["method"]) for r in runs):
         mine = [r for r in runs if (r["part"], r["method"]) == (part, method)]
-        row: dict = {"part": part, "method": method, "seeds": len(mine), **pooled(mine)}
-        for name in SCORES:
-            values = np.array([r[name] for r in mine], float)
-            error = values.std(ddof=1) / len(mine) ** 0.5 if len(mine) > 1 else None
-            row[name] = float(values.mean()), None if error is None else float(error)
-        rows.append(row)
+        row = {"part": part, "method": method, "seeds": len(mine)}
+        rows.append({**row, **over_seeds(mine, SCORES)})
     return rows
 
 
@@ -265,13 +255,8 @@ def table(rows: list[dict]) -> str:
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
 
-    def show(value):
-        mean, error = value
-        return f"{mean:.2f}" + ("" if error is None else f" ± {error:.2f}")
-
     for r in rows:
-        names = ("correlation", "auroc", *SCORES[:-1])
-        cells = " | ".join(show(r[name]) for name in names)
+        cells = " | ".join(show(r[name], 2) for name in SCORES[:-1])
         lines.append(f"| {r['part']:.0%} | {METHODS[r['method']]} | {r['seeds']} | {cells} |")
     return "\n".join(lines)
 
@@ -297,7 +282,7 @@ def draw(runs: list[dict], rows: list[dict], path: Path) -> None:
         for method in methods:
             mine = [r for r in rows if r["method"] == method]
             where = [100 * r["part"] for r in mine]
-            means = [r[name][0] for r in mine]
+            means = [np.nan if r[name][0] is None else r[name][0] for r in mine]
             errors = [r[name][1] or 0 for r in mine]
             colour = f"C{list(METHODS).index(method)}"
             axis.errorbar(where, means, errors, fmt="o-", ms=4, color=colour, label=method)

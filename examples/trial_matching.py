@@ -29,6 +29,7 @@ import jax.random as jr
 import matplotlib
 import numpy as np
 import optax
+from seeds import over_seeds, show
 
 import roughsnn as rs
 
@@ -169,12 +170,10 @@ def run(method: Method, seed: int, steps: int) -> dict:
     seconds = time.perf_counter() - begin
     x = jax.jit(simulate, static_argnums=2)(result.model, jr.key(100 + seed), TRIALS)
     y, _ = record(1000 + seed)
-    # Rates of the areas themselves, not standardised.
-    rates = eqx.tree_at(
-        lambda f: (f.mean, f.scale),
-        features,
-        (jnp.zeros_like(features.mean), jnp.ones_like(features.scale)),
-    )
+
+    def rates(batch):
+        return rs.losses.smoothed(batch.merged(AREAS), TS, SMOOTHING) / PER_AREA
+
     answers = rs.losses.nearest_types(features(x), features(data), jnp.asarray(hits))
     return {
         "method": method, "seed": seed, "seconds": seconds,
@@ -195,12 +194,7 @@ def summarise(runs: list[dict]) -> list[dict]:
     rows = []
     for method in dict.fromkeys(r["method"] for r in runs):
         mine = [r for r in runs if r["method"] == method]
-        row: dict = {"method": method, "seeds": len(mine)}
-        for name in SCORES:
-            values = np.array([r[name] for r in mine])
-            error = values.std(ddof=1) / len(mine) ** 0.5 if len(mine) > 1 else None
-            row[name] = float(values.mean()), None if error is None else float(error)
-        rows.append(row)
+        rows.append({"method": method, "seeds": len(mine), **over_seeds(mine, SCORES)})
     return rows
 
 
@@ -212,16 +206,12 @@ def table(rows: list[dict]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
 
-    def show(value):
-        mean, error = value
-        return f"{mean:.3f}" + ("" if error is None else f" ± {error:.3f}")
-
     for r in rows:
         lines.append(
-            f"| {r['method']} | {r['seeds']} | {show(r['hits'])} "
-            f"| {show(r['pearson'])} ({r['pearson_of_recorded'][0]:.3f}) "
-            f"| {show(r['matched'])} ({r['matched_of_recorded'][0]:.3f}) "
-            f"| {show(r['psth_correlation'])} | {r['seconds_per_step'][0]:.2f} |"
+            f"| {r['method']} | {r['seeds']} | {show(r['hits'], 3)} "
+            f"| {show(r['pearson'], 3)} ({r['pearson_of_recorded'][0]:.3f}) "
+            f"| {show(r['matched'], 3)} ({r['matched_of_recorded'][0]:.3f}) "
+            f"| {show(r['psth_correlation'], 3)} | {r['seconds_per_step'][0]:.2f} |"
         )
     return "\n".join(lines)
 

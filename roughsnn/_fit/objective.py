@@ -26,10 +26,7 @@ class Objective(NamedTuple):
 
     @classmethod
     def of(
-        cls,
-        losses: Loss | Mapping[str, Loss],
-        weights: Mapping[str, float] | None,
-        balance: bool,
+        cls, losses: Loss | Mapping[str, Loss], weights: Mapping[str, float] | None, balance: bool
     ) -> "Objective":
         """From what [`roughsnn.fit`][] takes."""
         given = {} if weights is None else weights
@@ -64,9 +61,14 @@ class Objective(NamedTuple):
         if unknown:
             raise ValueError(f"`weights` names {sorted(unknown)}, `losses` has {sorted(found)}.")
         for name, value in found.items():
+            what = f"`losses[{name!r}]`" if name else "`loss`"
+            if isinstance(value, Mapping):
+                raise ValueError(f"{what} must return a scalar, got several: {sorted(value)}.")
             if jnp.shape(value) != ():
-                what = f"`losses[{name!r}]`" if name else "`loss`"
                 raise ValueError(f"{what} must return a scalar, got shape {jnp.shape(value)}.")
+
+    def _weight(self, name: str) -> float:
+        return self.weights.get(name, 1.0)
 
     def __call__(
         self, params: PyTree, static: PyTree, data: PyTree, key: PRNGKey
@@ -78,9 +80,7 @@ class Objective(NamedTuple):
 
         def total(found):
             # Without a zero to start from, which would have a dtype of its own.
-            return functools.reduce(
-                operator.add, (self.weights.get(k, 1.0) * found[k] for k in found)
-            )
+            return functools.reduce(operator.add, (self._weight(k) * found[k] for k in found))
 
         if self.balance:
             found, pull, metrics = eqx.filter_vjp(values, params, has_aux=True)
@@ -103,7 +103,7 @@ class Objective(NamedTuple):
             one = {other: jnp.full_like(x, other == name) for other, x in found.items()}
             (grad,) = pull(one)
             norm = optax.tree.norm(grad)
-            scale = self.weights.get(name, 1.0) / jnp.where(norm > 0, norm, 1)
+            scale = self._weight(name) / jnp.where(norm > 0, norm, 1)
             grads.append(jax.tree.map(lambda g, scale=scale: scale.astype(g.dtype) * g, grad))
         return jax.tree.map(lambda *g: sum(g), *grads)
 

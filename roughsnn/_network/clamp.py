@@ -25,7 +25,7 @@ from .delivery import deliver_all
 from .firing import StochasticFiring
 from .inputs import SpikeInput, delivered_inputs, in_cells
 from .lockstep import LATE, Lockstep
-from .lockstep_solve import cell_inputs, check_lockstep, raise_result, result_of, train_of
+from .lockstep_solve import cell_inputs, check_lockstep, marked, raise_result, result_of, train_of
 from .network import SpikingNetwork
 from .prepare import prepare
 from .state import NeuronState
@@ -162,8 +162,9 @@ def clamp(
     emitted = jax.tree.map(lambda x, y: jnp.concatenate([x, y]), emitted, last)
     total = jnp.sum(jnp.isfinite(emitted.offsets), dtype=jnp.int32)
     spikes = train_of(begin[:, None] + emitted.offsets, room, total, grid, p.num_neurons)
+    result = result_of(final, total, room, None)
+    spikes = marked(spikes, result)
     if throw:
-        result = result_of(final, total, room, None)
         spikes, emitted = raise_result((spikes, emitted), result, total, room)
     assert emitted.density is not None and final.y.s is not None
     at = cell, jnp.maximum(marks, 0)

@@ -124,7 +124,7 @@ def eligibility(
         times=times,
         marks=marks,
         count=final.num_events,
-        overflow=result == RESULTS.max_events_reached,
+        overflow=result != RESULTS.successful,
         t0=t0,
         t1=t1,
         num_neurons=neurons,

@@ -66,6 +66,7 @@ def solve_lockstep(
         before = [] if emitted.s is None else [emitted.s[at]]
         excess = jnp.concatenate([*before, excess[None]])
     result = result_of(final, total, max_spikes, stop_after)
+    train = marked(train, result)
     if throw:
         train, excess = raise_result((train, excess), result, total, max_spikes)
     return train, excess, result
@@ -169,6 +170,11 @@ def result_of(final, total, max_spikes: int, stop_after: int | None) -> RESULTS:
     ):
         result = RESULTS.where(final.fault == code, member, result)
     return result
+
+
+def marked(train: SpikeTrain, result: RESULTS) -> SpikeTrain:
+    """The train of a simulation, refused by losses if that failed."""
+    return dataclasses.replace(train, overflow=train.overflow | (result != RESULTS.successful))
 
 
 def raise_result(out, result: RESULTS, total, max_spikes: int):

@@ -150,8 +150,8 @@ def simulate(
         spike passes, e.g. the edges of bins. The train's `boundary` then holds what
         [`roughsnn.losses.binned_counts`][] needs; for t1 it always does. Not together with
         `saveat`.
-    - `throw`: whether a failure raises; with `throw=False` a train that had no room is
-        marked by `overflow`.
+    - `throw`: whether a failure raises; with `throw=False` a train that had no room, or failed
+        otherwise, is marked by `overflow`.
 
     **Returns:** a [`roughsnn.SpikeTrain`][], or it and a [`roughsnn.Solution`][].
 
@@ -192,7 +192,7 @@ def simulate(
             times=solution.event_times,
             marks=solution.event_marks,
             count=solution.event_count,
-            overflow=solution.result == RESULTS.max_events_reached,
+            overflow=solution.result != RESULTS.successful,
             t0=t0,
             t1=t1,
             num_neurons=p.num_neurons,

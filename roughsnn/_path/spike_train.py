@@ -27,8 +27,8 @@ class SpikeTrain(eqx.Module):
     - `times`: shape `(spikes,)`, increasing, padded with inf.
     - `marks`: shape `(spikes,)`, the neuron of each spike, padded with -1.
     - `count`: scalar, how many spikes there are.
-    - `overflow`: scalar, true if spikes are missing because there was no room for them.
-        The losses refuse such trains.
+    - `overflow`: scalar, true if spikes are missing: there was no room for them, or a simulation
+        with `throw=False` failed. The losses refuse such trains.
     - `t0`, `t1`: the window; concrete numbers.
     - `num_neurons`: the number of neurons.
     - `boundary`: for a simulated train a [`roughsnn.Boundary`][], which
@@ -172,20 +172,15 @@ class SpikeTrain(eqx.Module):
         fit); unless it is, they must be different numbers of neurons of the train.
         """
         index = _check_neurons(neurons, self.num_neurons)
-        found = self.marks[:, None] == index[None]
-        room = self.times.shape[-1]
+        size, room = index.shape[0], self.times.shape[-1]
         if max_spikes is not None:
             room = check_positive_int("max_spikes", max_spikes)
-        part = self._select(jnp.any(found, 1), self.t0, self.t1)
-        # Padding has no mark that is asked for.
-        marks = jnp.argmax(part.marks[:, None] == index[None], axis=1).astype(jnp.int32)
+        number = jnp.full(self.num_neurons, -1, jnp.int32)
+        number = number.at[index].set(jnp.arange(size, dtype=jnp.int32))
+        marks = jnp.where(self.marks >= 0, number[self.marks], -1)
         boundary = None if self.boundary is None else self.boundary.only(index)
-        part = dataclasses.replace(
-            part,
-            marks=jnp.where(part.marks >= 0, marks, -1),
-            num_neurons=index.shape[0],
-            boundary=boundary,
-        )
+        part = dataclasses.replace(self, marks=marks, num_neurons=size, boundary=boundary)
+        part = part._select(marks >= 0, self.t0, self.t1)
         if room >= part.times.shape[-1]:
             return part.with_room(room)
         return dataclasses.replace(
@@ -227,6 +222,7 @@ class SpikeTrain(eqx.Module):
 
     def per_neuron(self, n: int) -> Float[Array, "neurons {n}"]:
         """The first `n` spike times of each neuron, shape `(neurons, n)`, inf-padded."""
+        self._check_single()
         n = check_positive_int("n", n)
 
         def one(neuron):
@@ -240,6 +236,7 @@ class SpikeTrain(eqx.Module):
         return jax.vmap(one)(jnp.arange(self.num_neurons, dtype=jnp.int32))
 
     def _select(self, keep: Bool[Array, " spikes"], t0: float, t1: float) -> "SpikeTrain":
+        self._check_single()
         rank = jnp.cumsum(keep, dtype=jnp.int32)
         wanted = jnp.arange(1, keep.shape[0] + 1, dtype=jnp.int32)
         index = jnp.searchsorted(rank, wanted, side="left")
@@ -255,6 +252,12 @@ class SpikeTrain(eqx.Module):
             num_neurons=self.num_neurons,
             boundary=None if self.boundary is None else self.boundary.until(t1),
         )
+
+    def _check_single(self) -> None:
+        if self.times.ndim != 1:
+            raise ValueError(
+                f"This is for one train, got a batch of shape {self.times.shape}: use jax.vmap."
+            )
 
     def equals(self, other: "SpikeTrain") -> Bool[Array, ""]:
         """Whether both hold the same spikes on the same window, whatever their padding."""
@@ -272,8 +275,9 @@ class SpikeTrain(eqx.Module):
         What a loss calls first: a train that was cut off silently would bias it.
         """
         message = (
-            "A spike train has spikes missing: it had no room for them (`overflow`). Raise "
-            "`max_spikes`, or take the first n spikes on purpose with `.first(n)`."
+            "A spike train has spikes missing: it had no room for them, or its simulation failed "
+            "(`overflow`). Raise `max_spikes`, take the first n spikes on purpose with "
+            "`.first(n)`, or simulate with `throw=True` to see what is wrong."
         )
         if is_concrete(self.overflow):
             if bool(np.any(np.asarray(self.overflow))):

@@ -171,6 +171,10 @@ def test_bad_losses():
         (dict(loss={}), "at least one loss"),
         (dict(loss=lambda m, d, k: {}), "at least one loss"),
         (dict(loss=lambda m, d, k: {"x": m["x"]}), r"`losses\['x'\]` must return a scalar"),
+        (
+            dict(loss={"x": lambda m, d, k: {"y": 0.0}}),
+            r"must return a scalar, got several: \['y'\]",
+        ),
         (dict(loss={"loss": sphere}), 'not be called "loss"'),
         (dict(loss={"x": lambda m, d, k: m["x"]}), r"`losses\['x'\]` must return a scalar"),
         (dict(loss=two, weights={"tail": jnp.inf}), "must be finite"),

@@ -191,6 +191,11 @@ def test_cutting_a_train_keeps_what_belongs_to_the_end():
     assert early.boundary.ts == EDGES
     np.testing.assert_array_equal(rs.losses.counts(early), early.counts())
     assert rs.losses.counts(train.only([1])).shape == (1,)
+    # Of the right neurons, in their order.
+    whole, part = train.boundary, train.only([2, 0]).boundary
+    assert not np.array_equal(whole.excess[:, 0], whole.excess[:, 2])
+    np.testing.assert_array_equal(part.excess, whole.excess[:, [2, 0]])
+    np.testing.assert_array_equal(part.at_risk, whole.at_risk[:, [2, 0]])
     assert train.first(2).boundary is None
 
 

@@ -123,6 +123,31 @@ def test_float32_on_a_long_window_keeps_its_precision():
     assert abs(period - np.log(3) / 2) < 2e-7
 
 
+def strong(t):
+    return jnp.full(1, 400.0)
+
+
+def broken(t):
+    return jnp.where(t < 1, 1.5, jnp.inf)[None]
+
+
+@pytest.mark.parametrize(
+    ("method", "drive"), [("lockstep", strong), ("lockstep", broken), ("event", broken)]
+)
+def test_a_simulation_that_failed_is_refused_by_losses(method, drive):
+    """However it failed, not only for want of room."""
+    run = lambda throw: rs.simulate(  # noqa: E731
+        single_neuron(), drive, t0=0.0, t1=2.0, dt0=0.1, max_spikes=900, key=jr.key(0),
+        method=method, throw=throw,
+    )  # fmt: skip
+    with pytest.raises(RuntimeError, match="fell behind|inf or nan"):
+        run(True)
+    train = run(False)
+    assert bool(train.overflow)
+    with pytest.raises(ValueError, match="its simulation failed"):
+        train.complete()
+
+
 def test_overflow_is_marked_and_refused_by_losses():
     run = lambda key: rs.simulate(  # noqa: E731
         single_neuron(), constant(1.5), t0=0.0, t1=2.0, dt0=0.01, max_spikes=2, key=key,

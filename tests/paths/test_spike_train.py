@@ -61,6 +61,16 @@ def test_only_some_neurons():
     assert int(train.only([0, 2], max_spikes=4).count) == 4
 
 
+def test_a_batch_is_refused_where_one_train_is_meant():
+    batch = rs.SpikeTrain.stack([make(), make()])
+    wrong: list[Any] = [
+        lambda: batch.only([0]), lambda: batch.window(0.0, 0.5), lambda: batch.per_neuron(1)
+    ]  # fmt: skip
+    for call in wrong:
+        with pytest.raises(ValueError, match="for one train, got a batch of shape .*jax.vmap"):
+            call()
+
+
 def test_a_spike_at_t1_belongs_to_the_last_window():
     assert int(make([[1.0]]).window(0.5, 1.0).count) == 1
 
