@@ -365,9 +365,12 @@ def test_bad_input(train):
     cut = eqx.tree_at(lambda t: t.overflow, train, jnp.array(True))
     with pytest.raises((ValueError, RuntimeError), match="missing"):
         run(train=cut)
+    hidden: Any = dict(train=train.only([1]), dt0=0.05, observed=[1], key=jr.key(0))
     with pytest.raises(eqx.EquinoxRuntimeError, match="max_spikes"):
-        found = rs.clamp(
-            hidden_pair(), constant(1.0, 0.7), train.only([1]), dt0=0.01, observed=[1],
-            key=jr.key(0), max_spikes=3,
-        )  # fmt: skip
+        found = rs.clamp(hidden_pair(), constant(1.0, 0.7), max_spikes=3, **hidden)
         jax.block_until_ready(found.hazards)
+    # Without raising, the train is refused wherever it goes, however it failed.
+    failed = rs.clamp(hidden_pair(), constant(900.0, 0.7), max_spikes=900, throw=False, **hidden)
+    assert int(failed.spikes.count) < 900
+    with pytest.raises(ValueError, match="its simulation failed"):
+        failed.spikes.complete()

@@ -102,6 +102,9 @@ def test_it_works_in_batches_and_reports_like_simulate():
     short = rs.eligibility(feed_forward(WEIGHTS, True), drive, dt0=0.02, throw=False, **few)
     assert bool(short.spikes.overflow)
     assert short.result == rs.RESULTS.max_events_reached
+    broken = lambda t: jnp.where(t < 0.1, drive(t), jnp.inf)  # noqa: E731
+    failed = rs.eligibility(feed_forward(WEIGHTS, True), broken, dt0=0.02, throw=False, **ROOM)
+    assert failed.result == rs.RESULTS.nonfinite_state and bool(failed.spikes.overflow)
     uncoupled = rs.SpikingNetwork(rs.LIF((5.0, 1.0)), rs.ThresholdFiring())
     with pytest.raises(ValueError, match="must have a matrix of weights"):
         rs.eligibility(uncoupled, drive, dt0=0.02, **ROOM)
