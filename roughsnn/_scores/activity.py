@@ -85,11 +85,11 @@ def mean_rates(batch: SpikeTrain) -> np.ndarray:
 
 def explosions(x: SpikeTrain, y: SpikeTrain, *, factor: float = 3.0) -> float:
     """The part of the model's trials that run away: with more than `factor` times as many spikes
-    as the fullest recorded trial, or more than there was room for.
+    as the fullest recorded trial, more than there was room for, or a simulation that failed.
 
     **Arguments:**
 
-    - `x`: a batch of free simulations, with `throw=False` so that it may have overflowed.
+    - `x`: a batch of free simulations, with `throw=False` so that it may have overflowed or failed.
     - `y`: the recorded trials.
     """
     check_trains("y", y, batch=True)
