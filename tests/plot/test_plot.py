@@ -34,7 +34,7 @@ def test_rasters():
     one = rs.plot.raster(BATCH, neuron=1)
     np.testing.assert_allclose(spikes(one)[0], [0.3])
     assert one.get_ylabel() == "trial" and len(spikes(one)[1]) == 0
-    with pytest.raises(ValueError, match=r"train\.neuron"):
+    with pytest.raises(ValueError, match=r"train\.only"):
         rs.plot.raster(TRAIN, neuron=1)
     with pytest.raises(TypeError, match="must be a roughsnn.SpikeTrain"):
         rs.plot.raster(TRAIN.times)  # pyright: ignore[reportArgumentType]
