@@ -79,7 +79,6 @@ from ._kernel.gram import gram_matrix as gram_matrix
 from ._kernel.lag import LagKernel as LagKernel
 from ._kernel.ordered import OrderedKernel as OrderedKernel
 from ._kernel.point import PointKernel as PointKernel
-from ._signature.kernel import PerNeuronKernel as PerNeuronKernel
 from ._signature.kernel import SignatureKernel as SignatureKernel
 from ._signature.lift import AbstractLift as AbstractLift
 from ._signature.lift import ItoLift as ItoLift
@@ -89,6 +88,7 @@ from ._signature.path_kernel import AbstractStaticKernel as AbstractStaticKernel
 from ._signature.path_kernel import LinearStatic as LinearStatic
 from ._signature.path_kernel import PathKernel as PathKernel
 from ._signature.path_kernel import RBFStatic as RBFStatic
+from ._signature.per_neuron import PerNeuronKernel as PerNeuronKernel
 
 # losses
 from . import losses as losses

@@ -13,7 +13,8 @@ from .._kernel.point import PointKernel
 from .._misc import check_positive_int
 from .._path.check import check_batches, check_same_kind
 from .._path.spike_train import SpikeTrain
-from .._signature.kernel import PerNeuronKernel, SignatureKernel
+from .._signature.kernel import SignatureKernel
+from .._signature.per_neuron import PerNeuronKernel
 from .._types import Scalar
 from .guard import refuse_gradient
 

@@ -1,8 +1,8 @@
-"""Sums over the spikes of each neuron."""
+"""Sums over the spikes of each neuron, and finding them."""
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, Shaped
+from jaxtyping import Array, Bool, Int, Shaped
 
 # A product with a matrix of 0 and 1 is faster where that is small; above, it would cost spikes x
 # neurons.
@@ -24,3 +24,15 @@ def sum_by_mark(
 def count_by_mark(marks: Int[Array, " spikes"], neurons: int) -> Int[Array, " neurons"]:
     """The number of spikes of each neuron."""
     return sum_by_mark(jnp.ones(marks.shape, jnp.int32), marks, neurons)
+
+
+def find_first(
+    mask: Bool[Array, "*batch spikes"], n: int
+) -> tuple[Int[Array, "*batch n"], Bool[Array, "*batch n"]]:
+    """Where the first `n` of a mask are, 0 where there are no more; and whether they are there."""
+    rank = jnp.cumsum(mask, -1, dtype=jnp.int32)
+    wanted = jnp.arange(1, n + 1, dtype=jnp.int32)
+    find = lambda r: jnp.searchsorted(r, wanted, side="left")  # noqa: E731
+    index = jnp.vectorize(find, signature="(spikes)->(n)")(rank)
+    there = index < mask.shape[-1]
+    return jnp.where(there, index, 0), there

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from .._misc import check_positive_int, check_window, is_concrete, one_hot
 from .._types import IntScalar, RealScalar
 from .boundary import Boundary
-from .marks import count_by_mark
+from .marks import count_by_mark, find_first
 
 
 class SpikeTrain(eqx.Module):
@@ -224,24 +224,13 @@ class SpikeTrain(eqx.Module):
         """The first `n` spike times of each neuron, shape `(neurons, n)`, inf-padded."""
         self._check_single()
         n = check_positive_int("n", n)
-
-        def one(neuron):
-            mine = self.marks == neuron
-            rank = jnp.cumsum(mine, dtype=jnp.int32)
-            wanted = jnp.arange(1, n + 1, dtype=jnp.int32)
-            index = jnp.searchsorted(rank, wanted, side="left")
-            there = index < rank.shape[0]
-            return jnp.where(there, self.times[jnp.where(there, index, 0)], jnp.inf)
-
-        return jax.vmap(one)(jnp.arange(self.num_neurons, dtype=jnp.int32))
+        own = jnp.arange(self.num_neurons, dtype=self.marks.dtype)[:, None] == self.marks[None]
+        index, there = find_first(own, n)
+        return jnp.where(there, self.times[index], jnp.inf)
 
     def _select(self, keep: Bool[Array, " spikes"], t0: float, t1: float) -> "SpikeTrain":
         self._check_single()
-        rank = jnp.cumsum(keep, dtype=jnp.int32)
-        wanted = jnp.arange(1, keep.shape[0] + 1, dtype=jnp.int32)
-        index = jnp.searchsorted(rank, wanted, side="left")
-        there = index < keep.shape[0]
-        index = jnp.where(there, index, 0)
+        index, there = find_first(keep, keep.shape[0])
         return type(self)(
             times=jnp.where(there, self.times[index], jnp.inf),
             marks=jnp.where(there, self.marks[index], -1),

@@ -21,6 +21,7 @@ KERNELS: dict[str, rs.AbstractTrainKernel] = {
     "robust": rs.SignatureKernel(1.5, scaling="robust", order=4),
     "dilated": rs.SignatureKernel(0.5, dilation=0.7, order=4),
     "per neuron": rs.PerNeuronKernel(SIGNATURE),
+    "per neuron, one by one": rs.PerNeuronKernel(rs.SignatureKernel(0.5), 5, 1),
     "ordered": rs.OrderedKernel(0.1),
     "point": rs.PointKernel(0.1),
     "lag": rs.LagKernel(0.05),
