@@ -11,19 +11,25 @@ logarithmically, and the experiment drew the modulation from a normal law in dec
 last term is for the slow adaptation that is plain in the data: the rate falls from 127 to
 78 Hz in ten seconds of a stationary stimulus.
 
-Training: from every recorded spike the model, in the state that the past spikes have left
-it in, is to predict the next three spike times. The energy score of these predictions, a
-proper score of the law of (tau_1, tau_2, tau_3), is minimised by gradient descent through
-the simulated events. The last quarter of the recording is kept for judging.
+Three trainings of the same model:
+
+- `likelihood`: of the recorded spikes, exactly (`roughsnn.clamp`);
+- `score`: from every recorded spike the model, in the state that the past spikes have left it in,
+  is to predict the next three spike times. The energy score of these predictions, a proper score of
+  the law of (tau_1, tau_2, tau_3), is minimised by gradient descent through the simulated events;
+- `both`: the two, their gradients balanced.
+
+What follows the last spike before three quarters of the recording is kept for judging, beside two
+generalised linear models that nemos fits to the same data, without and with the neuron's past.
 
     python examples/recorded_neuron.py [--recording 2] [--full]
 """
 
 import argparse
-import dataclasses
 import json
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -32,6 +38,7 @@ import jax.random as jr
 import numpy as np
 import optax
 import scipy.stats
+from recorded_glm import GLM
 from recorded_picture import draw, table
 
 import roughsnn as rs
@@ -40,6 +47,7 @@ DT = 0.5  # ms, cell length and sampling of the stimulus
 NEXT, HORIZON = 3, 60.0  # spikes to predict, and for how long at most (ms)
 SPLIT = 0.75
 SMOOTHING = 5.0  # ms, width of the window for firing rates
+METHODS = ("likelihood", "score", "both")
 
 
 class Receptor(eqx.Module):
@@ -88,53 +96,22 @@ def stimulus_level(recording: rs.io.Recording) -> jax.Array:
     return jnp.asarray((level - level.mean()) / level.std(), jnp.float32)
 
 
-@dataclasses.dataclass(frozen=True)
-class Clamp:
-    """The recorded spikes merged with the grid: what a clamped neuron is integrated over."""
-
-    points: np.ndarray  # times, increasing
-    is_spike: np.ndarray
-    spikes: np.ndarray  # spike times
-
-    @classmethod
-    def on(cls, spikes: np.ndarray, t1: float) -> "Clamp":
-        """The grid on [0, t1] with the spikes in it."""
-        points = np.union1d(np.arange(0.0, t1 + DT / 2, DT), spikes)
-        return cls(points, np.isin(points, spikes), spikes)
+def train_of(spikes: np.ndarray, t1: float) -> rs.SpikeTrain:
+    """The spikes up to `t1`."""
+    return rs.SpikeTrain.from_lists([spikes[spikes <= t1]], t0=0.0, t1=float(t1))
 
 
-def clamped_potential(model: Receptor, level: jax.Array, clamp: Clamp):
-    """v just before and just after every point, the recorded spikes being imposed.
-
-    Between points the input is linear in time, so each step is exact.
-    """
-    mu, reset = jnp.exp(model.log_mu), jnp.exp(model.log_reset)
-    input_at = model.current(level, jnp.asarray(clamp.points))
-    steps = jnp.asarray(np.diff(clamp.points, prepend=clamp.points[0]), jnp.float32)
-    before = jnp.concatenate([input_at[:1], input_at[:-1]])
-    x = mu * steps
-    decay = jnp.exp(-x)
-    mean_decay = jnp.where(x > 0, -jnp.expm1(-x) / jnp.where(x > 0, x, 1), 1)
-    # v1 = decay v0 + (weights of a linear input at both ends)
-    driven = (mean_decay - decay) * before + (1 - mean_decay) * input_at
-    drop = reset * jnp.asarray(clamp.is_spike, jnp.float32)
-
-    def step(v, row):
-        decay, driven, drop = row
-        left = decay * v + driven
-        return left - drop, (left, left - drop)
-
-    return jax.lax.scan(step, input_at[0], (decay, driven, drop))[1]
+def clamped(model: Receptor, level: jax.Array, train: rs.SpikeTrain) -> rs.Clamped:
+    """The neuron that spikes when the recorded one did, from rest on."""
+    rest = rs.NeuronState(model.current(level, jnp.zeros(1)), jnp.zeros(1), None)
+    return rs.clamp(
+        model.network(), lambda t: model.current(level, t)[None], train, dt0=DT, initial=rest
+    )
 
 
-def integrated_hazard(model: Receptor, level: jax.Array, clamp: Clamp):
-    """The log intensity just before each spike, and the hazard up to each point."""
-    left, right = clamped_potential(model, level, clamp)
-    intensity = model.intensity()
-    steps = jnp.asarray(np.diff(clamp.points), jnp.float32)
-    hazard = steps * 0.5 * (intensity(right[:-1]) + intensity(left[1:]))
-    at_spikes = jnp.log(intensity(left[np.flatnonzero(clamp.is_spike)]))
-    return at_spikes, jnp.concatenate([jnp.zeros(1), jnp.cumsum(hazard)])
+def after_spikes(model: Receptor, found: rs.Clamped) -> jax.Array:
+    """v just after each recorded spike: the intensity just before tells what it was."""
+    return 1 + found.log_intensities / jnp.exp(model.log_beta) - jnp.exp(model.log_reset)
 
 
 def energy_score(predicted: jax.Array, observed: jax.Array) -> jax.Array:
@@ -148,24 +125,27 @@ def energy_score(predicted: jax.Array, observed: jax.Array) -> jax.Array:
     return jnp.mean(norm(predicted - observed[None])) - spread / (2 * samples * (samples - 1))
 
 
-def make_loss(level: jax.Array, clamp: Clamp, batch: int, samples: int):
-    """The mean energy score of predictions from `batch` recorded spikes."""
-    spikes = jnp.asarray(clamp.spikes, jnp.float32)
-    at_spikes = np.flatnonzero(clamp.is_spike)
-    last_start = len(clamp.spikes) - NEXT - 1
+def make_losses(method: str, level: jax.Array, batch: int, samples: int):
+    """The losses of a method; the score is of predictions from `batch` recorded spikes."""
 
-    def loss(model, data, key):
-        del data
-        _, after = clamped_potential(model, level, clamp)
+    def losses(model, train, key):
+        clamp = clamped(model, level, train)
+        found = {}
+        if method != "score":
+            found["likelihood"] = -clamp.log_likelihood[0] / train.times.shape[0]
+        if method != "likelihood":
+            found["score"] = mean_score(model, train.times, after_spikes(model, clamp), key)
+        return found
+
+    def mean_score(model, spikes, after, key):
         start_key, key = jr.split(key)
-        starts = jr.randint(start_key, (batch,), 0, last_start)
+        starts = jr.randint(start_key, (batch,), 0, spikes.shape[0] - NEXT)
         network = model.network()
 
         def score(start, key):
             begin = spikes[start]
             observed = jax.lax.dynamic_slice(spikes, (start + 1,), (NEXT,)) - begin
-            v = after[jnp.asarray(at_spikes)[start]][None]
-            initial = rs.NeuronState(v, jnp.zeros(1), None)
+            initial = rs.NeuronState(after[start][None], jnp.zeros(1), None)
 
             def predict(key):
                 train = rs.simulate(
@@ -181,33 +161,7 @@ def make_loss(level: jax.Array, clamp: Clamp, batch: int, samples: int):
 
         return jnp.mean(jax.vmap(score)(starts, jr.split(key, batch)))
 
-    return loss
-
-
-def poisson_features(level: jax.Array, t: np.ndarray) -> np.ndarray:
-    """A constant, the slow trend, and the level over the last 20 ms in eight averages."""
-    lags = np.arange(0.0, 24.0, DT)
-    centres = np.linspace(0.0, 20.0, 8)
-    width = centres[1] - centres[0]
-    bumps = np.clip((lags[:, None] - centres[None]) / width, -1, 1)
-    bumps = 0.5 * (1 + np.cos(np.pi * bumps))
-    lagged = np.asarray(interpolate(level, jnp.asarray(t[:, None] - lags[None], jnp.float32)))
-    trend = np.log1p(t[:, None] / 1e3)
-    return np.concatenate([np.ones((len(t), 1)), trend, lagged @ (bumps / bumps.sum(0))], 1)
-
-
-def fit_poisson(level: jax.Array, spikes: np.ndarray, t1: float) -> np.ndarray:
-    """Maximum likelihood of a Poisson process with log-linear rate, by Newton's method."""
-    grid = np.arange(0.0, t1, DT) + DT / 2
-    on_grid, at_spikes = poisson_features(level, grid), poisson_features(level, spikes)
-    w = np.zeros(on_grid.shape[1])
-    w[0] = np.log(len(spikes) / t1)
-    for _ in range(30):
-        rate = np.exp(on_grid @ w) * DT
-        gradient = at_spikes.sum(0) - on_grid.T @ rate
-        hessian = (on_grid * rate[:, None]).T @ on_grid + 1e-6 * np.eye(len(w))
-        w = w + np.linalg.solve(hessian, gradient)
-    return w
+    return losses
 
 
 def smooth_rate(spikes: np.ndarray, grid: np.ndarray) -> np.ndarray:
@@ -216,107 +170,88 @@ def smooth_rate(spikes: np.ndarray, grid: np.ndarray) -> np.ndarray:
     return 1e3 * np.exp(-0.5 * z**2).sum(1) / (SMOOTHING * np.sqrt(2 * np.pi))
 
 
-def judge(model: Receptor, level: jax.Array, clamp: Clamp, t1: float, trials: int) -> dict:
-    """Scores on the last quarter, against two baselines, and what the pictures need."""
-    split = SPLIT * t1
-    spikes = clamp.spikes
-    train, test = spikes[spikes < split], spikes[spikes >= split]
-    log_rate, hazard = map(np.asarray, integrated_hazard(model, level, clamp))
-    at_points = np.interp([split, t1], clamp.points, hazard)
-    model_ll = log_rate[spikes >= split].sum() - (at_points[1] - at_points[0])
-    homogeneous = len(train) / split
-    homogeneous_ll = len(test) * np.log(homogeneous) - homogeneous * (t1 - split)
-    w = fit_poisson(level, train, split)
-    grid = np.arange(split, t1, DT) + DT / 2
-    poisson_rate = np.exp(poisson_features(level, grid) @ w)
-    poisson_ll = (poisson_features(level, test) @ w).sum() - poisson_rate.sum() * DT
-    at_spikes = hazard[np.flatnonzero(clamp.is_spike)][spikes >= split]
-    rescaled = 1 - np.exp(-np.diff(at_spikes))
+class Held(NamedTuple):
+    """The recording, and where what is held out begins: at a spike."""
+
+    level: jax.Array
+    spikes: np.ndarray
+    split: float
+    t1: float
+
+    @property
+    def train(self) -> rs.SpikeTrain:
+        """What is trained on."""
+        return train_of(self.spikes, self.split)
+
+    @property
+    def test(self) -> np.ndarray:
+        """The spikes that are held out."""
+        return self.spikes[self.spikes > self.split]
+
+
+def judge(data: Held, log_likelihood: float, rescaled: np.ndarray, trials: list) -> dict:
+    """Scores of a model: of held-out spikes, and of free runs in their time."""
+    test = data.test
+    held_out = rs.SpikeTrain.from_lists([test], t0=data.split, t1=data.t1)
     ks = scipy.stats.kstest(rescaled, "uniform")
-    simulated = simulate_freely(model, level, clamp, split, t1, trials)
-    recorded_rate = smooth_rate(test, grid)
-    model_rate = np.mean([smooth_rate(s + split, grid) for s in simulated], 0)
-    window = np.exp(-0.5 * (np.arange(-15.0, 15.0 + DT, DT) / SMOOTHING) ** 2)
-    baseline_rate = np.convolve(poisson_rate, window / window.sum(), "same")
-    counts = [len(s) for s in simulated]
-    isi, model_isi = np.diff(test), np.concatenate([np.diff(s) for s in simulated])
-    n = len(test)
-    shown = np.arange(0.0, 400.0, DT)
+    grid = np.arange(data.split, data.t1, DT)
+    rate = np.mean([smooth_rate(s, grid) for s in trials], 0)
+    intervals = np.concatenate([np.diff(s) for s in trials])
+    counts = [len(s) for s in trials]
     return {
-        "scores": {
-            "test_spikes": n,
-            "log_likelihood_per_spike_nats": {
-                "model": float(model_ll / n),
-                "inhomogeneous_poisson": float(poisson_ll / n),
-                "homogeneous_poisson": float(homogeneous_ll / n),
-            },
-            "bits_per_spike_over_homogeneous": {
-                "model": float((model_ll - homogeneous_ll) / n / np.log(2)),
-                "inhomogeneous_poisson": float((poisson_ll - homogeneous_ll) / n / np.log(2)),
-            },
-            "time_rescaling_ks": float(ks.statistic),
-            "time_rescaling_p": float(ks.pvalue),
-            "ks_95_percent_band": float(1.36 / np.sqrt(len(rescaled))),
-            "rate_correlation": {
-                "model": float(np.corrcoef(recorded_rate, model_rate)[0, 1]),
-                "inhomogeneous_poisson": float(np.corrcoef(recorded_rate, baseline_rate)[0, 1]),
-            },
-            "isi_mean_ms": {"recorded": float(isi.mean()), "model": float(model_isi.mean())},
-            "isi_cv": {
-                "recorded": float(isi.std() / isi.mean()),
-                "model": float(model_isi.std() / model_isi.mean()),
-            },
-            "shortest_isi_ms": {
-                "recorded": float(isi.min()),
-                "model_first_percentile": float(np.percentile(model_isi, 1)),
-            },
-            "spike_count": {
-                "recorded": n,
-                "model_mean": float(np.mean(counts)),
-                "model_sd": float(np.std(counts)),
-            },
-        },
-        "pictures": {
-            "rescaled": np.sort(rescaled), "simulated": simulated, "test": test,
-            "isi": isi, "model_isi": model_isi, "split": split,
-            "level": (shown, np.asarray(interpolate(level, jnp.asarray(split + shown)))),
-        },
+        "log_likelihood_per_spike_nats": log_likelihood / len(test),
+        "bits_per_spike": rs.scores.bits_per_spike(
+            log_likelihood, *(rs.SpikeTrain.stack([z]) for z in (held_out, data.train))
+        ),
+        "time_rescaling_ks": float(ks.statistic), "time_rescaling_p": float(ks.pvalue),
+        "rate_correlation": float(np.corrcoef(smooth_rate(test, grid), rate)[0, 1]),
+        **describe(intervals),
+        "spikes": float(np.mean(counts)), "spikes_sd": float(np.std(counts)),
+        "rescaled": np.sort(rescaled), "intervals": intervals, "trials": trials,
     }  # fmt: skip
 
 
-def simulate_freely(model, level, clamp, split, t1, trials) -> list[np.ndarray]:
-    """Spike times since `split` of `trials` free runs from the clamped state there."""
-    _, after = clamped_potential(model, level, clamp)
-    v = after[np.searchsorted(clamp.points, split)][None]
-    room = 4 * int(np.sum(clamp.spikes >= split)) + 100
+def describe(intervals: np.ndarray) -> dict:
+    """Mean, CV and smallest values of intervals."""
+    return {
+        "mean_interval_ms": float(intervals.mean()),
+        "cv": float(intervals.std() / intervals.mean()),
+        "first_percentile_ms": float(np.percentile(intervals, 1)),
+    }
+
+
+def judge_receptor(model: Receptor, data: Held, trials: int) -> dict:
+    """Of a receptor."""
+    whole, known = (
+        clamped(model, data.level, train_of(data.spikes, t)) for t in (data.t1, data.split)
+    )
+    log_likelihood = float(whole.log_likelihood[0] - known.log_likelihood[0])
+    # The interval that ends with the first held-out spike began at the split.
+    rescaled = np.asarray(whole.quantiles)[data.spikes > data.split]
+    v = after_spikes(model, known)[-1:]
+    room = 4 * len(data.test) + 100
 
     @jax.jit
     def run(key):
         return rs.simulate(
-            model.network(), lambda t: model.current(level, split + t)[None],
-            t0=0.0, t1=t1 - split, dt0=DT, max_spikes=room, key=key,
+            model.network(), lambda t: model.current(data.level, t)[None],
+            t0=data.split, t1=data.t1, dt0=DT, max_spikes=room, key=key,
             initial=rs.NeuronState(v, jnp.zeros(1), None),
         )  # fmt: skip
 
-    trains = jax.vmap(run)(jr.split(jr.key(7), trials))
-    return [sample[0] for sample in trains.to_lists()]
+    free = jax.vmap(run)(jr.split(jr.key(7), trials))
+    return judge(data, log_likelihood, rescaled, [sample[0] for sample in free.to_lists()])
 
 
-def main(argv: list[str] | None = None) -> Path:
-    """Fits the neuron and writes `results.json`, `table.md` and a picture."""
-    parser = argparse.ArgumentParser(description="Fit a recorded neuron.")
-    parser.add_argument("--out", type=Path, default=Path("out"), help="output folder")
-    parser.add_argument("--recording", type=int, default=1, choices=(1, 2))
-    parser.add_argument("--full", action="store_true", help="more steps and larger batches")
-    args = parser.parse_args(argv)
-    args.out.mkdir(parents=True, exist_ok=True)
-    begin = time.perf_counter()
-    recording = rs.io.read_grasshopper(args.recording)
-    level = stimulus_level(recording)
-    t1 = DT * len(level)
-    spikes = np.asarray(recording.spikes.to_lists()[0], float)
-    training = Clamp.on(spikes[spikes < SPLIT * t1], SPLIT * t1)
-    steps, batch, samples = (2000, 64, 16) if args.full else (600, 32, 8)
+def judge_glm(data: Held, trials: int, *, history: bool) -> dict:
+    """Of a generalised linear model, fitted here."""
+    glm = GLM.fit(np.asarray(data.level), data.spikes, data.split, DT, history=history)
+    free = glm.simulate(trials)
+    return judge(data, glm.log_likelihood(data.test), glm.rescaled(data.test), free)
+
+
+def train(method: str, data: Held, steps: int, batch: int, samples: int) -> rs.Fit:
+    """One fit."""
     start = Receptor(
         log_mu=jnp.log(0.2), log_reset=jnp.log(1.0), log_beta=jnp.log(5.0),
         gain=jnp.array(0.3), offset=jnp.array(0.8), fatigue=jnp.array(0.0),
@@ -324,13 +259,18 @@ def main(argv: list[str] | None = None) -> Path:
     )  # fmt: skip
     schedule = optax.cosine_decay_schedule(0.03, steps)
     optimiser = optax.chain(optax.clip_by_global_norm(10.0), optax.adam(schedule))
-    loss = make_loss(level, training, batch, samples)
-    result = rs.fit(start, loss, None, optimiser, steps=steps, key=jr.key(0))
+    losses = make_losses(method, data.level, batch, samples)
+    result = rs.fit(
+        start, losses, data.train, optimiser, steps=steps, key=jr.key(0), balance=method == "both"
+    )
     if result.stopped:
         raise RuntimeError(result.stopped)
-    model = result.model
-    judged = judge(model, level, Clamp.on(spikes, t1), t1, trials=40)
-    parameters = {
+    return result
+
+
+def parameters(model: Receptor) -> dict:
+    """In units of ms."""
+    return {
         "decay_rate_per_ms": float(jnp.exp(model.log_mu)),
         "reset": float(jnp.exp(model.log_reset)),
         "beta": float(jnp.exp(model.log_beta)),
@@ -339,19 +279,51 @@ def main(argv: list[str] | None = None) -> Path:
         "fatigue": float(model.fatigue),
         "delay_ms": float(jnp.exp(model.log_delay)),
     }
-    results = {
-        "recording": args.recording,
-        "parameters": parameters,
-        "loss": result.history["loss"].tolist(),
-        "seconds_per_step": float(np.median(result.seconds[1:])),
-        "seconds": time.perf_counter() - begin,
-        **judged["scores"],
+
+
+def main(argv: list[str] | None = None) -> Path:
+    """Fits the neuron and writes `results.json`, `table.md` and a picture."""
+    parser = argparse.ArgumentParser(description="Fit a recorded neuron.")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="output folder")
+    parser.add_argument("--recording", type=int, default=1, choices=(1, 2))
+    parser.add_argument("--full", action="store_true", help="more steps and larger batches")
+    parser.add_argument("--steps", type=int, help="of each fit (600; 2000 with --full)")
+    args = parser.parse_args(argv)
+    args.out.mkdir(parents=True, exist_ok=True)
+    recording = rs.io.read_grasshopper(args.recording)
+    level = stimulus_level(recording)
+    t1 = DT * len(level)
+    spikes = np.asarray(recording.spikes.to_lists()[0], float)
+    data = Held(level, spikes, float(spikes[spikes < SPLIT * t1][-1]), t1)
+    batch, samples = (64, 16) if args.full else (32, 8)
+    steps = args.steps or (2000 if args.full else 600)
+    judged, fits = {}, {}
+    for method in METHODS:
+        begin = time.perf_counter()
+        result = train(method, data, steps, batch, samples)
+        judged[method] = judge_receptor(result.model, data, trials=40)
+        fits[method] = {
+            "parameters": parameters(result.model),
+            "seconds_per_step": float(np.median(result.seconds[1:])),
+            "seconds": time.perf_counter() - begin,
+            **{name: values.tolist() for name, values in result.history.items()},
+        }
+    judged["glm"] = judge_glm(data, trials=40, history=True)
+    judged["stimulus"] = judge_glm(data, trials=40, history=False)
+    recorded = {"spikes": len(data.test), **describe(np.diff(data.test))}
+    scores = {
+        name: {k: v for k, v in row.items() if isinstance(v, float)} for name, row in judged.items()
     }
+    results = {"recording": args.recording, "scores": scores, "recorded": recorded, "fits": fits}
     (args.out / "results.json").write_text(json.dumps(results, indent=1))
-    (args.out / "table.md").write_text(table(judged["scores"]) + "\n")
-    draw(judged, args.out / "recorded_neuron.png")
-    print(json.dumps(parameters, indent=1))
-    print(table(judged["scores"]))
+    (args.out / "table.md").write_text(table(judged, recorded) + "\n")
+    shown = np.arange(0.0, 400.0, DT)
+    heard = np.asarray(interpolate(level, jnp.asarray(data.split + shown)))
+    draw(
+        judged, data.test - data.split, data.split, (shown, heard), args.out / "recorded_neuron.png"
+    )
+    print(json.dumps({m: fits[m]["parameters"] for m in METHODS}, indent=1))
+    print(table(judged, recorded))
     print(f"\nPicture: {args.out / 'recorded_neuron.png'}")
     print(f"Table:   {args.out / 'table.md'}")
     print(f"Numbers: {args.out / 'results.json'}")
