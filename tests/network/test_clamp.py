@@ -249,17 +249,20 @@ def test_without_a_refractory_part_no_spike_is_impossible():
     single = lambda *x: jnp.asarray(x, jnp.float32)  # noqa: E731
     one = single(1)[0]
 
-    def found(beta, spikes):
-        train = rs.SpikeTrain.from_lists([spikes], t0=0.0, t1=1.2)
-        train = eqx.tree_at(lambda z: z.times, train, single(*spikes))
+    train = rs.SpikeTrain.from_lists([[0.3, 0.6, 0.7]], t0=0.0, t1=1.2)
+
+    @jax.jit
+    @ft.partial(jax.grad, has_aux=True)
+    def found(beta, times):
         firing = rs.StochasticFiring(rs.ExponentialIntensity(beta, one, one), 0 * one)
         net = rs.SpikingNetwork(rs.LIF(single(1, 1), None, one), firing)
-        out = rs.clamp(net, lambda t: single(3), train, dt0=0.2)
+        given = eqx.tree_at(lambda z: z.times, train, times)
+        out = rs.clamp(net, lambda t: single(3), given, dt0=0.2)
         return out.log_likelihood[0], out.hazards
 
     for first in np.linspace(0.61, 0.79, 10, dtype=np.float32):
-        spikes = [0.3, first, np.nextafter(first, np.float32(2))]
-        gradient, hazards = jax.grad(found, has_aux=True)(8 * one, spikes)
+        times = single(0.3, first, np.nextafter(first, np.float32(2)))
+        gradient, hazards = found(8 * one, times)
         assert hazards.dtype == jnp.float32
         assert np.all(np.asarray(hazards) >= 0) and hazards[2] < 1e-5
         assert np.isfinite(gradient) and gradient != 0
