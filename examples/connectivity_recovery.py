@@ -14,7 +14,7 @@ The estimates are judged by the connections among the observed neurons, and by w
 when they run freely.
 
     python examples/connectivity_recovery.py                # 6 of 40 neurons, one seed
-    python examples/connectivity_recovery.py --full         # all cases, five seeds: long
+    python examples/connectivity_recovery.py --full         # all cases, five seeds: two hours
     python examples/connectivity_recovery.py --full --seeds 0 1
 """
 
