@@ -101,6 +101,7 @@ def train_of(spikes: np.ndarray, t1: float) -> rs.SpikeTrain:
     return rs.SpikeTrain.from_lists([spikes[spikes <= t1]], t0=0.0, t1=float(t1))
 
 
+@eqx.filter_jit
 def clamped(model: Receptor, level: jax.Array, train: rs.SpikeTrain) -> rs.Clamped:
     """The neuron that spikes when the recorded one did, from rest on."""
     rest = rs.NeuronState(model.current(level, jnp.zeros(1)), jnp.zeros(1), None)
@@ -229,18 +230,22 @@ def judge_receptor(model: Receptor, data: Held, trials: int) -> dict:
     # The interval that ends with the first held-out spike began at the split.
     rescaled = np.asarray(whole.quantiles)[data.spikes > data.split]
     v = after_spikes(model, known)[-1:]
-    room = 4 * len(data.test) + 100
+    free = simulate_freely(model, data.level, v, data.split, data.t1, 4 * len(data.test), trials)
+    return judge(data, log_likelihood, rescaled, [sample[0] for sample in free.to_lists()])
 
-    @jax.jit
+
+@eqx.filter_jit
+def simulate_freely(model, level, v, t0: float, t1: float, room: int, trials: int):
+    """Free runs from the potential `v` at t0 on."""
+
     def run(key):
         return rs.simulate(
-            model.network(), lambda t: model.current(data.level, t)[None],
-            t0=data.split, t1=data.t1, dt0=DT, max_spikes=room, key=key,
+            model.network(), lambda t: model.current(level, t)[None],
+            t0=t0, t1=t1, dt0=DT, max_spikes=room, key=key,
             initial=rs.NeuronState(v, jnp.zeros(1), None),
         )  # fmt: skip
 
-    free = jax.vmap(run)(jr.split(jr.key(7), trials))
-    return judge(data, log_likelihood, rescaled, [sample[0] for sample in free.to_lists()])
+    return jax.vmap(run)(jr.split(jr.key(7), trials))
 
 
 def judge_glm(data: Held, trials: int, *, history: bool) -> dict:
