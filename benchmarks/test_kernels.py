@@ -8,6 +8,7 @@ See docs/speed.md for a flag of XLA with which a CPU takes about half of the tim
 import functools
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -99,3 +100,26 @@ def test_growth_with_samples(benchmark, samples, block_size):
 
     benchmark.group = "growth with samples"
     measure(benchmark, loss, x.times, "value and grad")
+
+
+@pytest.mark.parametrize("mode", ["forward", "value and grad"])
+@pytest.mark.parametrize("room", [None, 40, 30])
+def test_room_per_neuron(benchmark, room, mode):
+    """The MMD of 40 + 40 trains of six neurons of up to 24 spikes, with room for 140 in all."""
+    counts = np.random.default_rng(3).integers(6, 25, (2, 40, 6))
+
+    def batch(counts):
+        rng = np.random.default_rng(4)
+        made = [[np.sort(rng.uniform(0, 1, n)) for n in trial] for trial in counts]
+        return rs.SpikeTrain.stack(
+            rs.SpikeTrain.from_lists(t, t0=0.0, t1=1.0, max_spikes=140) for t in made
+        )
+
+    x, y = map(batch, counts)
+    kernel = rs.PerNeuronKernel(rs.SignatureKernel(), room)
+    benchmark.group = f"six neurons, {mode}"
+
+    def loss(times):
+        return rs.losses.mmd(eqx.tree_at(lambda z: z.times, x, times), y, kernel=kernel)
+
+    measure(benchmark, loss, x.times, mode)

@@ -42,8 +42,8 @@ def test_same_gradient():
 
 
 def test_fitted_keeps_the_room():
-    kernel = rs.PerNeuronKernel(rs.SignatureKernel(), max_spikes=3).fitted(X)
-    assert kernel.max_spikes == 3
+    kernel = rs.PerNeuronKernel(rs.SignatureKernel(), 3, 1).fitted(X)
+    assert (kernel.max_spikes, kernel.interactions) == (3, 1)
     mean = float(X.count.mean()) / 2
     height = kernel.kernel.height
     assert height is not None
