@@ -7,7 +7,6 @@ import diffrax as dfx
 import jax
 from jaxtyping import PyTree
 
-from .._misc import is_concrete
 from .._types import Args, PRNGKey, RealScalar, State
 from .decide import Condition, decide
 from .event import Event
@@ -104,7 +103,7 @@ def check_event(
     """
     with jax.ensure_compile_time_eval():
         fields = Fields(terms, event, t, y, args)
-        if not is_concrete(fields.probe()):
+        if not fields.known():
             raise TypeError(
                 "`check_event` needs concrete values, got traced ones. Call it outside of "
                 "`jit`, `vmap` and `grad`."
@@ -126,7 +125,7 @@ def conditions_of(
         return "unchecked"
     with jax.ensure_compile_time_eval():
         fields = Fields(terms, event, t, y, args)
-        if not is_concrete(fields.probe()):
+        if not fields.known():
             return "unchecked"
         found = decide(fields, None, 8, 4)
         kept = ConditionReport(tuple(c for c in found if c.name != "C2"))

@@ -10,7 +10,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
-from .._misc import is_term
+from .._misc import is_concrete, is_term
 from .._path.base import AbstractCellPath, AbstractJumpPath
 from .._types import Args, RealScalar, Scalar, State
 from .event import Event
@@ -45,11 +45,18 @@ class Fields:
         self._t = jnp.asarray(t, self.y.dtype)
         self.num_coordinates = eqx.filter_eval_shape(self.event, self.y).shape[0]
 
-    def probe(self) -> PyTree:
-        """Everything once, to see whether the values are known."""
+    def parts(self) -> tuple[PyTree, Event, RealScalar, State, Args]:
+        """What it was made from."""
+        return self._terms, self._event, self._t, self._state, self._args
+
+    def known(self) -> bool:
+        """Whether all values that the functions read are known."""
+
+        def everything(y, k, u):
+            return self.event(y), self.drift(y), self.noise(y), self.jump(y, k, u)
+
         k, u = jnp.zeros((), jnp.int32), jnp.full((), 0.5, self.y.dtype)
-        jumped = self.jump(self.y, k, u)
-        return self.y, self.event(self.y), self.drift(self.y), self.noise(self.y), jumped
+        return is_concrete(self.y, jax.make_jaxpr(everything)(self.y, k, u).consts)
 
     def event(self, x: Float[Array, " n"]) -> Float[Array, " events"]:
         """E(t, x)."""

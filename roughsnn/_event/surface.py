@@ -45,6 +45,18 @@ class Measured:
 def measure(fields: Fields, ks: np.ndarray, key: PRNGKey, samples: int) -> Measured:
     """Evaluates everything that the conditions compare, for the coordinates `ks`."""
     pairs = list(itertools.permutations(range(len(ks)), 2))
+    coordinates = jnp.asarray(ks, jnp.int32)
+    both = coordinates[np.asarray(pairs, np.int32).reshape(-1, 2)]
+    found = _measure(*fields.parts(), coordinates, both, key, samples)
+    first, alone, together = jax.tree.map(np.asarray, found)
+    terms = np.max(np.nan_to_num(alone.pop("terms")), axis=1)
+    return Measured(pairs=pairs, level_scale=first + terms, **alone, **together)
+
+
+@eqx.filter_jit
+def _measure(terms, event, t, y, args, coordinates, both, key, samples):
+    """What there is to measure, compiled once for functions and shapes."""
+    fields = Fields(terms, event, t, y, args)
     key_y, key_u = jr.split(key)
     largest = jnp.max(jnp.abs(fields.y))
     scale = 0.5 * (jnp.where(largest > 0, largest, 1) + jnp.abs(fields.y))
@@ -52,23 +64,15 @@ def measure(fields: Fields, ks: np.ndarray, key: PRNGKey, samples: int) -> Measu
         key_y, (samples, *fields.y.shape), fields.y.dtype
     )
     us = jr.uniform(key_u, (2, samples), fields.y.dtype, minval=0.01, maxval=0.99)
-    coordinates = jnp.asarray(ks, jnp.int32)
-    both = coordinates[np.asarray(pairs, np.int32).reshape(-1, 2)]
 
-    @eqx.filter_jit
-    def run():
-        def single(k):
-            return jax.vmap(lambda x, u: _single(fields, x, k, u))(starts, us[0])
+    def single(k):
+        return jax.vmap(lambda x, u: _single(fields, x, k, u))(starts, us[0])
 
-        def double(jk):
-            return jax.vmap(lambda x, u, w: _double(fields, x, jk, u, w))(starts, us[0], us[1])
+    def double(jk):
+        return jax.vmap(lambda x, u, w: _double(fields, x, jk, u, w))(starts, us[0], us[1])
 
-        first = jnp.abs(fields.event(fields.y))[coordinates]
-        return first, jax.vmap(single)(coordinates), jax.vmap(double)(both)
-
-    first, alone, together = jax.tree.map(np.asarray, run())
-    terms = np.max(np.nan_to_num(alone.pop("terms")), axis=1)
-    return Measured(pairs=pairs, level_scale=first + terms, **alone, **together)
+    first = jnp.abs(fields.event(fields.y))[coordinates]
+    return first, jax.vmap(single)(coordinates), jax.vmap(double)(both)
 
 
 def _project(fields: Fields, x: Array, coordinates: Int[Array, " m"]) -> Float[Array, " n"]:

@@ -27,7 +27,7 @@ from .inputs import SpikeInput, delivered_inputs, in_cells
 from .lockstep import LATE, Lockstep
 from .lockstep_solve import cell_inputs, check_lockstep, marked, raise_result, result_of, train_of
 from .network import SpikingNetwork
-from .prepare import prepare
+from .prepare import check_model, prepare
 from .state import NeuronState
 
 
@@ -116,52 +116,66 @@ def clamp(
     check_trains("train", train)
     train = train.complete()
     t0, t1, dt0 = check_window(train.t0, train.t1, dt0, "dt0")
-    random = noise is None and len(network.membrane.channels_drawn()) > 0
-    p = prepare(
-        network, drive, t0, t1, dt0, jr.key(0) if key is None else key, initial=initial, noise=noise
+    model = check_model(
+        network, drive, t0, t1, dt0, initial=initial, noise=noise, spike_input=spike_input
     )
-    index = _check_observed(train, observed, p.num_neurons)
-    free = len(index) < p.num_neurons
+    index = _check_observed(train, observed, model.num_neurons)
+    free = len(index) < model.num_neurons
+    random = noise is None and len(model.channels) > 0
     if key is None and (random or free):
         what = "noise" if random else "hidden neurons"
         raise ValueError(f"The network has {what}, which must be drawn: give a `key`.")
     if free and max_spikes is None:
         raise ValueError(
-            f"Only {len(index)} of {p.num_neurons} neurons are observed: give `max_spikes`, the "
-            "room for the spikes of all of them."
+            f"Only {len(index)} of {model.num_neurons} neurons are observed: give `max_spikes`, "
+            "the room for the spikes of all of them."
         )
     room = train.times.shape[-1] if max_spikes is None else max_spikes
-    room = check_positive_int("max_spikes", room)
+    check_lockstep(network, drive, model, t0, dt0, (), noise)
+    return _clamp(
+        network, drive, train, jr.key(0) if key is None else key, initial, noise, spike_input,
+        CheckpointAdjoint() if adjoint is None else adjoint,
+        model=model, dt0=dt0, index=tuple(index.tolist()),
+        room=check_positive_int("max_spikes", room), throw=throw,
+    )  # fmt: skip
 
-    membrane = check_lockstep(network, drive, p, t0, dt0, ())
+
+@eqx.filter_jit
+def _clamp(
+    network, drive, train, key, initial, noise, spike_input, adjoint, *,
+    model, dt0, index, room, throw,
+) -> Clamped:  # fmt: skip
+    """What [`roughsnn.clamp`][] returns, compiled once for functions and shapes."""
+    t0, t1, index, neurons = train.t0, train.t1, np.array(index), model.num_neurons
+    p = prepare(network, drive, model, t0, t1, dt0, key, initial=initial, noise=noise)
     dtype, cells = p.y0.v.dtype, num_cells(t0, t1, dt0)
     grid = Grid(t0, t1, dt0, cells, None)
-    known = np.isin(np.arange(p.num_neurons), index)
+    free, known = len(index) < neurons, np.isin(np.arange(neurons), index)
     weights = network.effective_weights()
     engine = Lockstep(
-        membrane=membrane, firing=network.firing,
+        membrane=network.membrane, firing=network.firing,
         weights=_hidden_rows(weights, known) if free else None,
         seeds=seeds(p.event_key), cells=cells, stop_after=None, emit_s=False,
         observed=jnp.asarray(known), free=free,
     )  # fmt: skip
     assert p.y0.s is not None
     carry = engine.start(NeuronState(p.y0.v, p.y0.i, jnp.where(known, 0, p.y0.s)))
-    inputs = cell_inputs(membrane, drive, p.path, grid, dtype)
+    inputs = cell_inputs(network.membrane, drive, p.path, grid, dtype)
+
     marks = jnp.where(train.marks >= 0, jnp.asarray(index, jnp.int32)[train.marks], -1)
     begin = jnp.append(inputs.begin, jnp.full(LATE, t1, dtype))
-    cell, given = _given(train, marks, begin, grid, (cells + LATE, p.num_neurons))
+    cell, given = _given(train, marks, begin, grid, (cells + LATE, neurons))
     outside = _delivered(engine, weights, train, marks, grid, inputs.length)
     if spike_input is not None:
-        more = delivered_inputs(engine, spike_input, p.num_neurons, grid, inputs.length)
+        more = delivered_inputs(engine, spike_input, grid, inputs.length)
         outside = more if outside is None else outside + more
     inputs = dataclasses.replace(inputs, outside=outside, given=given[:cells])
 
-    adjoint = CheckpointAdjoint() if adjoint is None else adjoint
     final, emitted = run_cells(engine, carry, inputs, adjoint=adjoint, room=room)
     final, last = engine.finish(final, jnp.asarray(LATE * dt0, dtype), given[cells:])
     emitted = jax.tree.map(lambda x, y: jnp.concatenate([x, y]), emitted, last)
     total = jnp.sum(jnp.isfinite(emitted.offsets), dtype=jnp.int32)
-    spikes = train_of(begin[:, None] + emitted.offsets, room, total, grid, p.num_neurons)
+    spikes = train_of(begin[:, None] + emitted.offsets, room, total, grid, neurons)
     result = result_of(final, total, room, None)
     spikes = marked(spikes, result)
     if throw:
@@ -170,7 +184,7 @@ def clamp(
     at = cell, jnp.maximum(marks, 0)
     hazards, log_intensities = (jnp.where(marks >= 0, x[at], 0) for x in emitted.density)
     last = final.y.s[index]
-    alpha = jnp.broadcast_to(network.firing.alpha, (p.num_neurons,))[index]
+    alpha = jnp.broadcast_to(network.firing.alpha, (neurons,))[index]
     excess = hazards - alpha[jnp.maximum(train.marks, 0)]
     return Clamped(
         log_likelihood=_log_likelihood(train, excess, log_intensities, last - alpha),

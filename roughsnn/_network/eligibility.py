@@ -17,10 +17,10 @@ from .._random import RandomKey, uniform
 from .._results import RESULTS
 from .._solve.failure import raise_if_failed, result_of
 from .._solve.recursion import event_or_stop
-from .._solve.setup import compact, set_up
+from .._solve.setup import check_problem, compact, set_up
 from .._types import Drive, RealScalar
 from .network import SpikingNetwork
-from .prepare import Prepared, prepare
+from .prepare import Prepared, check_model, prepare
 from .state import NeuronState
 
 
@@ -87,21 +87,36 @@ def eligibility(
     """
     t0, t1, dt0 = check_window(t0, t1, dt0, "dt0")
     max_spikes = check_positive_int("max_spikes", max_spikes)
-    p = prepare(
-        network, drive, t0, t1, dt0, key,
-        initial=initial, solver=solver, root_finder=root_finder, interpolation=interpolation,
-    )  # fmt: skip
+    model = check_model(network, drive, t0, t1, dt0, initial=initial)
     if network.mask is None:
         raise ValueError(
             "`network` must have a matrix of weights: the derivatives are with respect to them, "
             "and one is kept for each pair of neurons. Use `SparseWeights.to_dense()`."
         )
+    return _eligibility(
+        network, drive, key, initial, solver, root_finder,
+        model=model, window=(t0, t1, dt0), max_spikes=max_spikes, interpolation=interpolation,
+        throw=throw,
+    )  # fmt: skip
+
+
+@eqx.filter_jit
+def _eligibility(
+    network, drive, key, initial, solver, root_finder, *,
+    model, window: tuple[float, float, float], max_spikes, interpolation, throw,
+) -> Eligibility:  # fmt: skip
+    """What [`roughsnn.eligibility`][] returns, compiled once for functions and shapes."""
+    p = prepare(
+        network, drive, model, *window, key,
+        initial=initial, solver=solver, root_finder=root_finder, interpolation=interpolation,
+    )  # fmt: skip
+    y0 = check_problem(p.terms, p.solver, *window, p.y0, None, p.event, p.jump_ts)
     stepper, start, length = set_up(
-        p.terms, p.solver, t0, t1, dt0, p.y0, None,
+        p.terms, p.solver, *window, y0, None,
         event=p.event, max_events=max_spikes, key=p.event_key, root_finder=p.root_finder,
         stop_after=None, jump_ts=p.jump_ts, sub=None,
     )  # fmt: skip
-    neurons = p.num_neurons
+    neurons = model.num_neurons
     traces = jax.tree.map(lambda x: jnp.zeros((neurons, *x.shape), x.dtype), p.y0)
 
     def body(carry, _):
@@ -125,8 +140,8 @@ def eligibility(
         marks=marks,
         count=final.num_events,
         overflow=result != RESULTS.successful,
-        t0=t0,
-        t1=t1,
+        t0=window[0],
+        t1=window[1],
         num_neurons=neurons,
     )
     found = Eligibility(train, dtaus, result)
@@ -135,7 +150,7 @@ def eligibility(
 
 def _at_spike(p: Prepared, mask, t, left: NeuronState, traces: NeuronState, k, u):
     """The derivatives of the time of a spike of `k`, and the traces just after it."""
-    fired = one_hot(k, p.num_neurons)
+    fired = one_hot(k, left.v.shape[0])
     zero, one = jnp.zeros_like(t), jnp.ones_like(t)
 
     def level(t, y):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from .._misc import as_float_array
+from .._misc import as_float_array, is_concrete
 from .._path.jumps import JumpPath, check_jump_times
 from .._path.spike_train import SpikeTrain
 from .._solve.step import Grid
@@ -59,10 +59,11 @@ class SpikeInput(eqx.Module):
                 f"[{t0}, {t1}], got [{self.spikes.t0}, {self.spikes.t1}]. Cut it with "
                 "SpikeTrain.window."
             )
+        if is_concrete(self.spikes.times):
+            check_jump_times(self.spikes.times, t0, t1)
 
-    def path(self, neurons: int, t0: float, t1: float) -> JumpPath:
-        """The input as a driver of the currents of so many neurons on [t0, t1]."""
-        self.check(neurons, t0, t1)
+    def path(self, t0: float, t1: float) -> JumpPath:
+        """The input as a driver of the currents on [t0, t1]."""
         there = self.spikes.marks >= 0
         rows = self.weights[jnp.where(there, self.spikes.marks, 0)]
         sizes = jnp.where(there[:, None], rows, 0)
@@ -81,10 +82,9 @@ def in_cells(
 
 
 def delivered_inputs(
-    engine: Lockstep, inputs: SpikeInput, neurons: int, grid: Grid, lengths: Float[Array, " cells"]
+    engine: Lockstep, inputs: SpikeInput, grid: Grid, lengths: Float[Array, " cells"]
 ) -> Float[Array, "cells 3 neurons"]:
     """What the spikes of an input add to each cell of a lockstep simulation."""
-    inputs.check(neurons, grid.t0, grid.t1)
     times = check_jump_times(inputs.spikes.times, grid.t0, grid.t1)
     spikes = dataclasses.replace(inputs.spikes, times=times)
     cell, offset = in_cells(spikes, grid, lengths)

@@ -9,12 +9,12 @@ import numpy as np
 from jaxtyping import Array
 
 from .._event.affine import is_affine, is_constant
-from .._misc import check_positive_int, is_concrete, num_cells
-from .._path.base import AbstractJumpPath
+from .._misc import is_concrete, num_cells
+from .._path.base import AbstractGridPath, AbstractJumpPath
 from .._path.spike_train import SpikeTrain
 from .._random import seeds
 from .._results import RESULTS
-from .._solve.adjoint import AbstractAdjoint, CheckpointAdjoint
+from .._solve.adjoint import AbstractAdjoint
 from .._solve.setup import compact
 from .._solve.step import GRAZED, RETRIGGERED, Grid
 from .._types import Drive
@@ -23,18 +23,18 @@ from .inputs import SpikeInput, delivered_inputs
 from .lockstep import CROWDED, LATE, CellInput, Lockstep
 from .membrane import AbstractLinearMembrane
 from .network import SpikingNetwork, evaluate_drive
-from .prepare import Prepared
+from .prepare import Model, Prepared
 
 
 def solve_lockstep(
     network: SpikingNetwork, drive: Drive, p: Prepared, t0: float, t1: float, dt0: float, *,
-    spike_input: SpikeInput | None, max_spikes: int, adjoint: AbstractAdjoint | None,
+    spike_input: SpikeInput | None, max_spikes: int, adjoint: AbstractAdjoint,
     stop_after: int | None, edges: tuple[float, ...], throw: bool,
 ) -> tuple[SpikeTrain, Array | None, RESULTS]:  # fmt: skip
     """The spikes, and the hidden states at `edges` and t1."""
-    membrane = check_lockstep(network, drive, p, t0, dt0, edges)
-    max_spikes = check_positive_int("max_spikes", max_spikes)
-    dtype, cells = p.y0.v.dtype, num_cells(t0, t1, dt0)
+    membrane = network.membrane
+    assert isinstance(membrane, AbstractLinearMembrane)
+    dtype, cells, neurons = p.y0.v.dtype, num_cells(t0, t1, dt0), p.y0.v.shape[0]
     grid = Grid(t0, t1, dt0, cells, None)
     engine = Lockstep(
         membrane=membrane,
@@ -45,19 +45,18 @@ def solve_lockstep(
         stop_after=stop_after,
         emit_s=bool(edges),
     )
-    adjoint = CheckpointAdjoint() if adjoint is None else adjoint
     carry, inputs = engine.start(p.y0), cell_inputs(membrane, drive, p.path, grid, dtype)
     if spike_input is not None:
-        outside = delivered_inputs(engine, spike_input, p.num_neurons, grid, inputs.length)
+        outside = delivered_inputs(engine, spike_input, grid, inputs.length)
         inputs = dataclasses.replace(inputs, outside=outside)
     # The last cells may hold more spikes than are wanted, and not in order.
-    room = max_spikes if stop_after is None else max_spikes + 2 * p.num_neurons
+    room = max_spikes if stop_after is None else max_spikes + 2 * neurons
     final, emitted = run_cells(engine, carry, inputs, adjoint=adjoint, room=room)
     final, overdue = engine.finish(final, jnp.asarray(LATE * dt0, dtype))
     begin = jnp.append(inputs.begin, jnp.full(LATE, t1, dtype))
     times = begin[:, None] + jnp.concatenate([emitted.offsets, overdue.offsets])
     total = jnp.sum(jnp.isfinite(times), dtype=jnp.int32)
-    train = train_of(times, room, total, grid, p.num_neurons)
+    train = train_of(times, room, total, grid, neurons)
     if stop_after is not None:
         train = train.first(stop_after).with_room(max_spikes)
     excess = final.y.s
@@ -73,32 +72,32 @@ def solve_lockstep(
 
 
 def check_lockstep(
-    network, drive, p: Prepared, t0: float, dt0: float, edges
-) -> AbstractLinearMembrane:
+    network, drive, model: Model, t0: float, dt0: float, edges, noise: AbstractGridPath | None
+) -> None:
     """Refuses models that the lockstep engine cannot do, and times that are not on the grid."""
     other = "Use method='event'."
-    membrane = network.membrane
+    membrane, zero = network.membrane, jnp.zeros(model.num_neurons, model.dtype)
     if not isinstance(membrane, AbstractLinearMembrane):
         raise ValueError(
             "The lockstep engine needs a roughsnn.AbstractLinearMembrane, whose response to a "
             f"spike is known in closed form, got a {type(membrane).__name__}. {other}"
         )
-    if not is_affine(membrane.drift, p.y0.v, p.y0.i, p.y0.v):
+    if not is_affine(membrane.drift, zero, zero, zero):
         raise ValueError(
             f"The lockstep engine needs a drift that is affine in v, i and the drive; that of "
             f"{type(membrane).__name__} is not. {other}"
         )
-    if p.path is not None:
-        dx = jnp.ones(jax.eval_shape(p.path.arrays)[0].shape[1:], p.y0.v.dtype)
-        if not is_constant(lambda v, i: membrane.noise(v, i, dx), p.y0.v, p.y0.i):
+    if noise is not None or model.channels:
+        dx = jnp.ones((model.num_neurons, membrane.channels), model.dtype)
+        if not is_constant(lambda v, i: membrane.noise(v, i, dx), zero, zero):
             raise ValueError(
                 f"The lockstep engine needs noise that does not depend on v and i; that of "
                 f"{type(membrane).__name__} does. {other}"
             )
-    if p.path is not None and abs(p.path.dt - dt0) > 1e-6 * dt0:
+    if noise is not None and abs(noise.dt - dt0) > 1e-6 * dt0:
         raise ValueError(
             f"With the lockstep engine the cells of `noise` must be those of the solve, got dt="
-            f"{p.path.dt} and dt0={dt0}. {other}"
+            f"{noise.dt} and dt0={dt0}. {other}"
         )
     jumps = drive.jump_times if isinstance(drive, AbstractJumpPath) else np.zeros(0)
     if not is_concrete(jumps):
@@ -112,7 +111,6 @@ def check_lockstep(
                 f"With the lockstep engine the {name} must lie on the grid t0 + n dt0, got {bad} "
                 f"for t0={t0}, dt0={dt0}. {other}"
             )
-    return membrane
 
 
 def cell_inputs(membrane, drive: Drive, path, grid: Grid, dtype) -> CellInput:

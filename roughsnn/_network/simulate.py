@@ -6,24 +6,26 @@ from collections.abc import Sequence
 from typing import Literal, overload
 
 import diffrax as dfx
+import equinox as eqx
 import jax.numpy as jnp
 import optimistix as optx
 
 from .._event.crossing import AbstractCrossing
-from .._misc import check_window, static_float
+from .._misc import check_positive_int, check_window, static_float
 from .._path.base import AbstractGridPath
 from .._path.spike_train import SpikeTrain
 from .._random import RandomKey
 from .._results import RESULTS
-from .._solve.adjoint import AbstractAdjoint
+from .._solve.adjoint import AbstractAdjoint, CheckpointAdjoint
 from .._solve.eventsolve import eventsolve
+from .._solve.saveat import check_saveat
 from .._solve.solution import Solution
 from .._types import Drive, RealScalar
 from .boundary import boundary_of
 from .inputs import SpikeInput
-from .lockstep_solve import solve_lockstep
+from .lockstep_solve import check_lockstep, solve_lockstep
 from .network import SpikingNetwork
-from .prepare import prepare
+from .prepare import check_model, prepare
 from .state import NeuronState
 
 
@@ -160,16 +162,44 @@ def simulate(
     if method not in ("event", "lockstep"):
         raise ValueError(f"`method` must be 'event' or 'lockstep', got {method!r}.")
     t0, t1, dt0 = check_window(t0, t1, dt0, "dt0")
+    max_spikes = check_positive_int("max_spikes", max_spikes)
     edges = _check_edges(boundary_ts, saveat, t0, t1)
-    p = prepare(
-        network, drive, t0, t1, dt0, key,
-        initial=initial, solver=solver, root_finder=root_finder, interpolation=interpolation,
-        noise=noise, spike_input=spike_input if method == "event" else None,
+    if interpolation not in ("linear", "parabola"):
+        raise ValueError(f"`interpolation` must be 'linear' or 'parabola', got {interpolation!r}.")
+    model = check_model(
+        network, drive, t0, t1, dt0, initial=initial, noise=noise, spike_input=spike_input,
         adaptive=stepsize_controller is not None,
     )  # fmt: skip
     if method == "lockstep":
         if saveat is not None or solver is not None or stepsize_controller is not None:
             raise ValueError("`saveat`, `solver` and `stepsize_controller` are for method='event'.")
+        check_lockstep(network, drive, model, t0, dt0, edges, noise)
+    if saveat is not None:
+        check_saveat(saveat, t0, t1)
+    return _simulate(
+        network, drive, key, initial, noise, spike_input, saveat, solver, stepsize_controller,
+        root_finder, CheckpointAdjoint() if adjoint is None else adjoint,
+        model=model, method=method, window=(t0, t1, dt0), max_spikes=max_spikes,
+        max_steps=max_steps, interpolation=interpolation, stop_after=stop_after, edges=edges,
+        throw=throw,
+    )  # fmt: skip
+
+
+@eqx.filter_jit
+def _simulate(
+    network, drive, key, initial, noise, spike_input, saveat, solver, controller, root_finder,
+    adjoint, *, model, method, window, max_spikes, max_steps, interpolation, stop_after, edges,
+    throw,
+) -> SpikeTrain | tuple[SpikeTrain, Solution]:  # fmt: skip
+    """What [`roughsnn.simulate`][] returns, compiled once for functions and shapes."""
+    t0, t1, dt0 = window
+    p = prepare(
+        network, drive, model, t0, t1, dt0, key,
+        initial=initial, solver=solver, root_finder=root_finder, interpolation=interpolation,
+        noise=noise, spike_input=spike_input if method == "event" else None,
+        adaptive=controller is not None,
+    )  # fmt: skip
+    if method == "lockstep":
         solution = None
         train, excess, _ = solve_lockstep(
             network, drive, p, t0, t1, dt0, spike_input=spike_input, max_spikes=max_spikes,
@@ -182,12 +212,11 @@ def simulate(
             save = dfx.SaveAt(subs=dfx.SubSaveAt(ts=ts, fn=lambda t, y, args: y.s))
         solution = eventsolve(
             p.terms, p.solver, t0, t1, dt0, p.y0, event=p.event, max_events=max_spikes,
-            key=p.event_key, saveat=save, stepsize_controller=stepsize_controller,
-            max_steps=max_steps,
+            key=p.event_key, saveat=save, stepsize_controller=controller, max_steps=max_steps,
             root_finder=p.root_finder, adjoint=adjoint, stop_after=stop_after,
             jump_ts=p.jump_ts, conditions="waive", throw=throw,
         )  # fmt: skip
-        solution = dataclasses.replace(solution, conditions=p.conditions)
+        solution = dataclasses.replace(solution, conditions=model.conditions)
         train = SpikeTrain(
             times=solution.event_times,
             marks=solution.event_marks,
@@ -195,7 +224,7 @@ def simulate(
             overflow=solution.result != RESULTS.successful,
             t0=t0,
             t1=t1,
-            num_neurons=p.num_neurons,
+            num_neurons=model.num_neurons,
         )
         excess = None if solution.y1.s is None else solution.y1.s[None]
         if edges and excess is not None:

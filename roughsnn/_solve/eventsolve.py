@@ -3,6 +3,7 @@
 from typing import Literal
 
 import diffrax as dfx
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optimistix as optx
@@ -21,7 +22,7 @@ from .adjoint import AbstractAdjoint, CheckpointAdjoint
 from .dense import DenseSolution
 from .failure import raise_if_failed, result_of
 from .saveat import check_saveat, collect
-from .setup import compact, set_up
+from .setup import check_problem, compact, set_up
 from .solution import Solution
 
 
@@ -120,18 +121,33 @@ def eventsolve(
             f"`stop_after` must not exceed `max_events`, got {stop_after} > {max_events}."
         )
     saveat = dfx.SaveAt() if saveat is None else saveat
-    sub = check_saveat(saveat, t0, t1)
-    stepper, carry, length = set_up(
-        terms, solver, t0, t1, dt0, y0, args,
-        event=event, max_events=max_events, key=key, root_finder=root_finder,
-        stop_after=stop_after, jump_ts=jump_ts, sub=sub, controller=stepsize_controller,
-        max_steps=max_steps, dense=saveat.dense,
-    )  # fmt: skip
-    y0 = carry.y
+    check_saveat(saveat, t0, t1)
+    y0 = check_problem(terms, solver, t0, t1, dt0, y0, args, event, jump_ts)
     if conditions not in ("check", "waive"):
         raise ValueError(f"`conditions` must be 'check' or 'waive', got {conditions!r}.")
     known = "waived" if conditions == "waive" else conditions_of(terms, event, t0, y0, args)
-    adjoint = CheckpointAdjoint() if adjoint is None else adjoint
+    return _solve(
+        terms, solver, y0, args, event, key, saveat, root_finder, stepsize_controller, jump_ts,
+        adjoint=CheckpointAdjoint() if adjoint is None else adjoint,
+        window=(t0, t1, dt0), max_events=max_events, max_steps=max_steps, stop_after=stop_after,
+        conditions=known, throw=throw,
+    )  # fmt: skip
+
+
+@eqx.filter_jit
+def _solve(
+    terms, solver, y0, args, event, key, saveat, root_finder, controller, jump_ts, *,
+    adjoint, window, max_events, max_steps, stop_after, conditions, throw,
+) -> Solution:  # fmt: skip
+    """What [`roughsnn.eventsolve`][] returns, compiled once for functions and shapes."""
+    t0, t1, dt0 = window
+    sub = saveat.subs
+    stepper, carry, length = set_up(
+        terms, solver, t0, t1, dt0, y0, args,
+        event=event, max_events=max_events, key=key, root_finder=root_finder,
+        stop_after=stop_after, jump_ts=jump_ts, sub=sub, controller=controller,
+        max_steps=max_steps, dense=saveat.dense,
+    )  # fmt: skip
     final, emitted = adjoint.loop(stepper, carry, length, stepper.live, stepper.idle(carry))
     times, marks = compact(emitted.mark, max_events, (emitted.time, jnp.inf), (emitted.mark, -1))
     if carry.control is not None and (sub is not None or saveat.dense):
@@ -148,7 +164,7 @@ def eventsolve(
         ys=ys,
         y1=final.y,
         result=result,
-        conditions=known,
+        conditions=conditions,
         dense=None if emitted.piece is None else DenseSolution(emitted.time, emitted.piece),
     )
     return raise_if_failed(solution, result, stepper, final) if throw else solution

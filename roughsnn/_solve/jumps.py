@@ -7,10 +7,10 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from .._event.affine import is_constant
-from .._misc import any_in_batch, is_concrete, is_term
+from .._misc import any_in_batch, as_array, is_concrete, is_term
 from .._path.base import AbstractJumpPath
 from .._path.jumps import JumpPath
-from .._types import Args, RealScalar, Scalar, State
+from .._types import Args, Numeric, RealScalar, Scalar, State
 
 # Steps of the solver along the flow of a jump.
 _STEPS = 8
@@ -35,7 +35,7 @@ def merged_jumps(terms, jump_ts, dtype) -> tuple[Array | None, tuple[Array, ...]
     Drivers that jump at one time have one entry there.
     """
     drivers = [driver for _, driver in jump_terms(terms)]
-    given = [] if jump_ts is None else [_check_jump_ts(jump_ts, dtype)]
+    given = [] if jump_ts is None else [jnp.asarray(jump_ts, dtype)]
     if not drivers and not given:
         return None, ()
     if not drivers:
@@ -55,13 +55,15 @@ def merged_jumps(terms, jump_ts, dtype) -> tuple[Array | None, tuple[Array, ...]
     return merged, tuple(sizes)
 
 
-def _check_jump_ts(jump_ts, dtype) -> Array:
-    jump_ts = jnp.asarray(jump_ts, dtype)
+def check_jump_ts(jump_ts: Numeric | None) -> None:
+    """`ValueError` unless times are increasing, as far as they are known."""
+    if jump_ts is None:
+        return
+    jump_ts = as_array(jump_ts)
     if jump_ts.ndim != 1:
         raise ValueError(f"`jump_ts` must have shape (jumps,), got {jump_ts.shape}.")
     if is_concrete(jump_ts) and np.any(np.diff(np.asarray(jump_ts)) <= 0):
         raise ValueError("`jump_ts` must be increasing.")
-    return jump_ts
 
 
 def after_jump(

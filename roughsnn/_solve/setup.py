@@ -17,9 +17,23 @@ from .._misc import check_positive_int, num_cells
 from .._random import seeds
 from .._types import State
 from .control import controller_of
-from .jumps import merged_jumps
+from .jumps import check_jump_ts, merged_jumps
 from .localise import check_stages, check_terms
 from .step import Carry, Grid, Stepper
+
+
+def check_problem(terms, solver, t0: float, t1: float, dt0: float, y0, args, event, jump_ts):
+    """The initial state as arrays, once shapes and what is known of the values are found right."""
+    if not isinstance(solver, dfx.AbstractSolver):
+        raise TypeError(f"`solver` must be a diffrax solver, got {type(solver).__name__}.")
+    if not isinstance(event, Event):
+        raise TypeError(f"`event` must be a roughsnn.Event, got {type(event).__name__}.")
+    check_terms(terms, solver, t0, t1, dt0)
+    y0, dtype = _check_state(y0)
+    check_stages(terms, solver, t0, y0, args)
+    _check_event(event, t0, y0, args, dtype)
+    check_jump_ts(jump_ts)
+    return y0
 
 
 def set_up(
@@ -29,16 +43,10 @@ def set_up(
 ) -> tuple[Stepper, Carry, int]:  # fmt: skip
     """The map of one iteration, where it starts, and how often it is applied at most.
 
-    Takes what [`roughsnn.eventsolve`][] takes, and checks it.
+    Takes what [`roughsnn.eventsolve`][] takes, once `check_problem` has seen it.
     """
-    if not isinstance(solver, dfx.AbstractSolver):
-        raise TypeError(f"`solver` must be a diffrax solver, got {type(solver).__name__}.")
-    if not isinstance(event, Event):
-        raise TypeError(f"`event` must be a roughsnn.Event, got {type(event).__name__}.")
-    check_terms(terms, solver, t0, t1, dt0)
-    y0, dtype = _check_state(y0)
-    check_stages(terms, solver, t0, y0, args)
-    num_coordinates = _check_event(event, t0, y0, args, dtype)
+    dtype = jnp.result_type(*jax.tree.leaves(y0))
+    num_coordinates = eqx.filter_eval_shape(event.fn, t0, y0, args).shape[0]
     control = controller_of(controller, terms, solver)
     # With adaptive steps there is one cell.
     cells, dt = (num_cells(t0, t1, dt0), dt0) if control is None else (1, t1 - t0)
@@ -128,7 +136,7 @@ def _check_state(y0: State):
     return y0, jnp.result_type(*leaves)
 
 
-def _check_event(event: Event, t0, y0, args, dtype) -> int:
+def _check_event(event: Event, t0, y0, args, dtype) -> None:
     t = jax.ShapeDtypeStruct((), dtype)
     out = eqx.filter_eval_shape(event.fn, t, y0, args)
     if not hasattr(out, "shape") or len(out.shape) != 1 or out.shape[0] == 0:
@@ -146,7 +154,6 @@ def _check_event(event: Event, t0, y0, args, dtype) -> int:
             "`event.transition` must return a state with the structure, shapes and dtypes "
             f"of `y0`: got {after}, expected {expected}."
         )
-    return out.shape[0]
 
 
 def _differentiable(solver: dfx.AbstractSolver) -> dfx.AbstractSolver:

@@ -230,7 +230,7 @@ ZERO = jnp.zeros(1)
 BAD_CALLS = [
     ({"t1": 0.0}, "`t1` must be larger"),
     ({"dt0": -0.1}, "`dt0` must be positive"),
-    ({"max_spikes": 2.5}, "`max_events` must be a positive integer"),
+    ({"max_spikes": 2.5}, "`max_spikes` must be a positive integer"),
     ({"drive": 1.5}, "`drive` must be a callable"),
     ({"drive": lambda t: 1.5 * t}, r"shape \(neurons,\)"),
     ({"drive": lambda t: jnp.array([1])}, "floating dtype"),
