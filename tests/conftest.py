@@ -7,8 +7,13 @@ from pathlib import Path
 
 # Most of a test's time is compilation; flags of the caller come last, and win. The examples
 # run with XLA's defaults.
-_QUICK = "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
+_QUICK = (
+    "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0 "
+    "--xla_cpu_parallel_codegen_split_count=1"
+)
 os.environ["XLA_FLAGS"] = f"{_QUICK} {os.environ.get('XLA_FLAGS', '')}"
+# Tracing makes so many objects that looking for cycles among them took a tenth of the time.
+gc.set_threshold(100_000, 20, 20)
 
 import jax  # noqa: E402
 import jax.random as jr  # noqa: E402

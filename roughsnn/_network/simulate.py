@@ -185,7 +185,7 @@ def simulate(
     )  # fmt: skip
 
 
-@eqx.filter_jit
+@eqx.filter_jit(inline=True)
 def _simulate(
     network, drive, key, initial, noise, spike_input, saveat, solver, controller, root_finder,
     adjoint, *, model, method, window, max_spikes, max_steps, interpolation, stop_after, edges,

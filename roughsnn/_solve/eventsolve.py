@@ -134,7 +134,7 @@ def eventsolve(
     )  # fmt: skip
 
 
-@eqx.filter_jit
+@eqx.filter_jit(inline=True)
 def _solve(
     terms, solver, y0, args, event, key, saveat, root_finder, controller, jump_ts, *,
     adjoint, window, max_events, max_steps, stop_after, conditions, throw,

@@ -129,7 +129,7 @@ def test_c4_the_first_of_two_keeps_the_other_from_firing(synapse, biased):
         first = train.per_neuron(1)[0]
         return jnp.sum(jnp.where(jnp.isfinite(first), first, T1))
 
-    score = gap_in_standard_errors(model, 8192)
+    score = gap_in_standard_errors(model, 2048)
     print(synapse, score)
     assert (score > 6) if biased else (score < 3)
 
@@ -181,6 +181,6 @@ def test_a_path_that_turns_back_below_a_hard_threshold(drive, noise, biased):
         ).times
         return jnp.where(jnp.isfinite(times[0]), times[0], 2.0)
 
-    score = gap_in_standard_errors(first, 4096)
+    score = gap_in_standard_errors(first, 2048)
     print(drive, noise, score)
     assert (score > 6) if biased else (score < 3)
