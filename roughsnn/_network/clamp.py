@@ -140,7 +140,7 @@ def clamp(
     )  # fmt: skip
 
 
-@eqx.filter_jit(inline=True)
+@eqx.filter_jit
 def _clamp(
     network, drive, train, key, initial, noise, spike_input, adjoint, *,
     model, dt0, index, room, throw,

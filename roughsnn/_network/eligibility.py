@@ -100,7 +100,7 @@ def eligibility(
     )  # fmt: skip
 
 
-@eqx.filter_jit(inline=True)
+@eqx.filter_jit
 def _eligibility(
     network, drive, key, initial, solver, root_finder, *,
     model, window: tuple[float, float, float], max_spikes, interpolation, throw,

@@ -158,6 +158,12 @@ def simulate(
     **Returns:** a [`roughsnn.SpikeTrain`][], or it and a [`roughsnn.Solution`][].
 
     **Raises:** as [`roughsnn.eventsolve`][]; `ValueError` if the drive has the wrong shape.
+
+    !!! info
+
+        Compiled at the first call, and kept for the drive and the shapes that it was given. A drive
+        that is an `equinox.Module` (or a path) may have other values at each call; a `lambda` is
+        compiled anew for each time that it is made.
     """
     if method not in ("event", "lockstep"):
         raise ValueError(f"`method` must be 'event' or 'lockstep', got {method!r}.")
@@ -185,7 +191,7 @@ def simulate(
     )  # fmt: skip
 
 
-@eqx.filter_jit(inline=True)
+@eqx.filter_jit
 def _simulate(
     network, drive, key, initial, noise, spike_input, saveat, solver, controller, root_finder,
     adjoint, *, model, method, window, max_spikes, max_steps, interpolation, stop_after, edges,

@@ -105,6 +105,12 @@ def eventsolve(
     number that is enough at the rate so far) or `max_steps` steps, a grazing or re-triggering
     event, a failed step or a state that is not finite.
 
+    !!! info
+
+        Compiled at the first call, and kept for the functions and shapes that it was given, as by
+        `jax.jit`: functions must be pure, and one that is made anew (a `lambda` in a loop) is
+        compiled anew. Parameters that change belong into `args`, or into an `equinox.Module`.
+
     !!! warning
 
         A coordinate that rises through 0 and falls back within one step is not seen.
@@ -134,7 +140,7 @@ def eventsolve(
     )  # fmt: skip
 
 
-@eqx.filter_jit(inline=True)
+@eqx.filter_jit
 def _solve(
     terms, solver, y0, args, event, key, saveat, root_finder, controller, jump_ts, *,
     adjoint, window, max_events, max_steps, stop_after, conditions, throw,

@@ -108,7 +108,7 @@ def online_gradient(
     )  # fmt: skip
 
 
-@eqx.filter_jit(inline=True)
+@eqx.filter_jit
 def _online_gradient(
     problem, params, direction, solver, key, root_finder, jump_ts, *,
     window: tuple[float, float, float], max_events, throw,
