@@ -1,5 +1,7 @@
 """Outside of `jit`, too, a solve is compiled once for its functions and shapes."""
 
+from typing import Any
+
 import diffrax as dfx
 import equinox as eqx
 import jax
@@ -13,15 +15,15 @@ import roughsnn as rs
 _compiled = []
 
 
-def _listen(event, duration, **_):
+def _listen(event: str, duration_secs: float, **_: Any) -> None:
     if event.endswith("backend_compile_duration"):
-        _compiled.append(duration)
+        _compiled.append(duration_secs)
 
 
 jax.monitoring.register_event_duration_secs_listener(_listen)
 
 WEIGHTS = np.array([[0.0, 0.9, -0.4], [0.6, 0.0, 0.8], [0.5, 0.3, 0.0]])
-WINDOW = dict(t0=0.0, t1=1.0, dt0=0.02)
+WINDOW: Any = dict(t0=0.0, t1=1.0, dt0=0.02)
 
 
 class Constant(eqx.Module):
@@ -127,7 +129,7 @@ def test_other_values_compile_nothing(run, method):
     first = run(1.0, method)
     assert _compiled
     # Whatever makes the values and reads the results.
-    values(1.5), np.asarray(first)
+    jax.block_until_ready((values(1.5), np.asarray(first)))
     _compiled.clear()
     second = run(1.5, method)
     assert not _compiled
@@ -148,7 +150,7 @@ def test_another_function_is_another_program(method):
 def test_known_values_are_checked_outside_of_the_program():
     """They are traced within, where no `ValueError` can tell of them."""
     net, drive, key = values(1.0)
-    call = dict(**WINDOW, max_spikes=60, key=key)
+    call: Any = dict(**WINDOW, max_spikes=60, key=key)
     late = rs.NeuronState(jnp.zeros(3), jnp.zeros(3), jnp.ones(3))
     with pytest.raises(ValueError, match="must be negative"):
         rs.simulate(net, drive, **call, initial=late)
@@ -160,7 +162,7 @@ def test_known_values_are_checked_outside_of_the_program():
         with pytest.raises(ValueError, match="belongs into the initial state"):
             inputs = rs.SpikeInput(spikes, jnp.ones((1, 3)))
             rs.simulate(net, drive, **call, spike_input=inputs, method=method)
-    solve = dict(event=rs.Event(fire, reset), max_events=10, key=key)
+    solve: Any = dict(event=rs.Event(fire, reset), max_events=10, key=key)
     with pytest.raises(ValueError, match="must be increasing"):
         rs.eventsolve(
             dfx.ODETerm(drift), dfx.Heun(), 0.0, 1.0, 0.02, jnp.zeros(1), jnp.asarray(2.0),
