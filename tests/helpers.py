@@ -1,5 +1,6 @@
 """Problems, numerical differences and tolerances that several tests share."""
 
+import functools
 from collections.abc import Callable
 
 import diffrax as dfx
@@ -9,6 +10,9 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 import roughsnn as rs
+
+# `jax.jit` for what runs for longer than it compiles; see `conftest.py`.
+optimised = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 2})
 
 
 def single_neuron(

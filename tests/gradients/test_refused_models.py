@@ -10,7 +10,7 @@ import pytest
 
 import roughsnn as rs
 
-from ..helpers import standard_error
+from ..helpers import optimised, standard_error
 
 T1 = 1.0
 
@@ -58,7 +58,7 @@ def stochastic(reset, synapse, sigma, key, c, dt=0.01):
 def gap_in_standard_errors(fn, samples, h=0.02):
     keys = jr.split(jr.key(0), samples)
 
-    @jax.jit
+    @optimised
     def run(c):
         def one(key):
             _, slope = jax.jvp(lambda c: fn(c, key), (c,), (jnp.ones_like(c),))
