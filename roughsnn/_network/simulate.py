@@ -170,8 +170,6 @@ def simulate(
     t0, t1, dt0 = check_window(t0, t1, dt0, "dt0")
     max_spikes = check_positive_int("max_spikes", max_spikes)
     edges = _check_edges(boundary_ts, saveat, t0, t1)
-    if interpolation not in ("linear", "parabola"):
-        raise ValueError(f"`interpolation` must be 'linear' or 'parabola', got {interpolation!r}.")
     model = check_model(
         network, drive, t0, t1, dt0, initial=initial, noise=noise, spike_input=spike_input,
         adaptive=stepsize_controller is not None,

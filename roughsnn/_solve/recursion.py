@@ -18,6 +18,7 @@ from .._random import RandomKey, uniform
 from .._results import RESULTS
 from .._types import Args, Numeric, RealScalar, State
 from .failure import raise_if_failed, result_of
+from .jumps import check_jump_ts
 from .setup import check_problem, compact, set_up
 from .step import Carry, Emitted, Stepper
 
@@ -100,8 +101,7 @@ def online_gradient(
             f"{jax.tree.structure(direction)} and {jax.tree.structure(params)}."
         )
 
-    terms, event, y0, args = problem(params)
-    check_problem(terms, solver, t0, t1, dt0, y0, args, event, jump_ts)
+    check_jump_ts(jump_ts)
     return _online_gradient(
         problem, params, direction, solver, key, root_finder, jump_ts,
         window=(t0, t1, dt0), max_events=max_events, throw=throw,
@@ -115,8 +115,9 @@ def _online_gradient(
 ) -> OnlineGradient:  # fmt: skip
     """What [`roughsnn.online_gradient`][] returns, compiled once for functions and shapes."""
     terms, event, y0, args = problem(params)
+    y0 = check_problem(terms, solver, *window, y0, args, event, jump_ts)
     stepper, start, length = set_up(
-        terms, solver, *window, jax.tree.map(jnp.asarray, y0), args,
+        terms, solver, *window, y0, args,
         event=event, max_events=max_events, key=key, root_finder=root_finder,
         stop_after=None, jump_ts=jump_ts, sub=None,
     )  # fmt: skip
