@@ -23,9 +23,13 @@ def main(source: Path, picture: Path) -> None:
     panels = [
         ("neurons", [r for r in sparse if r["synapses"] == 100], "seconds", "time (s)"),
         ("synapses", [r for r in sparse if r["neurons"] == 4000], "seconds", "time (s)"),
-        ("neurons", [r for r in sparse if r["synapses"] == 100], "temporary memory (MiB)",
-         "temporary memory (MiB)"),
-    ]  # fmt: skip
+        (
+            "neurons",
+            [r for r in sparse if r["synapses"] == 100],
+            "temporary memory (MiB)",
+            "temporary memory (MiB)",
+        ),
+    ]
     fig, axes = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
     for axis, (along, some, what, label) in zip(axes, panels, strict=True):
         for mode, colour in (("forward", "C0"), ("value and grad", "C1")):

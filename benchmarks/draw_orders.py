@@ -97,9 +97,17 @@ def solve(driver: str, noise, solver, key) -> tuple:
     def run(threshold, **options):
         firing = rs.StochasticFiring(rs.ExponentialIntensity(5.0, threshold, 1.0), 0.03)
         return rs.simulate(
-            rs.SpikingNetwork(membrane, firing), lambda t: jnp.full(1, 1.5), t0=0.0, t1=T1, dt0=dt0,
-            max_spikes=1, key=key, noise=noise, solver=solver, **options,
-        )  # fmt: skip
+            rs.SpikingNetwork(membrane, firing),
+            lambda t: jnp.full(1, 1.5),
+            t0=0.0,
+            t1=T1,
+            dt0=dt0,
+            max_spikes=1,
+            key=key,
+            noise=noise,
+            solver=solver,
+            **options,
+        )
 
     _, quiet = run(100.0, saveat=dfx.SaveAt(t1=True))
     return quiet.y1.v[0], jnp.minimum(run(1.0, stop_after=1).times[0], T1)
@@ -130,10 +138,14 @@ def errors(driver: str, interpolation: str, solver: str, samples: int) -> dict:
     rms = np.sqrt(np.mean(gaps**2, 0))
     mean, error = gaps[..., 1].mean(0), gaps[..., 1].std(0) / samples**0.5
     return {
-        "driver": driver, "interpolation": interpolation, "solver": solver,
-        "state": rms[:, 0], "time": rms[:, 1], "mean": mean / exact.mean(),
+        "driver": driver,
+        "interpolation": interpolation,
+        "solver": solver,
+        "state": rms[:, 0],
+        "time": rms[:, 1],
+        "mean": mean / exact.mean(),
         "error": error / exact.mean(),
-    }  # fmt: skip
+    }
 
 
 def order(values: np.ndarray) -> float:
@@ -189,10 +201,14 @@ def draw(rows: list[dict], picture: Path) -> None:
                 np.abs(r["mean"]) > 2 * r["error"] if what == "mean" else np.full(len(CELLS), True)
             )
             axis.loglog(
-                steps, np.where(seen, np.abs(r[what]), np.nan), line + marker, ms=3.5, lw=1.2,
+                steps,
+                np.where(seen, np.abs(r[what]), np.nan),
+                line + marker,
+                ms=3.5,
+                lw=1.2,
                 color=f"C{names.index(r['driver'])}",
                 label=r["driver"] + (", parabola" if line == "--" else ""),
-            )  # fmt: skip
+            )
         low, high = axis.get_ylim()
         for slope in (1, 2):
             guide = high / 2 * (steps / steps[0]) ** slope
@@ -204,8 +220,9 @@ def draw(rows: list[dict], picture: Path) -> None:
         axis.minorticks_off()
         axis.title.set_fontsize(9)
         axis.spines[["top", "right"]].set_visible(False)
-    fig.legend(*axes[0].get_legend_handles_labels(), frameon=False, fontsize=7,
-               loc="outside right upper")  # fmt: skip
+    fig.legend(
+        *axes[0].get_legend_handles_labels(), frameon=False, fontsize=7, loc="outside right upper"
+    )
     fig.savefig(picture, dpi=150)
     plt.close(fig)
 

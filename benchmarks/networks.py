@@ -35,9 +35,15 @@ class Network:
             weights,
         )
         return rs.simulate(
-            network, lambda t: drive, t0=0.0, t1=1.0, dt0=dt0, method="lockstep",
-            max_spikes=max_spikes or 4 * self.neurons, key=jr.key(0) if key is None else key,
-        )  # fmt: skip
+            network,
+            lambda t: drive,
+            t0=0.0,
+            t1=1.0,
+            dt0=dt0,
+            method="lockstep",
+            max_spikes=max_spikes or 4 * self.neurons,
+            key=jr.key(0) if key is None else key,
+        )
 
     def sparse(self) -> rs.SparseWeights:
         """Lists of targets."""

@@ -19,9 +19,16 @@ def single_neuron(c: float, max_spikes: int = 3, **options):
 
     def run(c, key):
         return rs.simulate(
-            network, lambda t: c[None], t0=0.0, t1=5.0, dt0=0.01, max_spikes=max_spikes,
-            stop_after=3 if max_spikes == 3 else None, key=key, **options,
-        )  # fmt: skip
+            network,
+            lambda t: c[None],
+            t0=0.0,
+            t1=5.0,
+            dt0=0.01,
+            max_spikes=max_spikes,
+            stop_after=3 if max_spikes == 3 else None,
+            key=key,
+            **options,
+        )
 
     return run, jnp.asarray(c)
 
@@ -46,9 +53,16 @@ def feed_forward(dt0: float = 0.01, **options):
     def run(weights, key):
         network = rs.SpikingNetwork(membrane, firing, weights, mask)
         return rs.simulate(
-            network, lambda t: drive, t0=0.0, t1=1.0, dt0=dt0, max_spikes=256, key=key,
-            initial=initial, **options,
-        )  # fmt: skip
+            network,
+            lambda t: drive,
+            t0=0.0,
+            t1=1.0,
+            dt0=dt0,
+            max_spikes=256,
+            key=key,
+            initial=initial,
+            **options,
+        )
 
     return run, jnp.asarray(weights)
 

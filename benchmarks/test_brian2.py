@@ -39,9 +39,13 @@ class Peer:
         names = dict(mu1=MU[0], mu2=MU[1], sigma=SIGMA, beta=BETA, alpha=ALPHA)
         reset = "v -= 1; s = log(rand()) - alpha"
         group = b.NeuronGroup(
-            network.neurons, equations, threshold="s > 0", reset=reset, method="euler",
+            network.neurons,
+            equations,
+            threshold="s > 0",
+            reset=reset,
+            method="euler",
             namespace=names,
-        )  # fmt: skip
+        )
         group.c = network.drive
         group.s = "log(rand()) - alpha"
         synapses = b.Synapses(group, group, "w : 1", on_pre="current += w")
@@ -124,8 +128,11 @@ def test_population():
     error = np.sqrt((ours.var(0, ddof=1) + theirs.var(0, ddof=1)) / runs)
     for name, *row in zip(
         ("rate", "CV of intervals", "correlation", "spread of rates"),
-        ours.mean(0), theirs.mean(0), error, strict=True,
-    ):  # fmt: skip
+        ours.mean(0),
+        theirs.mean(0),
+        error,
+        strict=True,
+    ):
         print(f"{name}: roughsnn {row[0]:.4f}, Brian2 {row[1]:.4f}, error {row[2]:.4f}")
     assert np.all(np.abs(gap) < 3 * error)
 
@@ -146,9 +153,13 @@ def poisson_peer():
     """
     names = dict(mu1=MU[0], mu2=MU[1], beta=BETA, alpha=ALPHA, c=POISSON["c"])
     group = b.NeuronGroup(
-        n, equations, threshold="s > 0", reset="v -= 1; s = log(rand()) - alpha", method="euler",
+        n,
+        equations,
+        threshold="s > 0",
+        reset="v -= 1; s = log(rand()) - alpha",
+        method="euler",
         namespace=names,
-    )  # fmt: skip
+    )
     parts, synapses = [group], []
     for rate, weight in zip(POISSON["rates"], POISSON["weights"], strict=True):
         source = b.PoissonGroup(n, rates=rate * b.Hz)
@@ -186,10 +197,16 @@ def test_poisson_input():
         spikes_key, key = jr.split(key)
         train = rs.poisson_spikes(0.0, 1.0, rates=rates, max_spikes=400, key=spikes_key)
         return rs.simulate(
-            network, lambda t: jnp.full(n, POISSON["c"], jnp.float32), t0=0.0, t1=1.0, dt0=0.001,
-            max_spikes=20_000, key=key, spike_input=rs.SpikeInput(train, weights),
+            network,
+            lambda t: jnp.full(n, POISSON["c"], jnp.float32),
+            t0=0.0,
+            t1=1.0,
+            dt0=0.001,
+            max_spikes=20_000,
+            key=key,
+            spike_input=rs.SpikeInput(train, weights),
             method="lockstep",
-        )  # fmt: skip
+        )
 
     ours = []
     for seed in range(runs):

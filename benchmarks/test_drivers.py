@@ -46,9 +46,16 @@ def test_driver(benchmark, name, method, mode):
         if name == "Poisson":
             options["spike_input"] = rs.SpikeInput(driver, weights)
         return rs.simulate(
-            network, lambda t: jnp.full(NEURONS, 1.0), t0=0.0, t1=T1, dt0=DT, max_spikes=120,
-            key=key, method=method, **options,
-        ).times  # fmt: skip
+            network,
+            lambda t: jnp.full(NEURONS, 1.0),
+            t0=0.0,
+            t1=T1,
+            dt0=DT,
+            max_spikes=120,
+            key=key,
+            method=method,
+            **options,
+        ).times
 
     keys = jr.split(jr.key(0), (2, BATCH))
     if mode == "given":

@@ -67,16 +67,26 @@ def solved(x: float, method):
     """An event SDE whose conditions are checked."""
     del method
     return rs.eventsolve(
-        dfx.ODETerm(drift), dfx.Heun(), 0.0, 1.0, 0.01, jnp.zeros(1), jnp.asarray(2.0 * x),
-        event=EVENT, max_events=10, key=jr.key(0),
-    ).event_times  # fmt: skip
+        dfx.ODETerm(drift),
+        dfx.Heun(),
+        0.0,
+        1.0,
+        0.01,
+        jnp.zeros(1),
+        jnp.asarray(2.0 * x),
+        event=EVENT,
+        max_events=10,
+        key=jr.key(0),
+    ).event_times
 
 
 CASES = {
     "eventsolve": (solved, ""),
-    "simulate, event": (value, "event"), "simulate, lockstep": (value, "lockstep"),
-    "gradient, event": (gradient, "event"), "gradient, lockstep": (gradient, "lockstep"),
-}  # fmt: skip
+    "simulate, event": (value, "event"),
+    "simulate, lockstep": (value, "lockstep"),
+    "gradient, event": (gradient, "event"),
+    "gradient, lockstep": (gradient, "lockstep"),
+}
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -29,16 +29,14 @@ def example(name: str, monkeypatch) -> Any:
 def input_estimation(module):
     sigma, c = jnp.asarray(0.25), jnp.asarray(module.C_INIT)
     data = module.first_spikes(sigma, jnp.asarray(module.C_TRUE), jr.key(0), 128)
-    fn = lambda c, key: module.distance(  # noqa: E731
-        "signature", module.first_spikes(sigma, c, key, 128), data
-    )
+    fn = lambda c, key: module.distance("signature", module.first_spikes(sigma, c, key, 128), data)
     return fn, c
 
 
 def weight_estimation(module):
     data = jax.jit(module.simulate, static_argnums=2)(module.true_weights(0), jr.key(0), 512)
     target = rs.losses.Moments.of(jax.vmap(module.moments)(data))
-    fn = lambda w, key: rs.losses.moment_distance(module.statistics(w, key), target)  # noqa: E731
+    fn = lambda w, key: rs.losses.moment_distance(module.statistics(w, key), target)
     return fn, module.initial_weights(0)
 
 
@@ -46,7 +44,7 @@ def kernels(module):
     model, truth, start = module.MODELS["network: input and weight"]
     data = model(jnp.asarray(truth), jr.key(0), 128)
     kernel = rs.losses.default_kernel().fitted(data)
-    fn = lambda p, key: rs.losses.mmd(model(p, key, 64), data, kernel=kernel)  # noqa: E731
+    fn = lambda p, key: rs.losses.mmd(model(p, key, 64), data, kernel=kernel)
     return fn, jnp.asarray(start)
 
 
@@ -58,10 +56,14 @@ def recorded_neuron(module):
     spikes = np.asarray(recording.spikes.to_lists()[0], float)
     loss = module.make_loss(level, module.Clamp.on(spikes[spikes < split], split), 32, 8)
     start = module.Receptor(
-        log_mu=jnp.log(0.2), log_reset=jnp.log(1.0), log_beta=jnp.log(5.0),
-        gain=jnp.array(0.3), offset=jnp.array(0.8), fatigue=jnp.array(0.0),
+        log_mu=jnp.log(0.2),
+        log_reset=jnp.log(1.0),
+        log_beta=jnp.log(5.0),
+        gain=jnp.array(0.3),
+        offset=jnp.array(0.8),
+        fatigue=jnp.array(0.0),
         log_delay=jnp.log(4.0),
-    )  # fmt: skip
+    )
     return lambda model, key: loss(model, None, key), start
 
 

@@ -25,7 +25,7 @@ def drive(t):
 
 
 def simulate(weights, key, dt):
-    one = lambda key: rs.simulate(  # noqa: E731
+    one = lambda key: rs.simulate(
         network(weights), drive, t0=0.0, t1=1.0, dt0=dt, max_spikes=3000, key=key, method="lockstep"
     )
     return jax.vmap(one)(jr.split(key, TRIALS))
@@ -33,7 +33,7 @@ def simulate(weights, key, dt):
 
 def likelihood(weights, data, key, dt):
     del key
-    one = lambda train: rs.clamp(network(weights), drive, train, dt0=dt).log_likelihood  # noqa: E731
+    one = lambda train: rs.clamp(network(weights), drive, train, dt0=dt).log_likelihood
     return -jnp.sum(jax.vmap(one)(data)) / TRIALS
 
 
@@ -58,8 +58,8 @@ def test_training_step(benchmark, name, dt):
     weights *= (rng.uniform(size=weights.shape) < 0.2) & ~np.eye(NEURONS, dtype=bool)
     weights = jnp.asarray(weights, jnp.float32)
     data = jax.jit(simulate, static_argnums=2)(weights, jr.key(0), dt)
-    loss = lambda w, key: sum(loss(w, data, key, dt) for loss in LOSSES[name])  # noqa: E731
+    loss = lambda w, key: sum(loss(w, data, key, dt) for loss in LOSSES[name])
     step = jax.jit(jax.value_and_grad(loss))
-    run = lambda: jax.block_until_ready(step(weights, jr.key(1)))  # noqa: E731
+    run = lambda: jax.block_until_ready(step(weights, jr.key(1)))
     run()
     benchmark.pedantic(run, rounds=5)

@@ -51,7 +51,7 @@ def reference():
     """Values and gradient in float64."""
     x, y = trains(0, 20), trains(1, 20)
     with jax.enable_x64(True):
-        wide = lambda z: with_times(z, jnp.asarray(np.asarray(z.times), jnp.float64))  # noqa: E731
+        wide = lambda z: with_times(z, jnp.asarray(np.asarray(z.times), jnp.float64))
         x, y = wide(x), wide(y)
         exact = rs.SignatureKernel(**SIGNATURE, lifting=rs.MarcusLift(), order=12)
         values = np.asarray(gram(exact, x, y))

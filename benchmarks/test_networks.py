@@ -47,5 +47,7 @@ def test_network(benchmark, kind, neurons, synapses, mode):
     benchmark.group = f"{neurons} neurons"
     measure(benchmark, mean_time, weights, mode)
     memory = benchmark.extra_info["temporary memory (MiB)"]
-    print(f"\n{kind}, {neurons} neurons, {mode}: {benchmark.extra_info['spikes']} spikes, "
-          f"{memory:.0f} MiB")  # fmt: skip
+    print(
+        f"\n{kind}, {neurons} neurons, {mode}: {benchmark.extra_info['spikes']} spikes, "
+        f"{memory:.0f} MiB"
+    )

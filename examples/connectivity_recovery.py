@@ -52,9 +52,7 @@ METHODS = {
 }
 PARTS = (1.0, 0.5, 0.15)
 ACTIVITY = ("rate_ratio", "psth_correlation", "noise_correlation")
-SCORES = (
-    "correlation", "auroc", "error", "bias", "ran_away", "explosions", *ACTIVITY, "seconds",
-)  # fmt: skip
+SCORES = ("correlation", "auroc", "error", "bias", "ran_away", "explosions", *ACTIVITY, "seconds")
 
 
 class Circuit(eqx.Module):
@@ -104,9 +102,16 @@ def simulate(model: Circuit, key: jax.Array, trials: int, room: int = ROOM, thro
 
     def one(key):
         return rs.simulate(
-            model.network(), model.drive, t0=0.0, t1=T1, dt0=DT, max_spikes=room, key=key,
-            method="lockstep", throw=throw,
-        )  # fmt: skip
+            model.network(),
+            model.drive,
+            t0=0.0,
+            t1=T1,
+            dt0=DT,
+            max_spikes=room,
+            key=key,
+            method="lockstep",
+            throw=throw,
+        )
 
     return jax.vmap(one)(jr.split(key, trials))
 
@@ -213,9 +218,15 @@ def run(method: str, part: float, seed: int, steps: int) -> dict:
     ran_away = False
     try:
         result = rs.fit(
-            models[0], make_losses(method, data, neurons), data, optimiser(steps), steps=steps,
-            key=jr.key(seed), weights=weights if hidden else None, callback=keep,
-        )  # fmt: skip
+            models[0],
+            make_losses(method, data, neurons),
+            data,
+            optimiser(steps),
+            steps=steps,
+            key=jr.key(seed),
+            weights=weights if hidden else None,
+            callback=keep,
+        )
         if result.stopped:
             raise RuntimeError(result.stopped)
     except eqx.EquinoxRuntimeError:
@@ -238,15 +249,23 @@ def run(method: str, part: float, seed: int, steps: int) -> dict:
         hidden_rate = float(1e3 * rs.scores.mean_rates(free)[seen:].mean())
     recovery = rs.scores.connectivity_recovery(found, there)
     return {
-        "method": method, "part": part, "seed": seed, "steps": steps,
-        "truth": there[off].tolist(), "estimate": found[off].tolist(),
-        "correlation": recovery.correlation, "auroc": recovery.auroc,
+        "method": method,
+        "part": part,
+        "seed": seed,
+        "steps": steps,
+        "truth": there[off].tolist(),
+        "estimate": found[off].tolist(),
+        "correlation": recovery.correlation,
+        "auroc": recovery.auroc,
         "error": recovery.mean_error,
         "bias": float(unconnected.mean()) if len(unconnected) else None,
-        "explosions": exploded, "ran_away": float(ran_away), "hidden_rate_hz": hidden_rate,
-        **dict.fromkeys(ACTIVITY), **activity,
+        "explosions": exploded,
+        "ran_away": float(ran_away),
+        "hidden_rate_hz": hidden_rate,
+        **dict.fromkeys(ACTIVITY),
+        **activity,
         "seconds": time.perf_counter() - begin,
-    }  # fmt: skip
+    }
 
 
 def summarise(runs: list[dict]) -> list[dict]:
@@ -288,9 +307,12 @@ def draw(runs: list[dict], rows: list[dict], path: Path) -> None:
             axis.plot(r["truth"], r["estimate"], ".", color=f"C{n}", ms=4, alpha=0.6)
         axis.axline((0, 0), slope=1, color="0.6", lw=0.8)
         axis.set(xlabel="true weight", ylabel=f"estimate, {part:.0%} observed", ylim=(-2.2, 1.5))
-    shown = (("correlation", "correlation with the true weights"), ("auroc", "AUROC"),
-             ("bias", "mean weight where there is none"),
-             ("noise_correlation", "match of noise correlations"))  # fmt: skip
+    shown = (
+        ("correlation", "correlation with the true weights"),
+        ("auroc", "AUROC"),
+        ("bias", "mean weight where there is none"),
+        ("noise_correlation", "match of noise correlations"),
+    )
     for axis, (name, label) in zip(axes[1], shown, strict=True):
         for method in methods:
             mine = [r for r in rows if r["method"] == method]
@@ -314,9 +336,13 @@ def main(argv: list[str] | None = None) -> Path:
     parser.add_argument("--seeds", type=int, nargs="+", help="by default 0, with --full 0 ... 4")
     parser.add_argument("--steps", type=int, help="of each fit (60; 300 with --full)")
     parser.add_argument(
-        "--merge", type=Path, nargs="+", default=[], metavar="FOLDER",
+        "--merge",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FOLDER",
         help="do not fit, join what other calls have written to these folders",
-    )  # fmt: skip
+    )
     args = parser.parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
     steps = args.steps or (300 if args.full else 60)

@@ -36,9 +36,15 @@ def loss(values: jax.Array, drive: jax.Array, keys: jax.Array) -> jax.Array:
 
     def one(key):
         train = rs.simulate(
-            network, lambda t: drive, t0=0.0, t1=0.5, dt0=0.005, max_spikes=10 * NEURONS,
-            key=key, method="lockstep",
-        )  # fmt: skip
+            network,
+            lambda t: drive,
+            t0=0.0,
+            t1=0.5,
+            dt0=0.005,
+            max_spikes=10 * NEURONS,
+            key=key,
+            method="lockstep",
+        )
         return jnp.mean(jnp.where(train.marks >= 0, train.times, train.t1) ** 2)
 
     return jnp.mean(jax.vmap(one)(keys))
@@ -64,7 +70,7 @@ def run(shared: str) -> dict:
     )
     fn = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)), out_shardings=NamedSharding(mesh, P()))
     value, (of_values, of_drive) = fn(values, drive, keys)
-    here = lambda x: np.asarray(x.addressable_data(0))  # noqa: E731
+    here = lambda x: np.asarray(x.addressable_data(0))
     return {
         "loss": float(here(value)),
         "gradient in the weights": float(np.linalg.norm(here(of_values))),

@@ -88,9 +88,17 @@ def simulate(key, noise=None, spike_input=None, *, cells=FINEST):
     )
     drive = jnp.full(NEURONS, 0.8 if spike_input is None else 0.1)
     return rs.simulate(
-        network, lambda t: drive, t0=0.0, t1=T1, dt0=T1 / cells, max_spikes=20 * NEURONS, key=key,
-        noise=noise, spike_input=spike_input, method="lockstep",
-    )  # fmt: skip
+        network,
+        lambda t: drive,
+        t0=0.0,
+        t1=T1,
+        dt0=T1 / cells,
+        max_spikes=20 * NEURONS,
+        key=key,
+        noise=noise,
+        spike_input=spike_input,
+        method="lockstep",
+    )
 
 
 # --- how fast solutions converge -----------------------------------------------------------------
@@ -145,8 +153,13 @@ def draw(path: Path) -> None:
         else:
             spikes = poisson_input(noise_key)
             for m, times in enumerate(spikes.spikes.to_lists()[:3]):
-                axes[0, n].step([0, *times, T1], [*range(len(times) + 1), len(times)], lw=0.8,
-                                where="post", color=f"C{m}")  # fmt: skip
+                axes[0, n].step(
+                    [0, *times, T1],
+                    [*range(len(times) + 1), len(times)],
+                    lw=0.8,
+                    where="post",
+                    color=f"C{m}",
+                )
             train = simulate(key, spike_input=spikes)
         axes[1, n].eventplot(train.to_lists(), linewidths=1.0, colors="0.15")
         axes[0, n].set_title(name, fontsize=9)

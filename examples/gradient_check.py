@@ -42,9 +42,16 @@ def slif_network(p, sigma=0.25):
 def three_spikes(network, drive, key, dt, interpolation: Literal["linear", "parabola"] = "linear"):
     """The first three spike times; one that has left the window counts as its end."""
     train = rs.simulate(
-        network, drive, t0=0.0, t1=T1, dt0=dt, max_spikes=3, stop_after=3, key=key,
+        network,
+        drive,
+        t0=0.0,
+        t1=T1,
+        dt0=dt,
+        max_spikes=3,
+        stop_after=3,
+        key=key,
         interpolation=interpolation,
-    )  # fmt: skip
+    )
     return jnp.where(train.marks >= 0, train.times, T1)
 
 
@@ -68,9 +75,7 @@ def recurrent(p, key, dt):
     membrane = rs.LIF(p["mu"], jnp.array([[0.25, 0.0], [0.0, 0.25]]), v_reset=1.2)
     firing = rs.StochasticFiring(rs.ExponentialIntensity(), alpha=0.03)
     network = rs.SpikingNetwork(membrane, firing, p["weights"] * (1 - jnp.eye(4)))
-    train = rs.simulate(
-        network, lambda t: p["c"], t0=0.0, t1=0.64, dt0=dt, max_spikes=80, key=key
-    )  # fmt: skip
+    train = rs.simulate(network, lambda t: p["c"], t0=0.0, t1=0.64, dt0=dt, max_spikes=80, key=key)
     times = train.per_neuron(2)
     return jnp.where(jnp.isfinite(times), times, 0.64)
 
@@ -89,15 +94,22 @@ def kicked_particle(p, key, dt):
     would not) and is set back.
     """
     path = rs.BrownianPath(0.0, T1, dt, shape=(), key=key, interpolation="linear")
-    field = lambda t, y, args: jnp.stack([y[1], p["pull"] - p["drag"] * y[1]])  # noqa: E731
-    noise = lambda t, y, args: jnp.stack([0.0 * p["pull"], jnp.asarray(0.4)])  # noqa: E731
-    jump = lambda t, y, args, k, u: y - jnp.stack([p["back"], p["loss"]])  # noqa: E731
+    field = lambda t, y, args: jnp.stack([y[1], p["pull"] - p["drag"] * y[1]])
+    noise = lambda t, y, args: jnp.stack([0.0 * p["pull"], jnp.asarray(0.4)])
+    jump = lambda t, y, args, k, u: y - jnp.stack([p["back"], p["loss"]])
     sol = rs.eventsolve(
-        dfx.MultiTerm(dfx.ODETerm(field), dfx.ControlTerm(noise, path)), dfx.Heun(),
-        0.0, T1, dt, jnp.array([0.0, 0.5]), event=rs.Event(lambda t, y, args: y[:1] - 1, jump),
-        max_events=12, stop_after=3, key=key,
+        dfx.MultiTerm(dfx.ODETerm(field), dfx.ControlTerm(noise, path)),
+        dfx.Heun(),
+        0.0,
+        T1,
+        dt,
+        jnp.array([0.0, 0.5]),
+        event=rs.Event(lambda t, y, args: y[:1] - 1, jump),
+        max_events=12,
+        stop_after=3,
+        key=key,
         saveat=dfx.SaveAt(t1=True),
-    )  # fmt: skip
+    )
     return jnp.where(sol.event_marks[:3] >= 0, sol.event_times[:3], T1)
 
 
@@ -144,9 +156,16 @@ def check_models(full: bool):
 def thresholds(c, key):
     """The random levels of s at the start and after each of the first two spikes."""
     train, sol = rs.simulate(
-        slif_network(NEURON), lambda t: c[None], t0=0.0, t1=T1, dt0=COARSEST, max_spikes=3,
-        stop_after=3, key=key, saveat=dfx.SaveAt(t0=True, steps=True),
-    )  # fmt: skip
+        slif_network(NEURON),
+        lambda t: c[None],
+        t0=0.0,
+        t1=T1,
+        dt0=COARSEST,
+        max_spikes=3,
+        stop_after=3,
+        key=key,
+        saveat=dfx.SaveAt(t0=True, steps=True),
+    )
     s = sol.ys.s[:, 0]
     # The first entry is the start; right limits follow left ones.
     after = [jnp.max(jnp.where(sol.ts == t, jnp.arange(s.shape[0]), 0)) for t in train.times[:2]]
@@ -157,7 +176,7 @@ def recipe(c, increments, levels, dt):
     """Spike times by Euler with a restart at each spike, query times held constant."""
     grid = jnp.linspace(0.0, T1, increments.shape[0] + 1)
     walk = jnp.concatenate([jnp.zeros(1), jnp.cumsum(increments)])
-    at = lambda t: jnp.interp(jax.lax.stop_gradient(t), grid, walk)  # noqa: E731
+    at = lambda t: jnp.interp(jax.lax.stop_gradient(t), grid, walk)
 
     def step(carry, _):
         t, v, s, n = carry
@@ -192,7 +211,7 @@ def relative_errors(samples: int, finest: int, dts):
         return recipe(c, path.increments[:, 0, 0], level, dt)
 
     def slopes(fn, *inputs):
-        tangent = lambda *x: jax.jvp(lambda c: fn(c, *x), (c,), (jnp.ones_like(c),))  # noqa: E731
+        tangent = lambda *x: jax.jvp(lambda c: fn(c, *x), (c,), (jnp.ones_like(c),))
         return jax.jit(jax.vmap(tangent))(*inputs)
 
     def derivatives(dt, h=1e-5):
@@ -201,10 +220,9 @@ def relative_errors(samples: int, finest: int, dts):
         @jax.jit
         def run(shifts):
             over_shifts = jax.vmap(
-                lambda s, key: jax.jvp(
-                    lambda c: times(c, key, dt), (c + s,), (jnp.ones_like(c),)
-                ), (0, None),
-            )  # fmt: skip
+                lambda s, key: jax.jvp(lambda c: times(c, key, dt), (c + s,), (jnp.ones_like(c),)),
+                (0, None),
+            )
             return jax.vmap(over_shifts, (None, 0))(shifts, keys)
 
         values, tangents = run(jnp.array([0.0, h, -h]))

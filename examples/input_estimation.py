@@ -74,9 +74,15 @@ def first_spikes(sigma: jax.Array, c: jax.Array, key: jax.Array, samples: int) -
 
     def one(key):
         return rs.simulate(
-            net, lambda t: c[None], t0=0.0, t1=T1, dt0=DT,
-            max_spikes=SPIKES, stop_after=SPIKES, key=key,
-        )  # fmt: skip
+            net,
+            lambda t: c[None],
+            t0=0.0,
+            t1=T1,
+            dt0=DT,
+            max_spikes=SPIKES,
+            stop_after=SPIKES,
+            key=key,
+        )
 
     return jax.vmap(one)(jr.split(key, samples))
 
@@ -139,12 +145,18 @@ def run(n: int, kind: str, optimiser: Optimiser, cases: list, every: int) -> lis
     trajectories, tests = np.stack(cs, 1), np.stack(maes, 1)
     return [
         {
-            "sigma": noise, "n": n, "loss": kind, "optimiser": optimiser.name, "seed": seed,
-            "c": trajectories[i].tolist(), "test_mae": tests[i].tolist(), "test_every": every,
+            "sigma": noise,
+            "n": n,
+            "loss": kind,
+            "optimiser": optimiser.name,
+            "seed": seed,
+            "c": trajectories[i].tolist(),
+            "test_mae": tests[i].tolist(),
+            "test_every": every,
             "seconds_per_step": seconds,
         }
         for i, (noise, seed) in enumerate(cases)
-    ]  # fmt: skip
+    ]
 
 
 def sampling_floor(sigma: float, n: int) -> tuple[float, float]:
@@ -193,23 +205,30 @@ def summarise(runs: list[dict], floors: dict) -> list[dict]:
     rows = []
     for optimiser, loss, sigma, n in settings:
         mine = [
-            r for r in runs
+            r
+            for r in runs
             if (r["optimiser"], r["loss"], r["sigma"], r["n"]) == (optimiser, loss, sigma, n)
-        ]  # fmt: skip
+        ]
         c, c_error = mean_and_error([final_c(r) for r in mine])
         mae, mae_error = mean_and_error([final_mae(r) for r in mine])
         near = [s for s in map(steps_to_get_near, mine) if s is not None]
         floor_c, floor_mae = floors[sigma, n]
         rows.append(
             {
-                "optimiser": optimiser, "loss": loss, "sigma": sigma, "n": n,
-                "c": c, "c_standard_error": c_error,
-                "test_mae": mae, "test_mae_standard_error": mae_error,
+                "optimiser": optimiser,
+                "loss": loss,
+                "sigma": sigma,
+                "n": n,
+                "c": c,
+                "c_standard_error": c_error,
+                "test_mae": mae,
+                "test_mae_standard_error": mae_error,
                 "steps_to_within_0.05": int(np.median(near)) if near else None,
-                "sampling_error_of_c": floor_c, "mae_of_two_true_samples": floor_mae,
+                "sampling_error_of_c": floor_c,
+                "mae_of_two_true_samples": floor_mae,
                 "seconds_per_step": float(np.median([r["seconds_per_step"] for r in mine])),
             }
-        )  # fmt: skip
+        )
     return rows
 
 

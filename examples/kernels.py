@@ -98,14 +98,16 @@ def as_trains(times: np.ndarray, room: int | None = None) -> rs.SpikeTrain:
         marks=jnp.asarray(marks[:, :room], jnp.int32),
         count=jnp.asarray((marks >= 0).sum(1), jnp.int32),
         overflow=jnp.zeros(samples, bool),
-        t0=0.0, t1=1.0, num_neurons=neurons,
-    )  # fmt: skip
+        t0=0.0,
+        t1=1.0,
+        num_neurons=neurons,
+    )
 
 
 # --- kernels -------------------------------------------------------------------------------------
 def all_kernels() -> dict[str, rs.AbstractTrainKernel]:
     """Those that are compared; the quick ones first."""
-    signature = lambda **k: rs.SignatureKernel(order=4, **k)  # noqa: E731
+    signature = lambda **k: rs.SignatureKernel(order=4, **k)
     return {
         "default: point + lag": rs.losses.default_kernel(),
         "point": rs.PointKernel(),
@@ -185,7 +187,7 @@ def draw_grams(kernels, out: Path) -> None:
     rng = np.random.default_rng(0)
     batches = [population(rng, 32, **change) for change in ALTERNATIVES.values()]
     width = max(b.shape[-1] for b in batches)
-    pad = lambda b: np.pad(b, ((0, 0), (0, 0), (0, width - b.shape[-1])), constant_values=np.nan)  # noqa: E731
+    pad = lambda b: np.pad(b, ((0, 0), (0, 0), (0, width - b.shape[-1])), constant_values=np.nan)
     trains = as_trains(np.concatenate([pad(b) for b in batches]))
     fig, axes = plt.subplots(
         2, len(kernels), figsize=(3.4 * len(kernels), 8), layout="constrained", squeeze=False
@@ -218,9 +220,14 @@ def two_spikes(p, key, samples):
     times = jnp.clip(times, 0.0, 1.0)
     order = jnp.argsort(times, axis=1)
     return rs.SpikeTrain(
-        jnp.take_along_axis(times, order, 1), order.astype(jnp.int32),
-        jnp.full(samples, 2, jnp.int32), jnp.zeros(samples, bool), 0.0, 1.0, 2,
-    )  # fmt: skip
+        jnp.take_along_axis(times, order, 1),
+        order.astype(jnp.int32),
+        jnp.full(samples, 2, jnp.int32),
+        jnp.zeros(samples, bool),
+        0.0,
+        1.0,
+        2,
+    )
 
 
 def two_renewals(p, key, samples):
@@ -249,9 +256,15 @@ def two_coupled(p, key, samples):
 
     def one(key):
         return rs.simulate(
-            network, lambda t: jnp.stack([p[0], 0.7 * p[0]]), t0=0.0, t1=1.0, dt0=0.02,
-            max_spikes=24, key=key, method="lockstep",
-        )  # fmt: skip
+            network,
+            lambda t: jnp.stack([p[0], 0.7 * p[0]]),
+            t0=0.0,
+            t1=1.0,
+            dt0=0.02,
+            max_spikes=24,
+            key=key,
+            method="lockstep",
+        )
 
     return jax.vmap(one)(jr.split(key, samples))
 
@@ -266,8 +279,8 @@ MODELS = {
 
 def all_losses():
     """What is taken from all data once, and a loss of it and of samples of model and data."""
-    mmd = lambda kernel, x, y: rs.losses.mmd(x, y, kernel=kernel, allow_jumps=True)  # noqa: E731
-    published = lambda _, x, y: rs.losses.expected_signature(  # noqa: E731
+    mmd = lambda kernel, x, y: rs.losses.mmd(x, y, kernel=kernel, allow_jumps=True)
+    published = lambda _, x, y: rs.losses.expected_signature(
         x, y, taper=0.0, unbiased=False, allow_jumps=True
     )
     signature = rs.SignatureKernel(order=4)
@@ -295,7 +308,7 @@ def train(model, truth, start, loss, steps: int, seed: int):
             model_key, data_key = jr.split(key)
             some = jr.choice(data_key, 4096, (128,), replace=False)
             y = jax.tree.map(lambda z: z[some], data)
-            objective = lambda p: value(kernel, model(p, model_key, 64), y)  # noqa: E731
+            objective = lambda p: value(kernel, model(p, model_key, 64), y)
             now, gradient = jax.value_and_grad(objective)(p)
             updates, state = optim.update(gradient, state)
             return (p + updates, state), (p, now)
@@ -375,8 +388,10 @@ def main() -> None:
     page, results = options.out / "kernels.md", options.out / "results.json"
     page.write_text(table)
     results.write_text(json.dumps({"power": rows, "fresh": fresh, "training": runs}))
-    print(f"\n{table}\nPictures: {options.out / 'kernel_training.png'}, "
-          f"{options.out / 'kernel_grams.png'}\nTable:    {page}\nNumbers:  {results}")  # fmt: skip
+    print(
+        f"\n{table}\nPictures: {options.out / 'kernel_training.png'}, "
+        f"{options.out / 'kernel_grams.png'}\nTable:    {page}\nNumbers:  {results}"
+    )
 
 
 if __name__ == "__main__":

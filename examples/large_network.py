@@ -51,9 +51,15 @@ def simulate(model, key: jax.Array) -> rs.SpikeTrain:
     """One second of a network and its input."""
     network, drive = model
     return rs.simulate(
-        network, lambda t: drive, t0=0.0, t1=T1, dt0=DT, max_spikes=30 * drive.shape[0], key=key,
+        network,
+        lambda t: drive,
+        t0=0.0,
+        t1=T1,
+        dt0=DT,
+        max_spikes=30 * drive.shape[0],
+        key=key,
         method="lockstep",
-    )  # fmt: skip
+    )
 
 
 def activity(train: rs.SpikeTrain, ts: jax.Array) -> jax.Array:
@@ -110,16 +116,23 @@ def describe(train: rs.SpikeTrain) -> dict:
 def draw(trains: dict[str, rs.SpikeTrain], path: Path) -> None:
     """Rasters of some neurons of both populations, and the activity under them."""
     fig, axes = plt.subplots(
-        2, len(trains), figsize=(5.5 * len(trains), 5), layout="constrained", sharex=True,
-        sharey="row", height_ratios=(3, 1), squeeze=False,
-    )  # fmt: skip
+        2,
+        len(trains),
+        figsize=(5.5 * len(trains), 5),
+        layout="constrained",
+        sharex=True,
+        sharey="row",
+        height_ratios=(3, 1),
+        squeeze=False,
+    )
     ts = np.linspace(0, T1, 501)
     for (name, train), column in zip(trains.items(), axes.T, strict=True):
         excitatory = int(EXCITATORY * train.num_neurons)
         times, marks = np.asarray(train.times), np.asarray(train.marks)
         for first, shown, colour, label in (
-            (0, 400, "C0", "excitatory"), (excitatory, 100, "C3", "inhibitory"),
-        ):  # fmt: skip
+            (0, 400, "C0", "excitatory"),
+            (excitatory, 100, "C3", "inhibitory"),
+        ):
             own = (marks >= first) & (marks < first + shown)
             height = marks[own] - first + (0 if first == 0 else 400)
             column[0].plot(times[own], height, ".", ms=1.5, color=colour, label=label)
@@ -173,18 +186,23 @@ def main(argv: list[str] | None = None) -> Path:
         seconds.append(took)
         size = float(optax.tree.norm(grads))
         history.append({"loss": float(value), "gradient_norm": size, **describe(train)})
-        print(f"step {step}: loss {float(value):.4f}, |gradient| {size:.3g}, {took:.2f} s, "
-              f"{describe(train)}", flush=True)  # fmt: skip
+        print(
+            f"step {step}: loss {float(value):.4f}, |gradient| {size:.3g}, {took:.2f} s, "
+            f"{describe(train)}",
+            flush=True,
+        )
         if step < args.steps:
             updates, state = optimiser.update(grads, state, weights)
             weights = optax.apply_updates(weights, updates)
     after, _ = timed(forward, eqx.combine(weights, fixed), key)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     results |= {
-        "after": describe(after), "history": history, "peak_memory_gib": peak,
+        "after": describe(after),
+        "history": history,
+        "peak_memory_gib": peak,
         "forward": {"seconds": forward_time, "compile": forward_compile, "gib": forward_memory},
         "gradient": {"seconds": float(np.median(seconds)), "compile": compile_time, "gib": memory},
-    }  # fmt: skip
+    }
     (args.out / "results.json").write_text(json.dumps(results, indent=1))
     draw({"before": before, f"after {args.steps} steps": after}, args.out / "large_network.png")
     print(

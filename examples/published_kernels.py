@@ -30,7 +30,7 @@ class CornerKernel(rs.AbstractTrainKernel):
     def pairs(self, a, b):
         """Partners; axes of samples broadcast."""
         shape = jnp.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-        flat = lambda z: jnp.broadcast_to(z, (*shape, *z.shape[-2:])).reshape(-1, *z.shape[-2:])  # noqa: E731
+        flat = lambda z: jnp.broadcast_to(z, (*shape, *z.shape[-2:])).reshape(-1, *z.shape[-2:])
         return jax.vmap(self.kernel)(flat(a), flat(b)).reshape(shape)
 
     def jumps(self, num_neurons):

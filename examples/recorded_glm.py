@@ -54,9 +54,11 @@ class GLM:
         training = known & ~later
         # No interval is as short as the first bumps, whose coefficients would go to minus infinity.
         model = nemos.glm.GLM(
-            regularizer="Ridge", regularizer_strength=1e-5, solver_name="LBFGS",
+            regularizer="Ridge",
+            regularizer_strength=1e-5,
+            solver_name="LBFGS",
             solver_kwargs={"tol": 1e-6, "maxiter": 5000},
-        )  # fmt: skip
+        )
         # Single precision does not converge.
         with jax.enable_x64(True), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "JAXopt")
@@ -65,9 +67,15 @@ class GLM:
             rate = np.asarray(model.predict(features[later]))
         before = counts[~later][-own.window_size :]
         return cls(
-            dt, times[later][0] - dt / 2, rate, history, model, inputs[later],
-            np.asarray(own.kernel_), before,
-        )  # fmt: skip
+            dt,
+            times[later][0] - dt / 2,
+            rate,
+            history,
+            model,
+            inputs[later],
+            np.asarray(own.kernel_),
+            before,
+        )
 
     def log_likelihood(self, test: np.ndarray) -> float:
         """Of spikes after the split, as a density: each bin's probability over dt."""
@@ -89,11 +97,15 @@ class GLM:
 
         def one(key):
             return nemos.simulation.simulate_recurrent(
-                coupling_coef=history[None, None], feedforward_coef=stimulus[None],
-                intercepts=np.asarray(self.model.intercept_), random_key=key,
-                feedforward_input=self.inputs[:, None], coupling_basis_matrix=self.kernel,
-                init_y=self.before[:, None], inverse_link_function=jnp.exp,
-            )[0][:, 0]  # fmt: skip
+                coupling_coef=history[None, None],
+                feedforward_coef=stimulus[None],
+                intercepts=np.asarray(self.model.intercept_),
+                random_key=key,
+                feedforward_input=self.inputs[:, None],
+                coupling_basis_matrix=self.kernel,
+                init_y=self.before[:, None],
+                inverse_link_function=jnp.exp,
+            )[0][:, 0]
 
         counts = np.asarray(jax.vmap(one)(jr.split(jr.key(3), trials)))
         centres = self.begin + (np.arange(counts.shape[1]) + 0.5) * self.dt

@@ -150,10 +150,16 @@ def make_losses(method: str, level: jax.Array, batch: int, samples: int):
 
             def predict(key):
                 train = rs.simulate(
-                    network, lambda t: model.current(level, begin + t)[None],
-                    t0=0.0, t1=HORIZON, dt0=DT, max_spikes=NEXT, stop_after=NEXT,
-                    key=key, initial=initial,
-                )  # fmt: skip
+                    network,
+                    lambda t: model.current(level, begin + t)[None],
+                    t0=0.0,
+                    t1=HORIZON,
+                    dt0=DT,
+                    max_spikes=NEXT,
+                    stop_after=NEXT,
+                    key=key,
+                    initial=initial,
+                )
                 # A spike that does not come counts as one at the horizon.
                 return jnp.where(jnp.isfinite(train.times), train.times, HORIZON)
 
@@ -204,12 +210,16 @@ def judge(data: Held, log_likelihood: float, rescaled: np.ndarray, trials: list)
         "bits_per_spike": rs.scores.bits_per_spike(
             log_likelihood, *(rs.SpikeTrain.stack([z]) for z in (held_out, data.train))
         ),
-        "time_rescaling_ks": float(ks.statistic), "time_rescaling_p": float(ks.pvalue),
+        "time_rescaling_ks": float(ks.statistic),
+        "time_rescaling_p": float(ks.pvalue),
         "rate_correlation": float(np.corrcoef(smooth_rate(test, grid), rate)[0, 1]),
         **describe(intervals),
-        "spikes": float(np.mean(counts)), "spikes_sd": float(np.std(counts)),
-        "rescaled": np.sort(rescaled), "intervals": intervals, "trials": trials,
-    }  # fmt: skip
+        "spikes": float(np.mean(counts)),
+        "spikes_sd": float(np.std(counts)),
+        "rescaled": np.sort(rescaled),
+        "intervals": intervals,
+        "trials": trials,
+    }
 
 
 def describe(intervals: np.ndarray) -> dict:
@@ -240,10 +250,15 @@ def simulate_freely(model, level, v, t0: float, t1: float, room: int, trials: in
 
     def run(key):
         return rs.simulate(
-            model.network(), lambda t: model.current(level, t)[None],
-            t0=t0, t1=t1, dt0=DT, max_spikes=room, key=key,
+            model.network(),
+            lambda t: model.current(level, t)[None],
+            t0=t0,
+            t1=t1,
+            dt0=DT,
+            max_spikes=room,
+            key=key,
             initial=rs.NeuronState(v, jnp.zeros(1), None),
-        )  # fmt: skip
+        )
 
     return jax.vmap(run)(jr.split(jr.key(7), trials))
 
@@ -258,10 +273,14 @@ def judge_glm(data: Held, trials: int, *, history: bool) -> dict:
 def train(method: str, data: Held, steps: int, batch: int, samples: int) -> rs.Fit:
     """One fit."""
     start = Receptor(
-        log_mu=jnp.log(0.2), log_reset=jnp.log(1.0), log_beta=jnp.log(5.0),
-        gain=jnp.array(0.3), offset=jnp.array(0.8), fatigue=jnp.array(0.0),
+        log_mu=jnp.log(0.2),
+        log_reset=jnp.log(1.0),
+        log_beta=jnp.log(5.0),
+        gain=jnp.array(0.3),
+        offset=jnp.array(0.8),
+        fatigue=jnp.array(0.0),
         log_delay=jnp.log(4.0),
-    )  # fmt: skip
+    )
     schedule = optax.cosine_decay_schedule(0.03, steps)
     optimiser = optax.chain(optax.clip_by_global_norm(10.0), optax.adam(schedule))
     losses = make_losses(method, data.level, batch, samples)

@@ -29,9 +29,11 @@ def draw(judged: dict, test: np.ndarray, split: float, level: tuple, path: Path)
     raster = fig.add_subplot(grid[1, :], sharex=top)
     raster.eventplot(
         [test, *(s - split for s in judged["both"]["trials"][:20])],
-        lineoffsets=[23, *range(20, 0, -1)], linelengths=[3, *[0.8] * 20],
-        colors=[RECORDED, *[COLOURS["both"]] * 20], linewidths=1,
-    )  # fmt: skip
+        lineoffsets=[23, *range(20, 0, -1)],
+        linelengths=[3, *[0.8] * 20],
+        colors=[RECORDED, *[COLOURS["both"]] * 20],
+        linewidths=1,
+    )
     raster.set(xlabel="time since the split (ms)", xlim=(0, level[0][-1]), yticks=(10.5, 23))
     raster.set_yticklabels(["model (both)", "recorded"])
     hist = fig.add_subplot(grid[2, 0])
@@ -42,17 +44,27 @@ def draw(judged: dict, test: np.ndarray, split: float, level: tuple, path: Path)
     band = 1.36 / np.sqrt(len(first["rescaled"]))
     ks.fill_between([0, 1], [-band, 1 - band], [band, 1 + band], color="0.88", label="95 % band")
     for name, colour in COLOURS.items():
-        hist.hist(judged[name]["intervals"], bins, density=True, histtype="step", color=colour,
-                  lw=1.4, label=NAMES[name])  # fmt: skip
+        hist.hist(
+            judged[name]["intervals"],
+            bins,
+            density=True,
+            histtype="step",
+            color=colour,
+            lw=1.4,
+            label=NAMES[name],
+        )
         quantiles = judged[name]["rescaled"]
         u = (np.arange(len(quantiles)) + 0.5) / len(quantiles)
         statistic = judged[name]["time_rescaling_ks"]
         ks.plot(u, quantiles, color=colour, lw=1.4, label=f"{NAMES[name]}, KS = {statistic:.3f}")
     hist.set(xlabel="interspike interval (ms)", ylabel="density", title="Intervals in free runs")
     ks.set(
-        xlim=(0, 1), ylim=(0, 1), xlabel="uniform quantile", ylabel="rescaled interval",
+        xlim=(0, 1),
+        ylim=(0, 1),
+        xlabel="uniform quantile",
+        ylabel="rescaled interval",
         title="Time rescaling",
-    )  # fmt: skip
+    )
     for axis in (hist, ks):
         axis.legend(frameon=False, fontsize=8)
     for axis in fig.axes:

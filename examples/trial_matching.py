@@ -48,9 +48,14 @@ BATCH = 100  # generated trials in a step
 Method: TypeAlias = Literal["none", "hard", "soft"]
 METHODS: tuple[Method, ...] = ("none", "hard", "soft")
 SCORES = (
-    "hits", "pearson", "pearson_of_recorded", "matched", "matched_of_recorded",
-    "psth_correlation", "seconds_per_step",
-)  # fmt: skip
+    "hits",
+    "pearson",
+    "pearson_of_recorded",
+    "matched",
+    "matched_of_recorded",
+    "psth_correlation",
+    "seconds_per_step",
+)
 
 
 def record(seed: int) -> tuple[rs.SpikeTrain, np.ndarray]:
@@ -129,9 +134,8 @@ def simulate(model: Areas, key: jax.Array, trials: int) -> rs.SpikeTrain:
             return model.bias + always + stimulus * u * jnp.exp(1 - u)
 
         return rs.simulate(
-            network, drive, t0=0.0, t1=T1, dt0=DT, max_spikes=MAX_SPIKES, key=key,
-            method="lockstep",
-        )  # fmt: skip
+            network, drive, t0=0.0, t1=T1, dt0=DT, max_spikes=MAX_SPIKES, key=key, method="lockstep"
+        )
 
     return jax.vmap(one)(jr.split(key, trials))
 
@@ -161,10 +165,14 @@ def run(method: Method, seed: int, steps: int) -> dict:
     features = rs.losses.TrialFeatures.of(data, TS, timescale=SMOOTHING, groups=AREAS)
     begin = time.perf_counter()
     result = rs.fit(
-        Areas.start(jr.key(seed)), make_losses(method, data, features), data,
-        optax.adam(optax.cosine_decay_schedule(0.05, steps)), steps=steps, key=jr.key(seed),
+        Areas.start(jr.key(seed)),
+        make_losses(method, data, features),
+        data,
+        optax.adam(optax.cosine_decay_schedule(0.05, steps)),
+        steps=steps,
+        key=jr.key(seed),
         weights={"psth": 10.0},
-    )  # fmt: skip
+    )
     if result.stopped:
         raise RuntimeError(result.stopped)
     seconds = time.perf_counter() - begin
@@ -176,7 +184,9 @@ def run(method: Method, seed: int, steps: int) -> dict:
 
     answers = rs.losses.nearest_types(features(x), features(data), jnp.asarray(hits))
     return {
-        "method": method, "seed": seed, "seconds": seconds,
+        "method": method,
+        "seed": seed,
+        "seconds": seconds,
         "seconds_per_step": float(np.median(result.seconds[1:])),
         "hits": float(jnp.mean(answers)),
         "pearson": float(rs.losses.matched_correlation(rates(x), rates(y))),
@@ -185,8 +195,9 @@ def run(method: Method, seed: int, steps: int) -> dict:
         "matched_of_recorded": float(rs.losses.matched_distance(features(data), features(y))),
         "psth_correlation": float(np.mean(rs.scores.psth_correlation(x, y, TS, SMOOTHING))),
         "loss": result.history["loss"].tolist(),
-        "generated": 1e3 * np.asarray(rates(x)), "recorded": 1e3 * np.asarray(rates(y)),
-    }  # fmt: skip
+        "generated": 1e3 * np.asarray(rates(x)),
+        "recorded": 1e3 * np.asarray(rates(y)),
+    }
 
 
 def summarise(runs: list[dict]) -> list[dict]:
@@ -221,9 +232,14 @@ def draw(runs: list[dict], path: Path) -> None:
     shown = [r for r in runs if r["seed"] == runs[0]["seed"]]
     panels = [("recorded", shown[0]["recorded"]), *((r["method"], r["generated"]) for r in shown)]
     fig, axes = plt.subplots(
-        2, len(panels), figsize=(2.9 * len(panels), 5), layout="constrained", sharex="row",
-        sharey="row", squeeze=False,
-    )  # fmt: skip
+        2,
+        len(panels),
+        figsize=(2.9 * len(panels), 5),
+        layout="constrained",
+        sharex="row",
+        sharey="row",
+        squeeze=False,
+    )
     for (name, rates), top, bottom in zip(panels, *axes, strict=True):
         colour = "0.25" if name == "recorded" else "C0"
         top.plot(TS, rates[:40, :, 1].T, color=colour, lw=0.6, alpha=0.6)

@@ -17,6 +17,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +34,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 
 LAYERS = (4, 16, 2)
 NEURONS, BATCH, MAX_SPIKES = sum(LAYERS), 128, 160
+WINDOW: Any = dict(t0=0.0, t1=1.0, dt0=0.01)
 STARTS = np.cumsum((0, *LAYERS))
 MASK = np.zeros((NEURONS, NEURONS), bool)
 for _pre in range(2):
@@ -72,9 +74,14 @@ def simulate(
 
     def one(key):
         return rs.simulate(
-            network, lambda t: drive, t0=0.0, t1=1.0, dt0=0.01, max_spikes=room, key=key,
-            initial=initial, method="lockstep",
-        )  # fmt: skip
+            network,
+            lambda t: drive,
+            **WINDOW,
+            max_spikes=room,
+            key=key,
+            initial=initial,
+            method="lockstep",
+        )
 
     return jax.vmap(one)(jr.split(key, samples))
 
@@ -114,7 +121,7 @@ def jacobian(weights: jax.Array, keys: jax.Array) -> jax.Array:
     """The derivative of the mean moments in the weights, a column each."""
 
     def column(direction):
-        push = lambda k: jax.jvp(lambda w: statistics(w, k).mean(0), (weights,), (direction,))[1]  # noqa: E731
+        push = lambda k: jax.jvp(lambda w: statistics(w, k).mean(0), (weights,), (direction,))[1]
         return jnp.mean(jax.lax.map(push, keys), 0)
 
     return jax.lax.map(column, jnp.eye(weights.size), batch_size=24).T
@@ -191,7 +198,7 @@ def our_way(data: rs.SpikeTrain, start: jax.Array, key: jax.Array, quick: bool) 
         matrix = jnp.asarray(np.linalg.inv(information + ridge), jnp.float32)
         size = 0.3
         if number == rounds - 1:
-            size = lambda n: 3 / (10 + n)  # noqa: E731
+            size = lambda n: 3 / (10 + n)
         optimiser = optax.chain(
             scaled_by(matrix), optax.scale_by_learning_rate(size), optax.clip_by_global_norm(0.5)
         )
@@ -205,10 +212,9 @@ def published_loss(weights: jax.Array, data: rs.SpikeTrain, key: jax.Array) -> j
     index = jr.choice(theirs, data.times.shape[0], (BATCH,), replace=False)
     some = jax.tree.map(lambda z: z[index], data)
     # Its weights grow, and with them the number of spikes.
-    return rs.losses.expected_signature(
-        simulate(weights, ours, BATCH, 2 * MAX_SPIKES), some, depth=3, match_spikes=True, taper=0.0,
-        unbiased=False, allow_jumps=True,
-    )  # fmt: skip
+    found = simulate(weights, ours, BATCH, 2 * MAX_SPIKES)
+    published: Any = dict(depth=3, match_spikes=True, taper=0.0, unbiased=False, allow_jumps=True)
+    return rs.losses.expected_signature(found, some, **published)
 
 
 def published_way(data: rs.SpikeTrain, start: jax.Array, key: jax.Array, steps: int) -> np.ndarray:
@@ -267,13 +273,14 @@ def run(way: str, n: int, seed: int, quick: bool) -> dict:
     else:
         path = published_way(data, start, jr.key(seed), 600)
     errors = np.abs(path - np.asarray(truth))
-    return {
-        "way": way, "n": n, "seed": seed, "seconds": time.perf_counter() - begin,
-        "truth": truth.tolist(), "start": start.tolist(), "estimate": path[-1].tolist(),
+    return dict(way=way, n=n, seed=seed, seconds=time.perf_counter() - begin) | {
+        "truth": truth.tolist(),
+        "start": start.tolist(),
+        "estimate": path[-1].tolist(),
         "error": errors.mean(1).tolist(),
         "first_layer": float(errors[-1][FIRST].mean()),
         "last_layer": float(errors[-1][~FIRST].mean()),
-    }  # fmt: skip
+    }
 
 
 def summarise(runs: list[dict], errors: np.ndarray | None) -> list[dict]:
@@ -282,21 +289,22 @@ def summarise(runs: list[dict], errors: np.ndarray | None) -> list[dict]:
     for way, n in dict.fromkeys((r["way"], r["n"]) for r in runs):
         mine = [r for r in runs if (r["way"], r["n"]) == (way, n)]
         final = [r["error"][-1] for r in mine]
+        error = float(np.std(final, ddof=1) / len(final) ** 0.5) if len(final) > 1 else None
         rows.append(
             {
-                "way": way, "n": n, "seeds": len(mine),
+                **dict(way=way, n=n, seeds=len(mine)),
                 "start": float(np.mean([r["error"][0] for r in mine])),
                 "error": float(np.mean(final)),
-                "standard_error": float(np.std(final, ddof=1) / len(final) ** 0.5)
-                if len(final) > 1 else None,
+                "standard_error": error,
                 "first_layer": float(np.mean([r["first_layer"] for r in mine])),
                 "last_layer": float(np.mean([r["last_layer"] for r in mine])),
                 # The mean size of a normal variable with this standard deviation.
-                "attainable": None if errors is None or way != "ours"
+                "attainable": None
+                if errors is None or way != "ours"
                 else float(np.mean(errors) * (2 / np.pi / n) ** 0.5),
                 "seconds": float(np.median([r["seconds"] for r in mine])),
             }
-        )  # fmt: skip
+        )
     return rows
 
 

@@ -26,9 +26,15 @@ def trains(c, firing, key, **options):
 
     def one(key):
         return rs.simulate(
-            network, lambda t: c * jnp.ones(2), t0=0.0, t1=0.4, dt0=0.02, max_spikes=20,
-            key=key, **options,
-        )  # fmt: skip
+            network,
+            lambda t: c * jnp.ones(2),
+            t0=0.0,
+            t1=0.4,
+            dt0=0.02,
+            max_spikes=20,
+            key=key,
+            **options,
+        )
 
     return jax.vmap(one)(jr.split(key, 3))
 
@@ -96,9 +102,15 @@ for observed, recording in (([0, 1], recorded), ([1], jax.vmap(lambda t: t.only(
 
     def density(train, key, observed=observed):
         return rs.log_likelihood(
-            clamped, lambda t: jnp.ones(2), train, dt0=0.02, observed=observed, key=key, samples=2,
+            clamped,
+            lambda t: jnp.ones(2),
+            train,
+            dt0=0.02,
+            observed=observed,
+            key=key,
+            samples=2,
             max_spikes=40,
-        ).value  # fmt: skip
+        ).value
 
     assert jnp.all(jnp.isfinite(jax.vmap(density)(recording, jr.split(jr.key(0), 3))))
 free = trains(jnp.asarray(1.5), firing, jr.key(2), method="lockstep")

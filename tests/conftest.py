@@ -5,13 +5,12 @@ import gc
 import os
 from pathlib import Path
 
+from .xla_flags import quick_flags
+
 # Most of a test's time is compilation; flags of the caller come last, and win. The examples
-# run with XLA's defaults.
-_QUICK = (
-    "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0 "
-    "--xla_cpu_parallel_codegen_split_count=1"
-)
-os.environ["XLA_FLAGS"] = f"{_QUICK} {os.environ.get('XLA_FLAGS', '')}"
+# run with XLA's defaults. Workers inherit what their parent has found.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["XLA_FLAGS"] = f"{quick_flags()} {os.environ.get('XLA_FLAGS', '')}"
 # Tracing makes so many objects that looking for cycles among them took a tenth of the time.
 gc.set_threshold(100_000, 20, 20)
 
@@ -32,15 +31,20 @@ def key():
     return jr.key(5678)
 
 
+# What a worker may hold: half of the machine in all, as compiled programs are large.
+_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_LIMIT = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // (2 * _WORKERS)
+
+
 @pytest.fixture(autouse=True)
 def bounded_memory():
-    """What JAX compiled is given up where a process holds more than 3 GiB, if /proc can tell."""
+    """What JAX compiled is given up where a process holds more than its share (if /proc says)."""
     yield
     statm = Path("/proc/self/statm")
     if not statm.exists():
         return
     pages = int(statm.read_text().split()[1])
-    if pages * os.sysconf("SC_PAGE_SIZE") > 3 * 2**30:
+    if pages * os.sysconf("SC_PAGE_SIZE") > _LIMIT:
         jax.clear_caches()
         gc.collect()
         # Back to the system, not only to the allocator.

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 
 import diffrax as dfx
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +20,7 @@ def single_neuron(
     sigma: float = 0.25, alpha: float = 0.03, beta: float = 5.0, dtype=jnp.float64
 ) -> rs.SpikingNetwork:
     """The neuron of Holberg & Salvi, Section 5.1."""
-    cast = lambda x: jnp.asarray(x, dtype)  # noqa: E731
+    cast = lambda x: jnp.asarray(x, dtype)
     intensity = rs.ExponentialIntensity(cast(beta), cast(1.0), cast(1.0))
     return rs.SpikingNetwork(
         rs.LIF(mu=cast([15.0, 0.0]), sigma=cast([[sigma], [0.0]]), v_reset=cast(1.4)),
@@ -27,10 +28,18 @@ def single_neuron(
     )
 
 
-def constant(*values: float, dtype=jnp.float64) -> Callable:
-    """A constant drive."""
-    array = jnp.asarray(values, dtype)
-    return lambda t: array
+class Constant(eqx.Module):
+    """A constant drive; one made anew is the same function, so nothing is compiled again."""
+
+    value: Array
+
+    def __call__(self, t) -> Array:
+        return self.value
+
+
+def constant(*values: float, dtype=jnp.float64) -> Constant:
+    """A constant drive of these numbers."""
+    return Constant(jnp.asarray(np.array(values, dtype)))
 
 
 def recurrent_parameters() -> PyTree:
@@ -88,7 +97,7 @@ def random_direction(p: PyTree, seed: int, *, hard: bool = False) -> PyTree:
 
 def central_difference(fn: Callable, p: PyTree, direction: PyTree, h: float) -> PyTree:
     """(f(p + h d) - f(p - h d)) / 2h."""
-    moved = lambda s: jax.tree.map(lambda a, b: a + s * h * b, p, direction)  # noqa: E731
+    moved = lambda s: jax.tree.map(lambda a, b: a + s * h * b, p, direction)
     return jax.tree.map(lambda a, b: (a - b) / (2 * h), fn(moved(1.0)), fn(moved(-1.0)))
 
 

@@ -104,8 +104,9 @@ def test_files_are_short(file):
 def test_no_private_imports_of_other_libraries(file):
     for level, module in imports_of(file):
         if level == 0:
-            assert not any(part.startswith("_") and part != "__future__"
-                           for part in module.split(".")), f"{file} imports {module}"  # fmt: skip
+            assert not any(
+                part.startswith("_") and part != "__future__" for part in module.split(".")
+            ), f"{file} imports {module}"
             if module.startswith("equinox.internal"):
                 assert file.name == "_misc.py"
 

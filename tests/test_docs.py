@@ -33,6 +33,8 @@ def test_the_example_of_the_readme_is_fifteen_lines():
 def test_the_commands_are_one_line_each(name):
     done = subprocess.run(
         [sys.executable, ROOT / ".ci" / "readme_command.py", name],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert "venv" in done.stdout and len(done.stdout.splitlines()) == 1

@@ -61,9 +61,16 @@ class Chandrupatla(optx.AbstractRootFinder[Array, Array, Any, _State]):
         done = (f_lower == 0) | (f_upper == 0) | (lower >= upper)
         # `fraction` runs from a to b, so a is the lower end.
         return _State(
-            lower, upper, upper, f_lower, f_upper, f_upper,
-            fraction.astype(f_struct.dtype), done, jnp.zeros((), jnp.int32),
-        )  # fmt: skip
+            lower,
+            upper,
+            upper,
+            f_lower,
+            f_upper,
+            f_upper,
+            fraction.astype(f_struct.dtype),
+            done,
+            jnp.zeros((), jnp.int32),
+        )
 
     def _tolerance(self, state: _State, options: dict[str, Any]) -> Array:
         dtype = state.a.dtype
@@ -84,7 +91,7 @@ class Chandrupatla(optx.AbstractRootFinder[Array, Array, Any, _State]):
         xi = (a - b) / jnp.where(c == b, 1, c - b)
         phi = (fa - fb) / jnp.where(fc == fb, 1, fc - fb)
         trusted = (phi**2 < xi) & ((1 - phi) ** 2 < 1 - xi) & (fa != fc) & (fb != fc)
-        safe = lambda d: jnp.where(d == 0, 1, d)  # noqa: E731
+        safe = lambda d: jnp.where(d == 0, 1, d)
         iqi = fa / safe(fa - fb) * fc / safe(fc - fb)
         iqi -= (c - a) / safe(b - a) * fa / safe(fc - fa) * fb / safe(fb - fc)
         fraction = jnp.where(trusted, iqi, 0.5)
@@ -94,7 +101,7 @@ class Chandrupatla(optx.AbstractRootFinder[Array, Array, Any, _State]):
         fraction = jnp.clip(fraction, margin, 1 - margin)
         done = state.done | (fa == 0) | (width <= tolerance)
         new = _State(a, b, c, fa, fb, fc, fraction, done, state.steps + 1)
-        keep = lambda old, new: jnp.where(state.done, old, new)  # noqa: E731
+        keep = lambda old, new: jnp.where(state.done, old, new)
         new = jax.tree.map(keep, state, new)
         best = jnp.where(jnp.abs(new.fa) <= jnp.abs(new.fb), new.a, new.b)
         return best, new, aux

@@ -116,8 +116,9 @@ def fit(
     if checkpoint is not None:
         checkpoint.prepare()
         (params, opt_state), rows = checkpoint.load((params, opt_state), key) or (
-            (params, opt_state), rows,
-        )  # fmt: skip
+            (params, opt_state),
+            rows,
+        )
     if len(rows) > steps:
         raise ValueError(
             f"The checkpoint is {len(rows)} steps far already, `steps` is {steps}: raise it, or "

@@ -198,7 +198,7 @@ def multilevel_mean(
     cost = sum(s.cost * s.samples for s in sums)
     last = sums[-1]
     plain = float(np.max(last.fine / last.samples / np.maximum(square, 1e-300))) * 2**number
-    as_tree = lambda x: unravel(jnp.asarray(x))  # noqa: E731
+    as_tree = lambda x: unravel(jnp.asarray(x))
     return Multilevel(
         mean=as_tree(mean),
         standard_error=as_tree(np.sqrt(square)),

@@ -64,9 +64,13 @@ def from_neo(source: Any, *, allow_empty: bool = False) -> Session:
         )
     ((t0, t1),) = windows
     return Session(
-        [np.asarray(s.rescale("s").magnitude, float) for s in source], t0=t0, t1=t1,
-        names=_names(source), trials=trials, allow_empty=allow_empty,
-    )  # fmt: skip
+        [np.asarray(s.rescale("s").magnitude, float) for s in source],
+        t0=t0,
+        t1=t1,
+        names=_names(source),
+        trials=trials,
+        allow_empty=allow_empty,
+    )
 
 
 def to_neo(session: Session) -> Any:
@@ -87,10 +91,14 @@ def to_neo(session: Session) -> Any:
         labels = np.arange(session.num_trials).astype(str)
         segment.epochs.append(
             neo.Epoch(
-                times=start, durations=stop - start, labels=labels, units="s", name=_TRIALS,
+                times=start,
+                durations=stop - start,
+                labels=labels,
+                units="s",
+                name=_TRIALS,
                 array_annotations=own,
             )
-        )  # fmt: skip
+        )
     return segment
 
 
@@ -126,6 +134,10 @@ def _joined(segments: Sequence[Any], allow_empty: bool) -> Session:
         )
     times = [np.concatenate(each) for each in zip(*(p.times for p in parts), strict=True)]
     return Session(
-        times, t0=starts[0], t1=stops[-1], names=parts[0].names,
-        trials={"start_time": starts, "stop_time": stops}, allow_empty=allow_empty,
-    )  # fmt: skip
+        times,
+        t0=starts[0],
+        t1=stops[-1],
+        names=parts[0].names,
+        trials={"start_time": starts, "stop_time": stops},
+        allow_empty=allow_empty,
+    )

@@ -46,9 +46,13 @@ class _Tables(NamedTuple):
         if window is None:
             window = self._extent() if self.observed is None else self._observed(self.observed)
         return Session(
-            self.times, t0=window[0], t1=window[1], names=self.names, trials=self.trials,
+            self.times,
+            t0=window[0],
+            t1=window[1],
+            names=self.names,
+            trials=self.trials,
             allow_empty=allow_empty,
-        )  # fmt: skip
+        )
 
     @staticmethod
     def _observed(found: list[np.ndarray]) -> tuple[float, float]:
@@ -131,9 +135,11 @@ def to_nwb(session: Session, *, description: str = "spikes", start: datetime | N
     for n, (name, times) in enumerate(zip(session.names, session.times, strict=True)):
         more = {} if numbered else {"unit_name": name}
         file.add_unit(
-            spike_times=times, obs_intervals=[[session.t0, session.t1]],
-            id=int(name) if numbered else n, **more,
-        )  # fmt: skip
+            spike_times=times,
+            obs_intervals=[[session.t0, session.t1]],
+            id=int(name) if numbered else n,
+            **more,
+        )
     for name in set(session.trials) - {"start_time", "stop_time"}:
         file.add_trial_column(name, name)
     for n in range(session.num_trials):

@@ -52,9 +52,12 @@ def from_pynapple(group: Any, trials: Any = None, *, allow_empty: bool = False) 
     names = group["name"] if "name" in group.metadata_columns else list(group.keys())
     return Session(
         [np.asarray(group[key].t, float) for key in group.keys()],
-        t0=float(support.start[0]), t1=float(support.end[0]),
-        names=[str(name) for name in names], trials=table, allow_empty=allow_empty,
-    )  # fmt: skip
+        t0=float(support.start[0]),
+        t1=float(support.end[0]),
+        names=[str(name) for name in names],
+        trials=table,
+        allow_empty=allow_empty,
+    )
 
 
 def to_pynapple(session: Session) -> tuple[Any, Any]:

@@ -77,9 +77,13 @@ class Session:
                 "allow_empty=True."
             )
         fields = dict(
-            times=tuple(arrays), t0=t0, t1=t1, names=tuple(given), unit=unit,
+            times=tuple(arrays),
+            t0=t0,
+            t1=t1,
+            names=tuple(given),
+            unit=unit,
             trials=_check_trials({} if trials is None else trials),
-        )  # fmt: skip
+        )
         for name, value in fields.items():
             object.__setattr__(self, name, value)
 
@@ -96,9 +100,12 @@ class Session:
             for name, column in self.trials.items()
         }
         return self._with(
-            times=[t * factor for t in self.times], t0=self.t0 * factor, t1=self.t1 * factor,
-            trials=trials, unit=unit,
-        )  # fmt: skip
+            times=[t * factor for t in self.times],
+            t0=self.t0 * factor,
+            t1=self.t1 * factor,
+            trials=trials,
+            unit=unit,
+        )
 
     def select(self, units: Sequence[str] | Sequence[int] | np.ndarray) -> "Session":
         """Some of the units: their names, their numbers, or a boolean for each."""
@@ -214,9 +221,14 @@ class Session:
         times = [np.concatenate(unit) for unit in zip(*shifted, strict=True)]
         trials = {"start_time": starts, "stop_time": starts + length, "event_time": zero}
         return cls(
-            times, t0=0.0, t1=float(starts[-1] + length), names=names, trials=trials, unit=unit,
+            times,
+            t0=0.0,
+            t1=float(starts[-1] + length),
+            names=names,
+            trials=trials,
+            unit=unit,
             allow_empty=True,
-        )  # fmt: skip
+        )
 
     def _with(self, **changes) -> "Session":
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)} | changes
@@ -298,7 +310,7 @@ def split_trials(batch, test: float = 0.25, *, seed: int = 0):
     if not 0 < held < number:
         raise ValueError(f"`test` must leave trials on both sides, got {test} of {number}.")
     shuffled = np.random.default_rng(seed).permutation(number)
-    take = lambda index: eqx.combine(jax.tree.map(lambda x: x[np.sort(index)], arrays), static)  # noqa: E731
+    take = lambda index: eqx.combine(jax.tree.map(lambda x: x[np.sort(index)], arrays), static)
     return take(shuffled[held:]), take(shuffled[:held])
 
 

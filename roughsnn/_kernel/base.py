@@ -55,7 +55,7 @@ class AbstractTrainKernel(eqx.Module):
         check_same_kind(x, y)
         for name, z in (("x", x), ("y", y)):
             check_trains(name, z)
-        batch = lambda z: jax.tree.map(lambda a: a[None], z.complete())  # noqa: E731
+        batch = lambda z: jax.tree.map(lambda a: a[None], z.complete())
         return self.pairs(self.lift(batch(x)), self.lift(batch(y)))[0]
 
 

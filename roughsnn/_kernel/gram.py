@@ -100,7 +100,7 @@ def cross_gram(kernel: AbstractTrainKernel, a: Lifted, b: Lifted, megabytes: flo
     n, size = a.samples, a.rows(b.samples, megabytes)
     # The last block is filled up with first samples.
     index = np.arange(-(-n // size) * size, dtype=np.int32).reshape(-1, size) % n
-    block = lambda i: kernel.block(a.take(i), b.values)  # noqa: E731
+    block = lambda i: kernel.block(a.take(i), b.values)
     return jax.lax.map(block, jnp.asarray(index)).reshape(-1, b.samples)[:n]
 
 

@@ -122,8 +122,8 @@ class LagKernel(AbstractTrainKernel):
         bandwidth = self.bandwidth
         if bandwidth is None:
             bandwidth = mean_square_distance(whitening(features))
-        with_both = lambda k: (k.whitening, k.bandwidth)  # noqa: E731
-        none = lambda x: x is None  # noqa: E731
+        with_both = lambda k: (k.whitening, k.bandwidth)
+        none = lambda x: x is None
         return eqx.tree_at(with_both, self, (whitening, bandwidth), is_leaf=none)
 
     def lift(self, x):

@@ -83,7 +83,7 @@ class OrderedKernel(AbstractTrainKernel):
         return dataclasses.replace(self, height=height_for(mean_count(data)))
 
     def _plain(self, a, b):
-        first = lambda z: jnp.moveaxis(z, -1, 0)  # noqa: E731
+        first = lambda z: jnp.moveaxis(z, -1, 0)
         (s, w, m), (t, v, n) = (tuple(map(first, z)) for z in (a, b))
         away = (s[:, None] - t[None]) / self.width
         weight = w[:, None] * v[None] * jnp.exp(-(away**2) / 2)

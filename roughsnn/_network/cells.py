@@ -51,10 +51,8 @@ def _through_weights(engine, carry, inputs, *, adjoint, room):
 
 @_through_weights.def_jvp
 def _rule(primals, tangents, *, adjoint, room):
-    none = lambda x: x is None  # noqa: E731
-    with_weights = lambda p, weights: eqx.tree_at(  # noqa: E731
-        lambda p: p[0].weights, p, weights, is_leaf=none
-    )
+    none = lambda x: x is None
+    with_weights = lambda p, weights: eqx.tree_at(lambda p: p[0].weights, p, weights, is_leaf=none)
     change = tangents[0].weights
     tangents, held = with_weights(tangents, None), with_weights(primals, None)
     moving = jax.tree.map(lambda _, t: t is not None, held, tangents, is_leaf=none)

@@ -133,18 +133,39 @@ def clamp(
     room = train.times.shape[-1] if max_spikes is None else max_spikes
     check_lockstep(network, drive, model, t0, dt0, (), noise)
     return _clamp(
-        network, drive, train, jr.key(0) if key is None else key, initial, noise, spike_input,
+        network,
+        drive,
+        train,
+        jr.key(0) if key is None else key,
+        initial,
+        noise,
+        spike_input,
         CheckpointAdjoint() if adjoint is None else adjoint,
-        model=model, dt0=dt0, index=tuple(index.tolist()),
-        room=check_positive_int("max_spikes", room), throw=throw,
-    )  # fmt: skip
+        model=model,
+        dt0=dt0,
+        index=tuple(index.tolist()),
+        room=check_positive_int("max_spikes", room),
+        throw=throw,
+    )
 
 
 @eqx.filter_jit
 def _clamp(
-    network, drive, train, key, initial, noise, spike_input, adjoint, *,
-    model, dt0, index, room, throw,
-) -> Clamped:  # fmt: skip
+    network,
+    drive,
+    train,
+    key,
+    initial,
+    noise,
+    spike_input,
+    adjoint,
+    *,
+    model,
+    dt0,
+    index,
+    room,
+    throw,
+) -> Clamped:
     """What [`roughsnn.clamp`][] returns, compiled once for functions and shapes."""
     t0, t1, index, neurons = train.t0, train.t1, np.array(index), model.num_neurons
     p = prepare(network, drive, model, t0, t1, dt0, key, initial=initial, noise=noise)
@@ -153,11 +174,16 @@ def _clamp(
     free, known = len(index) < neurons, np.isin(np.arange(neurons), index)
     weights = network.effective_weights()
     engine = Lockstep(
-        membrane=network.membrane, firing=network.firing,
+        membrane=network.membrane,
+        firing=network.firing,
         weights=_hidden_rows(weights, known) if free else None,
-        seeds=seeds(p.event_key), cells=cells, stop_after=None, emit_s=False,
-        observed=jnp.asarray(known), free=free,
-    )  # fmt: skip
+        seeds=seeds(p.event_key),
+        cells=cells,
+        stop_after=None,
+        emit_s=False,
+        observed=jnp.asarray(known),
+        free=free,
+    )
     assert p.y0.s is not None
     carry = engine.start(NeuronState(p.y0.v, p.y0.i, jnp.where(known, 0, p.y0.s)))
     inputs = cell_inputs(network.membrane, drive, p.path, grid, dtype)

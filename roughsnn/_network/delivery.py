@@ -50,7 +50,7 @@ class Response(NamedTuple):
         if not self._own:
             v, i, early = sums
             return v, i, early
-        of = lambda q, a, b, c: q.a * a + q.b * b + q.c * c  # noqa: E731
+        of = lambda q, a, b, c: q.a * a + q.b * b + q.c * c
         return of(self.v, *sums[:3]), of(self.i, *sums[:3]), of(self.v, *sums[3:])
 
     @property

@@ -94,28 +94,62 @@ def eligibility(
             "and one is kept for each pair of neurons. Use `SparseWeights.to_dense()`."
         )
     return _eligibility(
-        network, drive, key, initial, solver, root_finder,
-        model=model, window=(t0, t1, dt0), max_spikes=max_spikes, interpolation=interpolation,
+        network,
+        drive,
+        key,
+        initial,
+        solver,
+        root_finder,
+        model=model,
+        window=(t0, t1, dt0),
+        max_spikes=max_spikes,
+        interpolation=interpolation,
         throw=throw,
-    )  # fmt: skip
+    )
 
 
 @eqx.filter_jit
 def _eligibility(
-    network, drive, key, initial, solver, root_finder, *,
-    model, window: tuple[float, float, float], max_spikes, interpolation, throw,
-) -> Eligibility:  # fmt: skip
+    network,
+    drive,
+    key,
+    initial,
+    solver,
+    root_finder,
+    *,
+    model,
+    window: tuple[float, float, float],
+    max_spikes,
+    interpolation,
+    throw,
+) -> Eligibility:
     """What [`roughsnn.eligibility`][] returns, compiled once for functions and shapes."""
     p = prepare(
-        network, drive, model, *window, key,
-        initial=initial, solver=solver, root_finder=root_finder, interpolation=interpolation,
-    )  # fmt: skip
+        network,
+        drive,
+        model,
+        *window,
+        key,
+        initial=initial,
+        solver=solver,
+        root_finder=root_finder,
+        interpolation=interpolation,
+    )
     y0 = check_problem(p.terms, p.solver, *window, p.y0, None, p.event, p.jump_ts)
     stepper, start, length = set_up(
-        p.terms, p.solver, *window, y0, None,
-        event=p.event, max_events=max_spikes, key=p.event_key, root_finder=p.root_finder,
-        stop_after=None, jump_ts=p.jump_ts, sub=None,
-    )  # fmt: skip
+        p.terms,
+        p.solver,
+        *window,
+        y0,
+        None,
+        event=p.event,
+        max_events=max_spikes,
+        key=p.event_key,
+        root_finder=p.root_finder,
+        stop_after=None,
+        jump_ts=p.jump_ts,
+        sub=None,
+    )
     neurons = model.num_neurons
     traces = jax.tree.map(lambda x: jnp.zeros((neurons, *x.shape), x.dtype), p.y0)
 
@@ -166,7 +200,7 @@ def _at_spike(p: Prepared, mask, t, left: NeuronState, traces: NeuronState, k, u
     after = jax.vmap(lambda a: push(zero, a))(traces)
     gap = jax.tree.map(jnp.subtract, smooth_drift(p.terms, t, right, None), push(one, mu))
     # The spike moves with the weights onto its own neuron; to the others it is given.
-    own = lambda a, g: a - jnp.where(fired[None], dtau[:, None] * g[None], 0)  # noqa: E731
+    own = lambda a, g: a - jnp.where(fired[None], dtau[:, None] * g[None], 0)
     after = jax.tree.map(own, after, gap)
     delivered = (fired[:, None] & mask).astype(after.i.dtype)
     return dtau, eqx.tree_at(lambda a: a.i, after, after.i + delivered)

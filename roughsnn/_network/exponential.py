@@ -217,9 +217,13 @@ class ExponentialTrapezoid(dfx.AbstractSolver):
                 "roughsnn.BrownianPath only."
             )
         y1, f0, df, bend = exponential_step(
-            lambda y: rate(t0, y, args), lambda y: rate(t1, y, args), y0, t1 - t0, self.rates,
+            lambda y: rate(t0, y, args),
+            lambda y: rate(t1, y, args),
+            y0,
+            t1 - t0,
+            self.rates,
             parabola=self.halves,
-        )  # fmt: skip
+        )
         dense_info: dict[str, Any] = dict(y0=y0, f0=f0, df=df, rates=self.rates, bend=bend)
         if self.halves and y0.s is not None:
             length = t1 - t0

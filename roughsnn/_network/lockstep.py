@@ -188,7 +188,7 @@ class Lockstep(eqx.Module):
         )
         response = current_response(self.membrane)
         decay = response.decay(x.length)
-        through = lambda a, b, end: Quadratic.through(a, b, end, x.length)  # noqa: E731
+        through = lambda a, b, end: Quadratic.through(a, b, end, x.length)
         cell = _Cell(
             v=through(y.v, f0.v, y1.v),
             shift=middle_shift(df.v, x.length) if bent else None,
@@ -305,7 +305,7 @@ class Lockstep(eqx.Module):
         """The state at t1, and the spikes that are overdue there, at most `LATE` of each neuron;
         `given` are those of observed neurons for which there was no cell."""
         response = current_response(self.membrane)
-        flat = lambda a, b: Quadratic(a, b, jnp.zeros_like(a))  # noqa: E731
+        flat = lambda a, b: Quadratic(a, b, jnp.zeros_like(a))
         one, zero = jnp.ones_like(response.rate_v), jnp.zeros_like(carry.y.v)
 
         def again(carry, given):

@@ -27,10 +27,20 @@ from .prepare import Model, Prepared
 
 
 def solve_lockstep(
-    network: SpikingNetwork, drive: Drive, p: Prepared, t0: float, t1: float, dt0: float, *,
-    spike_input: SpikeInput | None, max_spikes: int, adjoint: AbstractAdjoint,
-    stop_after: int | None, edges: tuple[float, ...], throw: bool,
-) -> tuple[SpikeTrain, Array | None, RESULTS]:  # fmt: skip
+    network: SpikingNetwork,
+    drive: Drive,
+    p: Prepared,
+    t0: float,
+    t1: float,
+    dt0: float,
+    *,
+    spike_input: SpikeInput | None,
+    max_spikes: int,
+    adjoint: AbstractAdjoint,
+    stop_after: int | None,
+    edges: tuple[float, ...],
+    throw: bool,
+) -> tuple[SpikeTrain, Array | None, RESULTS]:
     """The spikes, and the hidden states at `edges` and t1."""
     membrane = network.membrane
     assert isinstance(membrane, AbstractLinearMembrane)

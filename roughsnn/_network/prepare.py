@@ -53,10 +53,17 @@ class Prepared(NamedTuple):
 
 
 def check_model(
-    network: SpikingNetwork, drive: Drive, t0: float, t1: float, dt0: float, *,
-    initial: NeuronState | None, noise: AbstractGridPath | None = None,
-    spike_input: SpikeInput | None = None, adaptive: bool = False,
-) -> Model:  # fmt: skip
+    network: SpikingNetwork,
+    drive: Drive,
+    t0: float,
+    t1: float,
+    dt0: float,
+    *,
+    initial: NeuronState | None,
+    noise: AbstractGridPath | None = None,
+    spike_input: SpikeInput | None = None,
+    adaptive: bool = False,
+) -> Model:
     """Checks what [`roughsnn.simulate`][] takes, values too where they are known."""
     if not isinstance(network, SpikingNetwork):
         raise TypeError(
@@ -80,12 +87,22 @@ def check_model(
 
 
 def prepare(
-    network: SpikingNetwork, drive: Drive, model: Model, t0: float, t1: float, dt0: float,
-    key: RandomKey, *, initial: NeuronState | None, solver: dfx.AbstractSolver | None = None,
-    root_finder=None, interpolation: Literal["linear", "parabola"] = "linear",
-    noise: AbstractGridPath | None = None, spike_input: SpikeInput | None = None,
+    network: SpikingNetwork,
+    drive: Drive,
+    model: Model,
+    t0: float,
+    t1: float,
+    dt0: float,
+    key: RandomKey,
+    *,
+    initial: NeuronState | None,
+    solver: dfx.AbstractSolver | None = None,
+    root_finder=None,
+    interpolation: Literal["linear", "parabola"] = "linear",
+    noise: AbstractGridPath | None = None,
+    spike_input: SpikeInput | None = None,
     adaptive: bool = False,
-) -> Prepared:  # fmt: skip
+) -> Prepared:
     """Draws noise and first thresholds of what was checked."""
     neurons, dtype = model.num_neurons, model.dtype
     path_key, event_key = split(key)
@@ -95,9 +112,15 @@ def prepare(
         path = jax.tree.map(lambda x: x.astype(dtype), noise)
     elif model.channels:
         path = BrownianPath(
-            t0, t1, dt0, shape=(neurons, network.membrane.channels), key=path_key,
-            interpolation=interpolation, dtype=dtype, columns=model.channels,
-        )  # fmt: skip
+            t0,
+            t1,
+            dt0,
+            shape=(neurons, network.membrane.channels),
+            key=path_key,
+            interpolation=interpolation,
+            dtype=dtype,
+            columns=model.channels,
+        )
     jumps = None if spike_input is None else spike_input.path(t0, t1)
     curved = path is not None and path.arrays()[1] is not None
     if solver is None and adaptive:

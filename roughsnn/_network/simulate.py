@@ -171,9 +171,16 @@ def simulate(
     max_spikes = check_positive_int("max_spikes", max_spikes)
     edges = _check_edges(boundary_ts, saveat, t0, t1)
     model = check_model(
-        network, drive, t0, t1, dt0, initial=initial, noise=noise, spike_input=spike_input,
+        network,
+        drive,
+        t0,
+        t1,
+        dt0,
+        initial=initial,
+        noise=noise,
+        spike_input=spike_input,
         adaptive=stepsize_controller is not None,
-    )  # fmt: skip
+    )
     if method == "lockstep":
         if saveat is not None or solver is not None or stepsize_controller is not None:
             raise ValueError("`saveat`, `solver` and `stepsize_controller` are for method='event'.")
@@ -181,45 +188,112 @@ def simulate(
     if saveat is not None:
         check_saveat(saveat, t0, t1)
     return _simulate(
-        network, drive, key, initial, noise, spike_input, saveat, solver, stepsize_controller,
-        root_finder, CheckpointAdjoint() if adjoint is None else adjoint,
-        model=model, method=method, window=(t0, t1, dt0), max_spikes=max_spikes,
-        max_steps=max_steps, interpolation=interpolation, stop_after=stop_after, edges=edges,
+        network,
+        drive,
+        key,
+        initial,
+        noise,
+        spike_input,
+        saveat,
+        solver,
+        stepsize_controller,
+        root_finder,
+        CheckpointAdjoint() if adjoint is None else adjoint,
+        model=model,
+        method=method,
+        window=(t0, t1, dt0),
+        max_spikes=max_spikes,
+        max_steps=max_steps,
+        interpolation=interpolation,
+        stop_after=stop_after,
+        edges=edges,
         throw=throw,
-    )  # fmt: skip
+    )
 
 
 @eqx.filter_jit
 def _simulate(
-    network, drive, key, initial, noise, spike_input, saveat, solver, controller, root_finder,
-    adjoint, *, model, method, window, max_spikes, max_steps, interpolation, stop_after, edges,
+    network,
+    drive,
+    key,
+    initial,
+    noise,
+    spike_input,
+    saveat,
+    solver,
+    controller,
+    root_finder,
+    adjoint,
+    *,
+    model,
+    method,
+    window,
+    max_spikes,
+    max_steps,
+    interpolation,
+    stop_after,
+    edges,
     throw,
-) -> SpikeTrain | tuple[SpikeTrain, Solution]:  # fmt: skip
+) -> SpikeTrain | tuple[SpikeTrain, Solution]:
     """What [`roughsnn.simulate`][] returns, compiled once for functions and shapes."""
     t0, t1, dt0 = window
     p = prepare(
-        network, drive, model, t0, t1, dt0, key,
-        initial=initial, solver=solver, root_finder=root_finder, interpolation=interpolation,
-        noise=noise, spike_input=spike_input if method == "event" else None,
+        network,
+        drive,
+        model,
+        t0,
+        t1,
+        dt0,
+        key,
+        initial=initial,
+        solver=solver,
+        root_finder=root_finder,
+        interpolation=interpolation,
+        noise=noise,
+        spike_input=spike_input if method == "event" else None,
         adaptive=controller is not None,
-    )  # fmt: skip
+    )
     if method == "lockstep":
         solution = None
         train, excess, _ = solve_lockstep(
-            network, drive, p, t0, t1, dt0, spike_input=spike_input, max_spikes=max_spikes,
-            adjoint=adjoint, stop_after=stop_after, edges=edges, throw=throw,
-        )  # fmt: skip
+            network,
+            drive,
+            p,
+            t0,
+            t1,
+            dt0,
+            spike_input=spike_input,
+            max_spikes=max_spikes,
+            adjoint=adjoint,
+            stop_after=stop_after,
+            edges=edges,
+            throw=throw,
+        )
     else:
         save = saveat
         if edges:
             ts = jnp.asarray(edges, p.y0.v.dtype)
             save = dfx.SaveAt(subs=dfx.SubSaveAt(ts=ts, fn=lambda t, y, args: y.s))
         solution = eventsolve(
-            p.terms, p.solver, t0, t1, dt0, p.y0, event=p.event, max_events=max_spikes,
-            key=p.event_key, saveat=save, stepsize_controller=controller, max_steps=max_steps,
-            root_finder=p.root_finder, adjoint=adjoint, stop_after=stop_after,
-            jump_ts=p.jump_ts, conditions="waive", throw=throw,
-        )  # fmt: skip
+            p.terms,
+            p.solver,
+            t0,
+            t1,
+            dt0,
+            p.y0,
+            event=p.event,
+            max_events=max_spikes,
+            key=p.event_key,
+            saveat=save,
+            stepsize_controller=controller,
+            max_steps=max_steps,
+            root_finder=p.root_finder,
+            adjoint=adjoint,
+            stop_after=stop_after,
+            jump_ts=p.jump_ts,
+            conditions="waive",
+            throw=throw,
+        )
         solution = dataclasses.replace(solution, conditions=model.conditions)
         train = SpikeTrain(
             times=solution.event_times,

@@ -126,12 +126,12 @@ def _primitive(name: str, sums) -> Primitive:
         values, targets, hit, x = operands
         size = next(z.shape[d] for z, d in zip(operands, dims, strict=True) if d is not None)
         if dims[0] is None and dims[1] is None:
-            front = lambda z, d: (  # noqa: E731
+            front = lambda z, d: (
                 jnp.broadcast_to(z[None], (size, *z.shape)) if d is None else jnp.moveaxis(z, d, 0)
             )
             return p.bind(values, targets, front(hit, dims[2]), front(x, dims[3])), 0
         # Weights of its own for each sample: with all rows.
-        plain = lambda v, t, h, x: sums(v, t, h, x, None, jnp.zeros_like(x))  # noqa: E731
+        plain = lambda v, t, h, x: sums(v, t, h, x, None, jnp.zeros_like(x))
         for _ in range(hit.ndim - 1 - (dims[2] is not None)):
             plain = jax.vmap(plain, (None, None, 0, 0))
         return jax.vmap(plain, dims)(*operands), 0

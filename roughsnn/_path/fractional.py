@@ -16,7 +16,7 @@ def _root_spectrum(cells: int, hurst: float) -> np.ndarray:
     """The square roots of the eigenvalues of the circulant matrix around the covariance of
     `cells` increments over unit times; none of them is negative for this covariance."""
     k = np.arange(cells + 1.0)
-    power = lambda x: np.abs(x) ** (2 * hurst)  # noqa: E731
+    power = lambda x: np.abs(x) ** (2 * hurst)
     row = (power(k + 1) - 2 * power(k) + power(k - 1)) / 2
     values = np.fft.hfft(row, 2 * cells)[: cells + 1]
     return np.sqrt(np.maximum(values, 0))

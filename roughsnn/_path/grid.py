@@ -135,7 +135,7 @@ def correlated(
             f"`factor` must have shape (neurons, {increments.shape[1]}), a column for each "
             f"source of `path`, got {f.shape}."
         )
-    mix = lambda x: jnp.einsum("nm,tmc->tnc", f, x)  # noqa: E731
+    mix = lambda x: jnp.einsum("nm,tmc->tnc", f, x)
     return GridPath(
         mix(increments),
         t0=path.t0,

@@ -32,7 +32,7 @@ def find_first(
     """Where the first `n` of a mask are, 0 where there are no more; and whether they are there."""
     rank = jnp.cumsum(mask, -1, dtype=jnp.int32)
     wanted = jnp.arange(1, n + 1, dtype=jnp.int32)
-    find = lambda r: jnp.searchsorted(r, wanted, side="left")  # noqa: E731
+    find = lambda r: jnp.searchsorted(r, wanted, side="left")
     index = jnp.vectorize(find, signature="(spikes)->(n)")(rank)
     there = index < mask.shape[-1]
     return jnp.where(there, index, 0), there

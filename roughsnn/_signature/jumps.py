@@ -74,10 +74,10 @@ def _forward(x: Steps, y: Steps, order: int, dx: bool, dy: bool):
         (right, _, _), (state, corners) = jax.lax.scan(cell, start, (ys, state))
         return (state, right), corners
 
-    fill = lambda z: jnp.broadcast_to(z, (y.gaps.shape[0], *shape))  # noqa: E731
+    fill = lambda z: jnp.broadcast_to(z, (y.gaps.shape[0], *shape))
     state = (fill(one), (fill(zero),) * order)
     ((corner, bottom), right), corners = jax.lax.scan(row, (state, (zero,) * order), xs)
-    last = lambda z: jax.tree.map(lambda q: q[-1], z)  # noqa: E731
+    last = lambda z: jax.tree.map(lambda q: q[-1], z)
     up, across = last(xs[0]), last(ys[0])
     value = taylor(corner[-1], last(bottom), across)
     in_x = taylor(right[0], right[1:], up)
@@ -129,7 +129,7 @@ def kernel_gradient(
         end, (state, sums) = jax.lax.scan(cell, start, (ys, state, ahead, sums), reverse=True)
         return (state, sums), end[-1]
 
-    fill = lambda z: jnp.broadcast_to(z, (y.heights.shape[0], *shape))  # noqa: E731
+    fill = lambda z: jnp.broadcast_to(z, (y.heights.shape[0], *shape))
     state = (fill(one), (fill(zero),) * order)
     sums = (fill(zero), fill(zero)) if dy else None
     (_, of_y), of_x = jax.lax.scan(row, (state, sums), (xs, inner), reverse=True)

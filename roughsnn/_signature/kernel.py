@@ -143,7 +143,7 @@ class SignatureKernel(AbstractTrainKernel):
         """With `height` from a mean number of spikes (one at least), if it was left open."""
         if self.height is not None:
             return self
-        none = lambda x: x is None  # noqa: E731
+        none = lambda x: x is None
         return eqx.tree_at(lambda k: k.height, self, height_for(mean), is_leaf=none)
 
     def spikes(self, x):
@@ -162,12 +162,12 @@ class SignatureKernel(AbstractTrainKernel):
         batch."""
         order, cuts = self._resolution(times.dtype)
         times, heights, marks = with_cuts(times, heights, marks, cuts)
-        path = lambda t, w, m: self.lifting.path(t, w, m, neurons, self.time_scale)  # noqa: E731
+        path = lambda t, w, m: self.lifting.path(t, w, m, neurons, self.time_scale)
         for _ in range(times.ndim - 1):
             path = jax.vmap(path)
         paths = path(times, heights, marks)
         batch = times.shape[:-1]
-        wide = lambda f: f.reshape(*batch, *(1,) * self.lifting.axes)  # noqa: E731
+        wide = lambda f: f.reshape(*batch, *(1,) * self.lifting.axes)
         dilation = jnp.broadcast_to(self.dilation.astype(times.dtype), batch)
         paths = self.lifting.dilate(paths, wide(dilation))
         if self.scaling == "none":

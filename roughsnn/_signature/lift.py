@@ -75,7 +75,7 @@ class AbstractStepsLift(AbstractLift):
 
     def inner(self, a, b, order):
         """See [`roughsnn.AbstractLift`][]."""
-        first = lambda z: jnp.moveaxis(z, -1, 0)  # noqa: E731
+        first = lambda z: jnp.moveaxis(z, -1, 0)
         return self.kernel(order, *map(first, a), *map(first, b))
 
     @abc.abstractmethod

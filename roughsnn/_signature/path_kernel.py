@@ -152,11 +152,11 @@ class PathKernel(eqx.Module):
     ) -> Float[Array, "samples other_samples"]:
         """k of all pairs of two batches of paths, a row at a time."""
         _check(x[0], y[0])
-        one = lambda a, b: self._plain(a, b, self.refine)  # noqa: E731
+        one = lambda a, b: self._plain(a, b, self.refine)
         values = jax.lax.map(lambda a: jax.vmap(lambda b: one(a, b))(y), x)
         if not self.normalized:
             return values
-        own = lambda z: jnp.sqrt(jax.lax.map(lambda a: one(a, a), z))  # noqa: E731
+        own = lambda z: jnp.sqrt(jax.lax.map(lambda a: one(a, a), z))
         return values / own(x)[:, None] / own(y)[None]
 
 

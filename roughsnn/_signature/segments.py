@@ -95,7 +95,7 @@ def _diagonals(coefficients, order):
     def diagonal(state, c):
         (corner, bottom), right = _cell(c, *state[0], state[1])
         # The top of a cell is the bottom of the next row's.
-        down = lambda z, first: jnp.concatenate([jnp.full_like(z[:1], first), z[:-1]])  # noqa: E731
+        down = lambda z, first: jnp.concatenate([jnp.full_like(z[:1], first), z[:-1]])
         return (down(corner, 1), tuple(down(z, 0) for z in bottom)), right
 
     shape = (n, *coefficients.shape[2:])

@@ -34,7 +34,7 @@ class Gradient(NamedTuple):
 
 def padded(x: Steps, mark: int) -> Steps:
     """With a jump of height 0 behind the last gap."""
-    pad = lambda z, fill: jnp.concatenate([z, jnp.full((1, *z.shape[1:]), fill, z.dtype)])  # noqa: E731
+    pad = lambda z, fill: jnp.concatenate([z, jnp.full((1, *z.shape[1:]), fill, z.dtype)])
     return Steps(x.gaps, pad(x.heights, 0), pad(x.marks, mark))
 
 
@@ -49,7 +49,7 @@ def with_cuts(times: Array, heights: Array, marks: Array, cuts: int) -> tuple[Ar
     times = more(times, jnp.arange(1, cuts + 1, dtype=times.dtype) / (cuts + 1))
     heights, marks = more(heights, jnp.zeros((), heights.dtype)), more(marks, -1)
     order = jnp.argsort(jax.lax.stop_gradient(times), axis=-1)
-    take = lambda z: jnp.take_along_axis(z, order, -1)  # noqa: E731
+    take = lambda z: jnp.take_along_axis(z, order, -1)
     return take(times), take(heights), take(marks)
 
 

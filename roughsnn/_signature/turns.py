@@ -85,7 +85,7 @@ def _forward(x: Steps, y: Steps, order: int, edges: bool):
         return jax.lax.scan(cell, none, (ys, state))[1]
 
     top, found = jax.lax.scan(row, below, xs)
-    last = lambda z: jax.tree.map(lambda q: q[-1], z)  # noqa: E731
+    last = lambda z: jax.tree.map(lambda q: q[-1], z)
     corner, *gap = last(top.first)
     return taylor(corner, gap, last(ys[0].first)), found
 
@@ -112,7 +112,7 @@ def _in_first(x: Steps, y: Steps, order: int) -> tuple[Array, Gradient]:
     zero = none.first[0]
     long = tuple(powers(z, 2 * order + 1) for z in (y.gaps, padded(y, -2).heights))
     # Backwards the jump comes before the gap.
-    swapped = lambda z: (_Pair(z[0].second, z[0].first), z[1])  # noqa: E731
+    swapped = lambda z: (_Pair(z[0].second, z[0].first), z[1])
 
     def row(state, step_and_ahead):
         (segments, m), ahead = step_and_ahead

@@ -159,7 +159,7 @@ class CheckpointAdjoint(AbstractAdjoint):
 
         rows = jnp.arange(math.prod(shape), dtype=jnp.int32).reshape(shape)
         carry, out = _nested(row, carry, (rows, jax.tree.map(blocked, xs)), shape, live, idle)
-        flatten = lambda x: x.reshape(math.prod(shape), *x.shape[len(shape) :])  # noqa: E731
+        flatten = lambda x: x.reshape(math.prod(shape), *x.shape[len(shape) :])
         return carry, jax.tree.map(flatten, out)
 
 
@@ -170,7 +170,7 @@ def _nested(row, carry, rows, shape, live, idle):
 
     def skip(carry, rows):
         del rows
-        fill = lambda x: jnp.broadcast_to(x, (*shape[1:], *jnp.shape(x)))  # noqa: E731
+        fill = lambda x: jnp.broadcast_to(x, (*shape[1:], *jnp.shape(x)))
         return carry, jax.tree.map(fill, idle)
 
     def run(carry, rows):

@@ -133,27 +133,69 @@ def eventsolve(
         raise ValueError(f"`conditions` must be 'check' or 'waive', got {conditions!r}.")
     known = "waived" if conditions == "waive" else conditions_of(terms, event, t0, y0, args)
     return _solve(
-        terms, solver, y0, args, event, key, saveat, root_finder, stepsize_controller, jump_ts,
+        terms,
+        solver,
+        y0,
+        args,
+        event,
+        key,
+        saveat,
+        root_finder,
+        stepsize_controller,
+        jump_ts,
         adjoint=CheckpointAdjoint() if adjoint is None else adjoint,
-        window=(t0, t1, dt0), max_events=max_events, max_steps=max_steps, stop_after=stop_after,
-        conditions=known, throw=throw,
-    )  # fmt: skip
+        window=(t0, t1, dt0),
+        max_events=max_events,
+        max_steps=max_steps,
+        stop_after=stop_after,
+        conditions=known,
+        throw=throw,
+    )
 
 
 @eqx.filter_jit
 def _solve(
-    terms, solver, y0, args, event, key, saveat, root_finder, controller, jump_ts, *,
-    adjoint, window, max_events, max_steps, stop_after, conditions, throw,
-) -> Solution:  # fmt: skip
+    terms,
+    solver,
+    y0,
+    args,
+    event,
+    key,
+    saveat,
+    root_finder,
+    controller,
+    jump_ts,
+    *,
+    adjoint,
+    window,
+    max_events,
+    max_steps,
+    stop_after,
+    conditions,
+    throw,
+) -> Solution:
     """What [`roughsnn.eventsolve`][] returns, compiled once for functions and shapes."""
     t0, t1, dt0 = window
     sub = saveat.subs
     stepper, carry, length = set_up(
-        terms, solver, t0, t1, dt0, y0, args,
-        event=event, max_events=max_events, key=key, root_finder=root_finder,
-        stop_after=stop_after, jump_ts=jump_ts, sub=sub, controller=controller,
-        max_steps=max_steps, dense=saveat.dense,
-    )  # fmt: skip
+        terms,
+        solver,
+        t0,
+        t1,
+        dt0,
+        y0,
+        args,
+        event=event,
+        max_events=max_events,
+        key=key,
+        root_finder=root_finder,
+        stop_after=stop_after,
+        jump_ts=jump_ts,
+        sub=sub,
+        controller=controller,
+        max_steps=max_steps,
+        dense=saveat.dense,
+    )
     final, emitted = adjoint.loop(stepper, carry, length, stepper.live, stepper.idle(carry))
     times, marks = compact(emitted.mark, max_events, (emitted.time, jnp.inf), (emitted.mark, -1))
     if carry.control is not None and (sub is not None or saveat.dense):

@@ -100,5 +100,5 @@ def after_jump(
         return solver.step(term, r, end, y, None, state, jnp.array(False))[0], None
 
     starts = jnp.arange(_STEPS, dtype=jnp.result_type(*jax.tree.leaves(y))) / _STEPS
-    flow = lambda y: jax.lax.scan(step, y, starts)[0]  # noqa: E731
+    flow = lambda y: jax.lax.scan(step, y, starts)[0]
     return jax.lax.cond(any_in_batch(here), flow, lambda y: y, y)

@@ -103,24 +103,50 @@ def online_gradient(
 
     check_jump_ts(jump_ts)
     return _online_gradient(
-        problem, params, direction, solver, key, root_finder, jump_ts,
-        window=(t0, t1, dt0), max_events=max_events, throw=throw,
-    )  # fmt: skip
+        problem,
+        params,
+        direction,
+        solver,
+        key,
+        root_finder,
+        jump_ts,
+        window=(t0, t1, dt0),
+        max_events=max_events,
+        throw=throw,
+    )
 
 
 @eqx.filter_jit
 def _online_gradient(
-    problem, params, direction, solver, key, root_finder, jump_ts, *,
-    window: tuple[float, float, float], max_events, throw,
-) -> OnlineGradient:  # fmt: skip
+    problem,
+    params,
+    direction,
+    solver,
+    key,
+    root_finder,
+    jump_ts,
+    *,
+    window: tuple[float, float, float],
+    max_events,
+    throw,
+) -> OnlineGradient:
     """What [`roughsnn.online_gradient`][] returns, compiled once for functions and shapes."""
     terms, event, y0, args = problem(params)
     y0 = check_problem(terms, solver, *window, y0, args, event, jump_ts)
     stepper, start, length = set_up(
-        terms, solver, *window, y0, args,
-        event=event, max_events=max_events, key=key, root_finder=root_finder,
-        stop_after=None, jump_ts=jump_ts, sub=None,
-    )  # fmt: skip
+        terms,
+        solver,
+        *window,
+        y0,
+        args,
+        event=event,
+        max_events=max_events,
+        key=key,
+        root_finder=root_finder,
+        stop_after=None,
+        jump_ts=jump_ts,
+        sub=None,
+    )
     if stepper.jumps:
         raise ValueError(
             "`online_gradient` does not take drivers that jump. Use jax.jvp through "
@@ -181,8 +207,8 @@ def _jump(problem: Problem, params, direction, t, left, dleft, k, u) -> tuple[Ar
         return event.transition(t, y, args, k, u)
 
     mu, one = smooth_drift(terms, t, left, args), jnp.ones_like(t)
-    moved = lambda fn: jax.jvp(lambda p, y: fn(p, t, y), (params, left), (direction, dleft))  # noqa: E731
-    carried = lambda fn: jax.jvp(lambda t, y: fn(params, t, y), (t, left), (one, mu))[1]  # noqa: E731
+    moved = lambda fn: jax.jvp(lambda p, y: fn(p, t, y), (params, left), (direction, dleft))
+    carried = lambda fn: jax.jvp(lambda t, y: fn(params, t, y), (t, left), (one, mu))[1]
     speed = carried(event_at)
     dtau = -moved(event_at)[1] / jnp.where(speed > 0, speed, 1)
     right, dright = moved(jump_at)

@@ -155,7 +155,7 @@ def _shift(terms, event: Event, tau, left: State, args, k, coordinates: int) -> 
 
 def _jump(terms, event: Event, tau, left: State, args, k, u, shift) -> State:
     """The state after the jump, with its derivative at the held time."""
-    move = lambda y, f, x: jax.tree.map(lambda a, b: a + b * x, y, f)  # noqa: E731
+    move = lambda y, f, x: jax.tree.map(lambda a, b: a + b * x, y, f)
     there = move(left, smooth_drift(terms, tau, left, args), shift)
     right = event.transition(tau + shift, there, args, k, u)
     return move(right, smooth_drift(terms, tau, right, args), -shift)

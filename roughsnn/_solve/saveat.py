@@ -62,14 +62,14 @@ def collect(
         ts.append(t)
         ys.append(jax.vmap(lambda t, y: sub.fn(t, y, args))(t, y))
 
-    row = lambda y: jax.tree.map(lambda x: jnp.asarray(x)[None], y)  # noqa: E731
+    row = lambda y: jax.tree.map(lambda x: jnp.asarray(x)[None], y)
     if sub.t0:
         add(jnp.full((1,), t0, dtype), row(y0))
     if sub.ts is not None:
         add(sub.ts.astype(dtype), _at_times(stepper, emitted, sub.ts.astype(dtype)))
     if sub.steps:
         times = jnp.repeat(emitted.time, 2)
-        pair = lambda a, b: jnp.stack([a, b], 1).reshape(-1, *a.shape[1:])  # noqa: E731
+        pair = lambda a, b: jnp.stack([a, b], 1).reshape(-1, *a.shape[1:])
         add(times, jax.tree.map(pair, emitted.left, emitted.right))
     if sub.t1:
         add(jnp.full((1,), stepper.grid.t1, dtype), row(y1))

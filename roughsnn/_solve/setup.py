@@ -37,10 +37,25 @@ def check_problem(terms, solver, t0: float, t1: float, dt0: float, y0, args, eve
 
 
 def set_up(
-    terms, solver, t0: float, t1: float, dt0: float, y0, args, *,
-    event, max_events: int, key, root_finder, stop_after, jump_ts, sub, controller=None,
-    max_steps: int | None = None, dense: bool = False,
-) -> tuple[Stepper, Carry, int]:  # fmt: skip
+    terms,
+    solver,
+    t0: float,
+    t1: float,
+    dt0: float,
+    y0,
+    args,
+    *,
+    event,
+    max_events: int,
+    key,
+    root_finder,
+    stop_after,
+    jump_ts,
+    sub,
+    controller=None,
+    max_steps: int | None = None,
+    dense: bool = False,
+) -> tuple[Stepper, Carry, int]:
     """The map of one iteration, where it starts, and how often it is applied at most.
 
     Takes what [`roughsnn.eventsolve`][] takes, once `check_problem` has seen it.
@@ -148,7 +163,7 @@ def _check_event(event: Event, t0, y0, args, dtype) -> None:
     scalar = jax.ShapeDtypeStruct((), jnp.int32)
     after = eqx.filter_eval_shape(event.transition, t, y0, args, scalar, t)
     expected = jax.eval_shape(lambda y: y, y0)
-    same = lambda a: jax.tree.map(lambda x: (x.shape, x.dtype), a)  # noqa: E731
+    same = lambda a: jax.tree.map(lambda x: (x.shape, x.dtype), a)
     if jax.tree.structure(after) != jax.tree.structure(expected) or same(after) != same(expected):
         raise ValueError(
             "`event.transition` must return a state with the structure, shapes and dtypes "
@@ -162,7 +177,7 @@ def _differentiable(solver: dfx.AbstractSolver) -> dfx.AbstractSolver:
     Its default is a checkpointed loop, which `jax.jvp` refuses (diffrax#549).
     """
     if isinstance(solver, dfx.AbstractRungeKutta) and solver.scan_kind is None:
-        none = lambda x: x is None  # noqa: E731
+        none = lambda x: x is None
         return eqx.tree_at(lambda s: s.scan_kind, solver, "bounded", is_leaf=none)
     return solver
 
@@ -184,7 +199,7 @@ def _choose_crossing(root_finder, solver, event, t0, y0, args, dtype) -> Abstrac
             f"roughsnn.AbstractCrossing, got {type(root_finder).__name__}."
         )
     linear = solver.interpolation_cls is dfx.LocalLinearInterpolation
-    fn = lambda t, y: event.fn(t, y, args)  # noqa: E731
+    fn = lambda t, y: event.fn(t, y, args)
     if linear and is_affine(fn, jnp.asarray(t0, dtype), y0):
         return QuadraticCrossing()
     return BracketedCrossing(Chandrupatla())

@@ -122,7 +122,7 @@ class Stepper(eqx.Module):
         if carry.control is not None:
             r1 = jnp.minimum(r1, r0 + carry.control.step)
         if self.grid.jump_ts is None:
-            clock = lambda r: start + r  # noqa: E731
+            clock = lambda r: start + r
         else:
             ahead = self.grid.jump_ts[carry.jump]
             r1 = jnp.clip(ahead - start, r0, r1)
@@ -189,9 +189,14 @@ class Stepper(eqx.Module):
         if self.controller is not None:
             assert carry.control is not None and error is not None
             keep, good, control = self.controller.next(
-                carry.control, start + carry.offset, r1 - carry.offset, carry.y, y1, self.args,
+                carry.control,
+                start + carry.offset,
+                r1 - carry.offset,
+                carry.y,
+                y1,
+                self.args,
                 error,
-            )  # fmt: skip
+            )
             solved = solved & good & (carry.offset + carry.control.step > carry.offset)
             hit, grazed, again = hit & keep, grazed & keep, again & keep
             control = where_tree(live, control, carry.control)

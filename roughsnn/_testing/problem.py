@@ -94,9 +94,7 @@ def check_function(problem: Problem, key: PRNGKey, deterministic: bool) -> None:
     """Refuses functions of which nothing could be learnt."""
     if not jax.tree.leaves(problem.dynamic):
         raise ValueError("`params` holds no floating array: there is nothing to differentiate.")
-    fn = lambda key: problem.fn(  # noqa: E731
-        eqx.combine(problem.dynamic, problem.static), key, *problem.extra
-    )
+    fn = lambda key: problem.fn(eqx.combine(problem.dynamic, problem.static), key, *problem.extra)
     shapes = eqx.filter_eval_shape(fn, key)
     leaves = [x for x in jax.tree.leaves(shapes) if isinstance(x, jax.ShapeDtypeStruct)]
     if not any(jnp.issubdtype(x.dtype, jnp.floating) for x in leaves):

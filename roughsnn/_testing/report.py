@@ -93,7 +93,7 @@ class GradientReport:
             for c in self.comparisons
         ]
         widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-        line = lambda row: "  ".join(x.ljust(w) for x, w in zip(row, widths, strict=True)).rstrip()  # noqa: E731
+        line = lambda row: "  ".join(x.ljust(w) for x, w in zip(row, widths, strict=True)).rstrip()
         return "\n".join([line(head), line(tuple("-" * w for w in widths)), *map(line, rows)])
 
     def plot(self, ax: Any = None) -> Any:

@@ -139,11 +139,18 @@ def _integrated_hazards(train, network, drive, dt0: float, path, initial):
         terms = dfx.MultiTerm(terms, dfx.ControlTerm(diffusion, path))
     start = {"state": y0, "next": jnp.zeros((), zero.dtype), "hazards": jnp.zeros(room, zero.dtype)}
     return eventsolve(
-        terms, dfx.Heun(), train.t0, train.t1, dt0, start,
-        event=Event(fn, transition), max_events=room, key=jax.random.key(0),
+        terms,
+        dfx.Heun(),
+        train.t0,
+        train.t1,
+        dt0,
+        start,
+        event=Event(fn, transition),
+        max_events=room,
+        key=jax.random.key(0),
         jump_ts=drive.jump_times if isinstance(drive, AbstractJumpPath) else None,
         conditions="waive",
-    ).y1["hazards"]  # fmt: skip
+    ).y1["hazards"]
 
 
 def _kolmogorov(sorted_quantiles: np.ndarray) -> tuple[float, float]:

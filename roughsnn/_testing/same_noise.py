@@ -60,7 +60,7 @@ class SameNoise:
         if not np.any(self.finite):
             raise ValueError("No entry of the output is finite: there is nothing to compare.")
         # A common scale for each leaf: entries that happen to be small are no better known.
-        size = lambda x: self._per_leaf(np.max, np.where(self.finite, np.abs(x), 0))  # noqa: E731
+        size = lambda x: self._per_leaf(np.max, np.where(self.finite, np.abs(x), 0))
         self.broken = self.finite & ~np.isfinite(slope)
         known = np.where(self.broken, 0, slope)
         self.scale = np.maximum(size(known), size(np.nan_to_num(self.central[:, :, -1])))
@@ -97,9 +97,16 @@ class SameNoise:
         error = abs(float(reverse) - forward)
         good = error <= tolerance + 1e-300
         return Comparison(
-            "reverse = forward", "all", problem.dt, "agrees" if good else "disagrees",
-            1, float(reverse), forward, error, float(tolerance),
-        )  # fmt: skip
+            "reverse = forward",
+            "all",
+            problem.dt,
+            "agrees" if good else "disagrees",
+            1,
+            float(reverse),
+            forward,
+            error,
+            float(tolerance),
+        )
 
     def _judge(self):
         """For each entry: verdict, its best difference, that one's error and its allowance."""
@@ -114,7 +121,7 @@ class SameNoise:
             gap = np.abs(np.diff(self.central, axis=2))
             close = gap <= 0.1 * error[:, :, 1:] + allowed[:, :, 1:]
         settled = np.any(close & informative[:, :, :-1] & informative[:, :, 1:], axis=2)
-        pick = lambda x: np.take_along_axis(x, best[:, :, None], axis=2)[:, :, 0]  # noqa: E731
+        pick = lambda x: np.take_along_axis(x, best[:, :, None], axis=2)[:, :, 0]
         least, bound = pick(error), pick(allowed)
         one_sided = np.min([np.abs(s[:, :, -1] - self.slope) for s in self.sides], axis=0)
         kink = ~settled | (one_sided <= 1e-3 * self.scale)
@@ -179,7 +186,7 @@ class SameNoise:
                     error[at],
                     bound[at],
                     note,
-                )  # fmt: skip
+                )
             )
         return rows
 
@@ -192,9 +199,12 @@ class SameNoise:
                 continue
             scale = np.where(self.scale > 0, self.scale, 1)[:, :, None]
             error = np.abs(self.central - self.slope[:, :, None]) / scale
-            middle = lambda x, mine=mine: np.median(np.moveaxis(x, 2, -1)[mine], axis=0)  # noqa: E731
-            found.append(Curve(name, self.problem.dt, self.steps, middle(error), middle(
-                self.rounding / scale)))  # fmt: skip
+            middle = lambda x, mine=mine: np.median(np.moveaxis(x, 2, -1)[mine], axis=0)
+            found.append(
+                Curve(
+                    name, self.problem.dt, self.steps, middle(error), middle(self.rounding / scale)
+                )
+            )
         return found
 
     def rms(self) -> np.ndarray:

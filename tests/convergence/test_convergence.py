@@ -24,9 +24,17 @@ def first_three(dt0, sigma, samples, solver=None, interpolation: Any = "linear")
     def run(keys):
         def one(key):
             return rs.simulate(
-                network, constant(1.5), t0=0.0, t1=T1, dt0=dt0, max_spikes=3, stop_after=3,
-                key=key, solver=solver, interpolation=interpolation,
-            ).times  # fmt: skip
+                network,
+                constant(1.5),
+                t0=0.0,
+                t1=T1,
+                dt0=dt0,
+                max_spikes=3,
+                stop_after=3,
+                key=key,
+                solver=solver,
+                interpolation=interpolation,
+            ).times
 
         return jax.lax.map(one, keys, batch_size=1024)
 
@@ -81,9 +89,16 @@ def test_strong_order_of_the_state_without_spikes(interpolation, order, sigma):
 
     def final(dt0, key):
         _, sol = rs.simulate(
-            network, constant(1.0), t0=0.0, t1=1.0, dt0=dt0, max_spikes=1, key=key,
-            interpolation=interpolation, saveat=dfx.SaveAt(t1=True),
-        )  # fmt: skip
+            network,
+            constant(1.0),
+            t0=0.0,
+            t1=1.0,
+            dt0=dt0,
+            max_spikes=1,
+            key=key,
+            interpolation=interpolation,
+            saveat=dfx.SaveAt(t1=True),
+        )
         return sol.y1.v[0]
 
     keys = jr.split(jr.key(0), 400)
@@ -110,9 +125,16 @@ def test_gradients_converge_path_by_path(interpolation, bounds):
     def slopes(dt0, key):
         def times(c):
             return rs.simulate(
-                network, lambda t: c[None], t0=0.0, t1=T1, dt0=dt0, max_spikes=3,
-                stop_after=3, key=key, interpolation=interpolation,
-            ).times  # fmt: skip
+                network,
+                lambda t: c[None],
+                t0=0.0,
+                t1=T1,
+                dt0=dt0,
+                max_spikes=3,
+                stop_after=3,
+                key=key,
+                interpolation=interpolation,
+            ).times
 
         return jax.jvp(times, (jnp.asarray(1.5),), (jnp.asarray(1.0),))
 

@@ -29,7 +29,7 @@ def model(reset="subtract", synapse=None, noise=None, threshold=1.0, speed=5.0):
             "v, multiplicative": (0.1 * v, jnp.zeros(2)),
             "v, vanishing at threshold and reset": (0.1 * v * (v - threshold), jnp.zeros(2)),
         }[str(noise)]
-        act = lambda dx: (amplitudes[0] * dx, amplitudes[1] * dx)  # noqa: E731
+        act = lambda dx: (amplitudes[0] * dx, amplitudes[1] * dx)
         return lx.FunctionLinearOperator(act, jax.ShapeDtypeStruct((2,), v.dtype))
 
     def transition(t, y, args, k, u):
@@ -105,7 +105,7 @@ def test_says_whether_it_was_decided_exactly():
 
 def test_more_coordinates_than_are_looked_at():
     drift = dfx.ODETerm(lambda t, y, a: 2.0 - y)
-    subtract = lambda t, y, a, k, u: jnp.where(jnp.arange(50, dtype=jnp.int32) == k, y - 1, y)  # noqa: E731
+    subtract = lambda t, y, a, k, u: jnp.where(jnp.arange(50, dtype=jnp.int32) == k, y - 1, y)
     event = rs.Event(lambda t, y, a: y - 1.0, subtract)
     report = rs.check_event(drift, event, 0.0, jnp.zeros(50), coordinates=3)
     assert report.holds and report.conditions[4].decided == "sampled"
@@ -117,22 +117,29 @@ def test_a_surface_that_is_never_found_decides_nothing():
     path = rs.BrownianPath(0.0, 1.0, 0.01, shape=(), key=jr.key(0))
     noise = dfx.ControlTerm(lambda t, y, a: jnp.array([0.3, 0.0]), path)
     terms = dfx.MultiTerm(drift, noise)
-    add = lambda t, y, a, k, u: y + 1  # noqa: E731
+    add = lambda t, y, a, k, u: y + 1
     y0 = jnp.array([0.0, 0.1])
     report = rs.check_event(terms, rs.Event(lambda t, y, a: -(y**2) - 1.0, add), 0.0, y0)
     verdicts = {c.name: c.holds for c in report.conditions}
     assert verdicts == {"C1": None, "C2": None, "C3": True, "C4": None, "C5": True}
     assert not report.holds and "UNDECIDED" in str(report) and "[0, 1]" in str(report)
     # Squares of jumps do not commute, but two neurons are never seen at threshold.
-    square = lambda t, y, a, k, u: jnp.where(k == 0, y**2, y + 1)  # noqa: E731
+    square = lambda t, y, a, k, u: jnp.where(k == 0, y**2, y + 1)
     report = rs.check_event(drift, rs.Event(lambda t, y, a: -(y**2) - 1.0, square), 0.0, y0)
     assert report.conditions[4].holds is None
 
     def solve(fn):
         return rs.eventsolve(
-            terms, dfx.Euler(), 0.0, 0.1, 0.01, y0, event=rs.Event(fn, add), max_events=1,
+            terms,
+            dfx.Euler(),
+            0.0,
+            0.1,
+            0.01,
+            y0,
+            event=rs.Event(fn, add),
+            max_events=1,
             key=jr.key(0),
-        ).conditions  # fmt: skip
+        ).conditions
 
     assert solve(lambda t, y, a: -(y[:1] ** 2) - 1.0) == "unchecked"
     assert solve(lambda t, y, a: y[1:] - 5.0) == "hold"
@@ -147,7 +154,7 @@ def test_verdicts_do_not_depend_on_units(dtype, unit):
         column = jnp.array([0.0, 0.1 * unit] if name == "i" else [0.1 * unit, 0.0], dtype)
         path = rs.BrownianPath(0.0, 1.0, 0.1, shape=(), key=jr.key(0), dtype=dtype)
         noise = dfx.ControlTerm(lambda t, y, a, column=column: column, path)
-        fn = lambda t, y, a: y[:1] - unit  # noqa: E731
+        fn = lambda t, y, a: y[:1] - unit
         event = rs.Event(fn, lambda t, y, a, k, u: y.at[0].set(0.0))
         y0 = jnp.array([0.2 * unit, 0.0], dtype)
         report = rs.check_event(dfx.MultiTerm(drift, noise), event, 0.0, y0, throw=False)
@@ -159,7 +166,7 @@ def test_a_bouncing_ball_leaves_the_surface_downwards():
     path = rs.BrownianPath(0.0, 1.0, 0.01, shape=(), key=jr.key(0))
     drift = dfx.ODETerm(lambda t, y, a: jnp.stack([y[1], jnp.asarray(-9.8)]))
     kick = dfx.ControlTerm(lambda t, y, a: jnp.array([0.0, 0.1]), path)
-    height = lambda t, y, a: -y[:1]  # noqa: E731
+    height = lambda t, y, a: -y[:1]
     elastic = rs.Event(height, lambda t, y, a, k, u: jnp.stack([y[0], -y[1]]))
     y0 = jnp.array([1.0, 0.0])
     report = rs.check_event(dfx.MultiTerm(drift, kick), elastic, 0.0, y0, throw=False)
@@ -192,9 +199,16 @@ class ResetToConstant(rs.AbstractMembrane):
 
 def simulate(network, saveat=True, **kwargs):
     return rs.simulate(
-        network, constant(1.5), t0=0.0, t1=0.2, dt0=0.01, max_spikes=9, key=jr.key(0),
-        saveat=dfx.SaveAt(t1=True), **kwargs,
-    )[1]  # fmt: skip
+        network,
+        constant(1.5),
+        t0=0.0,
+        t1=0.2,
+        dt0=0.01,
+        max_spikes=9,
+        key=jr.key(0),
+        saveat=dfx.SaveAt(t1=True),
+        **kwargs,
+    )[1]
 
 
 def test_networks_are_checked_when_first_solved():
@@ -218,9 +232,17 @@ def test_solves_are_checked_where_values_are_known():
 
     def solve(y0, terms=terms, event=event, **kwargs):
         return rs.eventsolve(
-            terms, dfx.Heun(), 0.0, 0.1, 0.01, y0, event=event, max_events=5,
-            key=jr.key(0), **kwargs,
-        )  # fmt: skip
+            terms,
+            dfx.Heun(),
+            0.0,
+            0.1,
+            0.01,
+            y0,
+            event=event,
+            max_events=5,
+            key=jr.key(0),
+            **kwargs,
+        )
 
     assert solve(Y0).conditions == "hold"
     assert solve(Y0, conditions="waive").conditions == "waived"

@@ -27,9 +27,16 @@ def noisy(model, data, key):
 
 def run(checkpoint=None, steps=20, model=MODEL, key=0, **options):
     return rs.fit(
-        model, noisy, jnp.arange(3.0), optax.adam(0.1), steps=steps, key=jr.key(key),
-        checkpoint=checkpoint, progress=False, **options,
-    )  # fmt: skip
+        model,
+        noisy,
+        jnp.arange(3.0),
+        optax.adam(0.1),
+        steps=steps,
+        key=jr.key(key),
+        checkpoint=checkpoint,
+        progress=False,
+        **options,
+    )
 
 
 def same(a: rs.Fit, b: rs.Fit):

@@ -34,7 +34,7 @@ def test_it_finds_the_minimum_and_keeps_the_history():
 
 def test_only_what_is_trainable_moves():
     spec = {"x": True, "frozen": False, "name": False, "n": False}
-    loss = lambda m, d, k: jnp.sum((m["x"] - d) ** 2) + jnp.sum(m["frozen"] ** 2)  # noqa: E731
+    loss = lambda m, d, k: jnp.sum((m["x"] - d) ** 2) + jnp.sum(m["frozen"] ** 2)
     result = run(loss=loss, steps=3, trainable=spec)
     np.testing.assert_array_equal(result.model["frozen"], MODEL["frozen"])
     assert not np.array_equal(result.model["x"], MODEL["x"])
@@ -63,17 +63,22 @@ def test_a_loss_that_is_not_finite_ends_the_fit_with_the_last_good_model(where):
 
     models = []
     result = rs.fit(
-        jnp.asarray(0.0), loss, None, optax.sgd(0.05), steps=100, key=jr.key(0),
+        jnp.asarray(0.0),
+        loss,
+        None,
+        optax.sgd(0.05),
+        steps=100,
+        key=jr.key(0),
         callback=lambda step, model, metrics: models.append(float(model)),
-    )  # fmt: skip
+    )
     assert result.stopped is not None and "not finite" in result.stopped
     assert result.steps < 100 and np.isfinite(float(result.model))
     assert float(result.model) == models[-1]
 
 
 def test_each_step_has_its_own_key_and_the_same_fit_is_the_same():
-    noisy = lambda x, data, key: x * jr.normal(key)  # noqa: E731
-    fit = lambda seed: rs.fit(  # noqa: E731
+    noisy = lambda x, data, key: x * jr.normal(key)
+    fit = lambda seed: rs.fit(
         jnp.asarray(1.0), noisy, None, optax.sgd(0.1), steps=5, key=jr.key(seed)
     )
     a, b, c = fit(0), fit(0), fit(1)
@@ -83,7 +88,7 @@ def test_each_step_has_its_own_key_and_the_same_fit_is_the_same():
 
 def test_a_module_is_a_model():
     net = eqx.nn.Linear(2, 1, key=jr.key(0))
-    loss = lambda m, d, k: jnp.mean(jax.vmap(m)(jnp.ones((4, 2))) ** 2)  # noqa: E731
+    loss = lambda m, d, k: jnp.mean(jax.vmap(m)(jnp.ones((4, 2))) ** 2)
     result = rs.fit(net, loss, None, optax.adam(0.05), steps=50, key=jr.key(0))
     assert result.history["loss"][-1] < result.history["loss"][0]
 
@@ -137,7 +142,7 @@ def test_one_function_may_return_several_losses(balance):
 
 
 def test_all_losses_get_the_key_of_the_step():
-    noise = lambda m, d, key: jr.normal(key) + 0 * jnp.sum(m["x"])  # noqa: E731
+    noise = lambda m, d, key: jr.normal(key) + 0 * jnp.sum(m["x"])
     h = run(loss={"a": noise, "b": noise}, steps=3).history
     np.testing.assert_array_equal(h["a"], h["b"])
     assert len(set(h["a"])) == 3
@@ -147,9 +152,15 @@ def test_balanced_gradients_do_not_depend_on_the_scale_of_a_loss():
     def step(scale):
         losses = {"a": sphere, "b": lambda m, d, k: scale * jnp.sum((m["x"] + 1) ** 4)}
         return rs.fit(
-            MODEL, losses, TARGET, optax.sgd(1.0), steps=1, key=jr.key(0), balance=True,
+            MODEL,
+            losses,
+            TARGET,
+            optax.sgd(1.0),
+            steps=1,
+            key=jr.key(0),
+            balance=True,
             weights={"a": 0.3},
-        ).model["x"]  # fmt: skip
+        ).model["x"]
 
     small, large = step(1e-3), step(1e4)
     np.testing.assert_allclose(small, large, rtol=1e-12)
@@ -186,10 +197,15 @@ def test_bad_losses():
 @pytest.mark.parametrize("balance", [False, True])
 def test_losses_keep_their_dtype(balance):
     """Single precision where double is on, and nothing is promoted."""
-    single = lambda m, d, k: jnp.sum((m - 1) ** 2)  # noqa: E731
+    single = lambda m, d, k: jnp.sum((m - 1) ** 2)
     result = rs.fit(
-        jnp.zeros(2, jnp.float32), {"a": single, "b": single}, None, optax.sgd(0.1), steps=2,
-        key=jr.key(0), balance=balance,
-    )  # fmt: skip
+        jnp.zeros(2, jnp.float32),
+        {"a": single, "b": single},
+        None,
+        optax.sgd(0.1),
+        steps=2,
+        key=jr.key(0),
+        balance=balance,
+    )
     assert result.model.dtype == jnp.float32 and result.stopped is None
     assert result.history["loss"][0] == 4

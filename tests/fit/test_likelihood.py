@@ -20,9 +20,15 @@ def network(sigma=((0.3,), (0.2,)), weights=WEIGHTS):
 
 def bound(key, samples, weights=WEIGHTS):
     return rs.log_likelihood(
-        network(weights=weights), constant(1.0, 0.7), DATA, dt0=DT, observed=[1], key=key,
-        samples=samples, max_spikes=24,
-    )  # fmt: skip
+        network(weights=weights),
+        constant(1.0, 0.7),
+        DATA,
+        dt0=DT,
+        observed=[1],
+        key=key,
+        samples=samples,
+        max_spikes=24,
+    )
 
 
 def test_without_noise_it_is_exact():
@@ -75,7 +81,7 @@ def test_its_gradient_agrees_with_differences_on_the_same_samples():
 def test_the_mean_gradient_is_the_derivative_of_the_mean():
     """Hidden spikes come and go, and pass observed ones."""
     along = jnp.array([[0.0, 0.7], [-0.4, 0.0]])
-    value = lambda key, e: bound(key, 4, WEIGHTS + e * along).value  # noqa: E731
+    value = lambda key, e: bound(key, 4, WEIGHTS + e * along).value
     keys, e = jr.split(jr.key(3), 2000), 0.05
     grads = np.asarray(jax.jit(jax.vmap(jax.grad(value, argnums=1), (0, None)))(keys, 0.0))
     at = jax.jit(jax.vmap(value, (0, None)))
@@ -90,9 +96,14 @@ def test_mirrored_keys_give_mirrored_samples():
     plain, mirrored = bound(key, 3).samples, bound(rs.antithetic(key), 3).samples
     assert not np.any(np.isclose(plain, mirrored))
     one = rs.clamp(
-        network(), constant(1.0, 0.7), DATA, dt0=DT, observed=[1], max_spikes=24,
+        network(),
+        constant(1.0, 0.7),
+        DATA,
+        dt0=DT,
+        observed=[1],
+        max_spikes=24,
         key=rs.antithetic(jr.split(key, 3)[1]),
-    )  # fmt: skip
+    )
     np.testing.assert_allclose(mirrored[1], one.log_likelihood[0], rtol=1e-12)
 
 

@@ -17,7 +17,7 @@ from ..helpers import single_neuron
 def euler(key, dt0):
     """S_1 and S_1^2 of dS = 0.5 S dt + 0.4 S dB (Ito) by Euler's method, weak order one."""
     path = rs.BrownianPath(0.0, 1.0, dt0, shape=(), key=key, interpolation="linear")
-    step = lambda s, db: (s * (1 + 0.5 * dt0 + 0.4 * db), None)  # noqa: E731
+    step = lambda s, db: (s * (1 + 0.5 * dt0 + 0.4 * db), None)
     end, _ = jax.lax.scan(step, jnp.ones(()), path.increments)
     return {"first": end, "second": jnp.stack([end**2, jnp.log(end)])}
 
@@ -62,8 +62,9 @@ def test_levels_and_cost():
             wanted = np.sqrt(level.variance / level.cost / (variance / cost))
             np.testing.assert_allclose(level.samples / samples[0], wanted.max(), rtol=0.35)
     # Beside one run of samples on the last level alone.
-    plain = np.asarray(jax.vmap(lambda k: euler(k, found.levels[-1].dt0)["second"][0])(
-        jr.split(jr.key(2), 20_000))).var()  # fmt: skip
+    plain = np.asarray(
+        jax.vmap(lambda k: euler(k, found.levels[-1].dt0)["second"][0])(jr.split(jr.key(2), 20_000))
+    ).var()
     error = float(np.asarray(found.standard_error["second"])[0])
     cost = plain / error**2 * 2 ** (len(found.levels) - 1)
     np.testing.assert_allclose(found.plain_cost, cost, rtol=0.15)
@@ -76,9 +77,16 @@ def test_spike_times_and_their_derivative():
 
     def sample(c, key, dt0):
         train = rs.simulate(
-            net, lambda t: c[None], t0=0.0, t1=t1, dt0=dt0, max_spikes=2, stop_after=2, key=key,
+            net,
+            lambda t: c[None],
+            t0=0.0,
+            t1=t1,
+            dt0=dt0,
+            max_spikes=2,
+            stop_after=2,
+            key=key,
             method="lockstep",
-        )  # fmt: skip
+        )
         return jnp.minimum(train.times, t1)
 
     def statistic(key, dt0):
@@ -86,9 +94,15 @@ def test_spike_times_and_their_derivative():
         return jax.jvp(lambda c: sample(c, key, dt0), (jnp.asarray(1.5),), (one,))
 
     found = rs.multilevel_mean(
-        statistic, dt0=0.04, tolerance=0.01, key=jr.key(0), pilot=1024, batch_size=1024,
-        weak_order=2.0, progress=False,
-    )  # fmt: skip
+        statistic,
+        dt0=0.04,
+        tolerance=0.01,
+        key=jr.key(0),
+        pilot=1024,
+        batch_size=1024,
+        weak_order=2.0,
+        progress=False,
+    )
     fine = jax.jit(jax.vmap(lambda key: jnp.stack(statistic(key, 0.005))))(
         jr.split(jr.key(7), 8192)
     )
@@ -99,10 +113,13 @@ def test_spike_times_and_their_derivative():
 
 
 def test_the_same_key_gives_the_same():
-    run = lambda: rs.multilevel_mean(  # noqa: E731
-        lambda key, dt0: euler(key, dt0)["first"], dt0=0.25, tolerance=0.05, key=jr.key(3),
+    run = lambda: rs.multilevel_mean(
+        lambda key, dt0: euler(key, dt0)["first"],
+        dt0=0.25,
+        tolerance=0.05,
+        key=jr.key(3),
         progress=False,
-    )  # fmt: skip
+    )
     assert float(run().mean) == float(run().mean)
 
 
@@ -118,7 +135,7 @@ def test_errors():
         rs.multilevel_mean(euler, **dict(options, tolerance=0.0))
     with pytest.raises(ValueError, match="at least 3, got 2"):
         rs.multilevel_mean(euler, **options, max_levels=2)
-    slow = lambda key, dt0: jnp.asarray(dt0**0.1)  # noqa: E731
+    slow = lambda key, dt0: jnp.asarray(dt0**0.1)
     with pytest.raises(RuntimeError, match="With 3 levels.*the bias is still"):
         rs.multilevel_mean(slow, **dict(options, tolerance=1e-3), max_levels=3)
     assert not rs.multilevel_mean(

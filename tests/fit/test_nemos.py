@@ -37,9 +37,16 @@ def start(p):
 @pytest.fixture(scope="module")
 def train():
     return rs.simulate(
-        network(TRUTH), drive(TRUTH), t0=0.0, t1=T1, dt0=0.01, max_spikes=600, key=jr.key(0),
-        initial=start(TRUTH), method="lockstep",
-    )  # fmt: skip
+        network(TRUTH),
+        drive(TRUTH),
+        t0=0.0,
+        t1=T1,
+        dt0=0.01,
+        max_spikes=600,
+        key=jr.key(0),
+        initial=start(TRUTH),
+        method="lockstep",
+    )
 
 
 def features(train, dt):

@@ -21,9 +21,15 @@ def hard(c, mu, solver=None, dt0=0.01, t1=3.0):
         rs.LIF(mu=jnp.stack([mu, jnp.zeros(())]), v_reset=1.0), rs.ThresholdFiring(THRESHOLD)
     )
     return rs.simulate(
-        network, lambda t: c[None], t0=0.0, t1=t1, dt0=dt0, max_spikes=20, key=jr.key(0),
+        network,
+        lambda t: c[None],
+        t0=0.0,
+        t1=t1,
+        dt0=dt0,
+        max_spikes=20,
+        key=jr.key(0),
         solver=solver,
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("c", [1.05, 1.5, 4.0])
@@ -60,12 +66,12 @@ def test_stochastic_threshold_without_noise():
     """tau solves int_0^tau lambda = alpha - log u, with lambda by quadrature."""
     network = single_neuron(sigma=0.0)
     mu, beta, alpha, c, level = 15.0, 5.0, 0.03, 1.5, 0.7
-    potential = lambda t: c * (1 - np.exp(-mu * t))  # noqa: E731
-    hazard = lambda t: np.exp(beta * (potential(t) - 1))  # noqa: E731
-    total = lambda t: scipy.integrate.quad(hazard, 0, t, epsabs=1e-13)[0]  # noqa: E731
+    potential = lambda t: c * (1 - np.exp(-mu * t))
+    hazard = lambda t: np.exp(beta * (potential(t) - 1))
+    total = lambda t: scipy.integrate.quad(hazard, 0, t, epsabs=1e-13)[0]
     tau = scipy.optimize.brentq(lambda t: total(t) - level - alpha, 0, 3, xtol=1e-13)
     # d tau = -int dlambda/dc / lambda(tau), the recursion's first step.
-    weight = lambda t: beta * hazard(t) * (1 - np.exp(-mu * t))  # noqa: E731
+    weight = lambda t: beta * hazard(t) * (1 - np.exp(-mu * t))
     slope = -scipy.integrate.quad(weight, 0, tau)[0] / hazard(tau)
     errors = []
     for dt0 in (4e-3, 2e-3, 1e-3):
@@ -73,10 +79,16 @@ def test_stochastic_threshold_without_noise():
         def first(c, dt0=dt0):
             zero = jnp.zeros(1)
             return rs.simulate(
-                network, lambda t: c[None], t0=0.0, t1=1.0, dt0=dt0, max_spikes=1,
-                stop_after=1, key=jr.key(0),
+                network,
+                lambda t: c[None],
+                t0=0.0,
+                t1=1.0,
+                dt0=dt0,
+                max_spikes=1,
+                stop_after=1,
+                key=jr.key(0),
                 initial=rs.NeuronState(zero, zero, jnp.array([-level - alpha])),
-            ).times[0]  # fmt: skip
+            ).times[0]
 
         value, derivative = jax.value_and_grad(first)(jnp.asarray(c))
         errors.append([abs(value - tau) / tau, abs(derivative - slope) / abs(slope)])
@@ -92,9 +104,15 @@ def test_subtractive_reset_of_a_noisy_membrane():
 
     def run(c):
         spikes, sol = rs.simulate(
-            single_neuron(0.5), lambda t: c[None], t0=0.0, t1=t1, dt0=0.01, max_spikes=12,
-            key=jr.key(3), saveat=dfx.SaveAt(t1=True),
-        )  # fmt: skip
+            single_neuron(0.5),
+            lambda t: c[None],
+            t0=0.0,
+            t1=t1,
+            dt0=0.01,
+            max_spikes=12,
+            key=jr.key(3),
+            saveat=dfx.SaveAt(t1=True),
+        )
         times = jnp.where(spikes.marks >= 0, spikes.times, -jnp.inf)
         return sol.y1.v[0] + reset * jnp.sum(jnp.exp(-mu * (t1 - times))), spikes.count
 
@@ -125,9 +143,16 @@ def test_synaptic_current_of_one_spike():
 
     def final(c):
         spikes, sol = rs.simulate(
-            network, lambda t: jnp.stack([c, jnp.zeros(())]), t0=0.0, t1=t1, dt0=0.01,
-            max_spikes=1, stop_after=None, key=jr.key(0), saveat=dfx.SaveAt(t1=True),
-        )  # fmt: skip
+            network,
+            lambda t: jnp.stack([c, jnp.zeros(())]),
+            t0=0.0,
+            t1=t1,
+            dt0=0.01,
+            max_spikes=1,
+            stop_after=None,
+            key=jr.key(0),
+            saveat=dfx.SaveAt(t1=True),
+        )
         return sol.y1.i[1], spikes.times[0]
 
     # v reaches 1 once: the drive stops being strong enough for a second spike.
@@ -139,9 +164,15 @@ def test_synaptic_current_of_one_spike():
 def test_the_drive_is_exact_where_it_is_linear_in_time():
     network = rs.SpikingNetwork(rs.LIF(mu=(2.0, 0.0), v_reset=1.0), rs.ThresholdFiring(1e3))
     _, sol = rs.simulate(
-        network, lambda t: jnp.stack([1 + 3 * t]), t0=0.0, t1=1.0, dt0=0.25, max_spikes=1,
-        key=jr.key(0), saveat=dfx.SaveAt(ts=[0.1, 0.25, 0.9]),
-    )  # fmt: skip
+        network,
+        lambda t: jnp.stack([1 + 3 * t]),
+        t0=0.0,
+        t1=1.0,
+        dt0=0.25,
+        max_spikes=1,
+        key=jr.key(0),
+        saveat=dfx.SaveAt(ts=[0.1, 0.25, 0.9]),
+    )
     t = np.array([0.1, 0.25, 0.9])
     exact = 1 + 3 * t - 1.5 - (1 - 1.5) * np.exp(-2 * t)
     np.testing.assert_allclose(sol.ys.v[:, 0], exact, rtol=1e-12)

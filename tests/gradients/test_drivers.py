@@ -36,9 +36,15 @@ def times(p, key, dt, membrane, coupled=1.0, **options):
     firing = rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 0.2), alpha=0.02)
     weights = coupled * p["weight"] * jnp.array([[0.0, 1.0], [-1.0, 0.0]])
     train = rs.simulate(
-        rs.SpikingNetwork(membrane, firing, weights), lambda t: p["input"] * jnp.ones(NEURONS),
-        t0=0.0, t1=T1, dt0=dt, max_spikes=160, key=key, **options,
-    )  # fmt: skip
+        rs.SpikingNetwork(membrane, firing, weights),
+        lambda t: p["input"] * jnp.ones(NEURONS),
+        t0=0.0,
+        t1=T1,
+        dt0=dt,
+        max_spikes=160,
+        key=key,
+        **options,
+    )
     return jnp.minimum(train.per_neuron(2), T1)
 
 
@@ -62,7 +68,7 @@ def test_noise_on_the_membrane():
         factor = round(dt * FINEST / T1)
         noise = [rs.coarsened(f(T1 / FINEST, noise_key), factor) for f in PATHS.values()]
         noise = jax.tree.map(lambda *x: jnp.stack(x), *noise)
-        one = lambda path: times(p, key, dt, additive(p), noise=path, method="lockstep")  # noqa: E731
+        one = lambda path: times(p, key, dt, additive(p), noise=path, method="lockstep")
         return dict(zip(PATHS, jax.vmap(one)(noise), strict=True))
 
     holds(all_of_them, PARAMETERS)
@@ -74,9 +80,14 @@ def test_spikes_as_input():
         train = rs.poisson_spikes(0.0, T1, rates=jnp.full(3, 20.0), max_spikes=40, key=spikes_key)
         weights = p["weight"] * jnp.array([[1.5, 0.0], [0.5, -0.5], [0.0, 1.5]])
         return times(
-            p, key, dt, rs.LIF((10.0, 6.0), v_reset=1.0), coupled=0.0, method="lockstep",
+            p,
+            key,
+            dt,
+            rs.LIF((10.0, 6.0), v_reset=1.0),
+            coupled=0.0,
+            method="lockstep",
             spike_input=rs.SpikeInput(train, weights),
-        )  # fmt: skip
+        )
 
     some = {k: PARAMETERS[k] for k in ("input", "weight")}
     holds(inputs, some, dts=(0.02, 0.01), samples=1024)
@@ -104,9 +115,16 @@ def test_strong_inputs_in_large_cells():
             rs.StochasticFiring(rs.ExponentialIntensity(8.0, 0.9, timescale=0.05), alpha=0.02),
         )
         spikes = rs.simulate(
-            network, lambda t: c * jnp.ones(2), t0=0.0, t1=1.0, dt0=1 / 32, max_spikes=60, key=key,
-            spike_input=rs.SpikeInput(train, 0.48 * jnp.eye(2)), method="lockstep",
-        )  # fmt: skip
+            network,
+            lambda t: c * jnp.ones(2),
+            t0=0.0,
+            t1=1.0,
+            dt0=1 / 32,
+            max_spikes=60,
+            key=key,
+            spike_input=rs.SpikeInput(train, 0.48 * jnp.eye(2)),
+            method="lockstep",
+        )
         return jnp.mean(jnp.minimum(spikes.per_neuron(2), 1.0))
 
     @jax.jit

@@ -76,9 +76,15 @@ def test_later_spikes_and_v_after_a_spike_at_every_step_size(dt0):
     @jax.jit
     def outcome(c):
         spikes, sol = rs.simulate(
-            network, lambda t: c[None], t0=0.0, t1=1.0, dt0=dt0, max_spikes=12,
-            key=jr.key(3), saveat=dfx.SaveAt(t1=True),
-        )  # fmt: skip
+            network,
+            lambda t: c[None],
+            t0=0.0,
+            t1=1.0,
+            dt0=dt0,
+            max_spikes=12,
+            key=jr.key(3),
+            saveat=dfx.SaveAt(t1=True),
+        )
         return jnp.where(spikes.marks >= 0, spikes.times, 0), sol.y1.v[0]
 
     c, h = jnp.asarray(1.5), 1e-6
@@ -100,10 +106,20 @@ def test_the_gradient_with_respect_to_initial_state_and_time_dependent_drives():
         knots = jnp.linspace(0.0, 1.0, 6)
         drive = dfx.LinearInterpolation(knots, p["values"])
         initial = rs.NeuronState(p["v"], p["i"], p["s"])
-        return rs.simulate(
-            network, drive, t0=0.0, t1=1.0, dt0=0.01, max_spikes=30, key=jr.key(0),
-            initial=initial,
-        ).first(2).times  # fmt: skip
+        return (
+            rs.simulate(
+                network,
+                drive,
+                t0=0.0,
+                t1=1.0,
+                dt0=0.01,
+                max_spikes=30,
+                key=jr.key(0),
+                initial=initial,
+            )
+            .first(2)
+            .times
+        )
 
     p = {
         "values": jnp.array([1.5, 1.0, 2.0, 1.2, 1.8, 1.5])[:, None] * jnp.array([[1.0, 0.8]]),
@@ -128,7 +144,7 @@ def test_float32_derivatives_of_a_recurrent_network(name):
     p, tolerance = recurrent_parameters(), 300 * float(jnp.finfo(jnp.float32).eps)
     run = functools.partial(run_recurrent, key=jr.key(7), t1=0.4, **CASES[name])
     slope = jax.jit(lambda p, d: jax.jvp(lambda p: run(p)[0], (p,), (d,)))
-    low = lambda tree: jax.tree.map(lambda x: x.astype(jnp.float32), tree)  # noqa: E731
+    low = lambda tree: jax.tree.map(lambda x: x.astype(jnp.float32), tree)
     direction = random_direction(p, 0)
     single, double = slope(low(p), low(direction)), slope(p, direction)
     assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(single))
@@ -141,9 +157,15 @@ def test_float32_agrees_with_float64_to_its_precision():
 
     def times(c, dtype):
         return rs.simulate(
-            single_neuron(0.0, dtype=dtype), lambda t: c[None].astype(dtype), t0=0.0, t1=2.0,
-            dt0=0.01, max_spikes=3, stop_after=3, key=jr.key(0),
-        ).times  # fmt: skip
+            single_neuron(0.0, dtype=dtype),
+            lambda t: c[None].astype(dtype),
+            t0=0.0,
+            t1=2.0,
+            dt0=0.01,
+            max_spikes=3,
+            stop_after=3,
+            key=jr.key(0),
+        ).times
 
     c = jnp.asarray(1.5)
     for transform in (lambda f: f, jax.jacrev, jax.jacfwd):

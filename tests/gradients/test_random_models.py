@@ -28,7 +28,7 @@ if MODELS <= 256:
 
 def draw(rng: np.random.Generator, neurons: int, hard: bool) -> dict:
     """Parameters over the ranges that people use."""
-    log = lambda a, b, *shape: np.exp(rng.uniform(np.log(a), np.log(b), shape))  # noqa: E731
+    log = lambda a, b, *shape: np.exp(rng.uniform(np.log(a), np.log(b), shape))
     sigma = rng.normal(size=(2, 2)) * log(0.05, 0.6)
     if hard:
         sigma[0] = 0
@@ -57,10 +57,15 @@ def outputs(p, key, hard: bool, method):
         )
     network = rs.SpikingNetwork(rs.LIF(p["mu"], p["sigma"], p["reset"]), firing, p["weights"])
     options: Any = dict(
-        t0=0.0, t1=0.4, dt0=DT[method], max_spikes=40 * neurons, key=key, throw=False,
+        t0=0.0,
+        t1=0.4,
+        dt0=DT[method],
+        max_spikes=40 * neurons,
+        key=key,
+        throw=False,
         initial=rs.NeuronState(p["v0"], jnp.zeros(neurons), None),
-    )  # fmt: skip
-    drive = lambda t: p["input"] + p["wave"] * jnp.sin(9 * t)  # noqa: E731
+    )
+    drive = lambda t: p["input"] + p["wave"] * jnp.sin(9 * t)
     if method == "event":
         train, sol = rs.simulate(network, drive, saveat=dfx.SaveAt(t1=True), **options)
         state, fine = [sol.y1.v, sol.y1.i], sol.result == rs.RESULTS.successful
@@ -76,7 +81,7 @@ def outputs(p, key, hard: bool, method):
 def test_random_networks(neurons, hard, method):
     number = MODELS // len(KINDS)
     rng = np.random.default_rng(100 * neurons + hard)
-    stack = lambda trees: jax.tree.map(lambda *x: jnp.asarray(np.stack(x)), *trees)  # noqa: E731
+    stack = lambda trees: jax.tree.map(lambda *x: jnp.asarray(np.stack(x)), *trees)
     params = stack([draw(rng, neurons, hard) for _ in range(number)])
     mask = jnp.asarray(1 - np.eye(neurons))
     directions = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape)) * 0.3, params)

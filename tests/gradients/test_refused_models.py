@@ -35,7 +35,7 @@ def stochastic(reset, synapse, sigma, key, c, dt=0.01):
         return v, jnp.where(fired, jnp.log(u), s)
 
     def diffusion(t, y, args):
-        act = lambda dx: (sigma * dx, jnp.zeros(2))  # noqa: E731
+        act = lambda dx: (sigma * dx, jnp.zeros(2))
         return lx.FunctionLinearOperator(act, jax.ShapeDtypeStruct((2,), y[0].dtype))
 
     terms = dfx.ODETerm(drift)
@@ -44,12 +44,20 @@ def stochastic(reset, synapse, sigma, key, c, dt=0.01):
         terms = dfx.MultiTerm(terms, dfx.ControlTerm(diffusion, path))
     levels = jnp.log(jr.uniform(jr.fold_in(key, 1), (2,), minval=1e-9))
     sol = rs.eventsolve(
-        terms, dfx.Heun(), 0.0, T1, dt, (jnp.zeros(2), levels),
-        event=rs.Event(firing, transition), max_events=60, key=key, conditions="waive",
-    )  # fmt: skip
+        terms,
+        dfx.Heun(),
+        0.0,
+        T1,
+        dt,
+        (jnp.zeros(2), levels),
+        event=rs.Event(firing, transition),
+        max_events=60,
+        key=key,
+        conditions="waive",
+    )
     train = rs.SpikeTrain(
         sol.event_times, sol.event_marks, sol.event_count, jnp.array(False), 0.0, T1, 2
-    )  # fmt: skip
+    )
     times = train.per_neuron(4)[0]
     # With T1 for what is missing: continuous where spikes swap or leave.
     return jnp.sum(jnp.where(jnp.isfinite(times), times, T1))
@@ -75,7 +83,7 @@ def gap_in_standard_errors(fn, samples, h=0.02):
 @pytest.mark.slow
 @pytest.mark.parametrize("reset, biased", [("constant", True), ("subtract", False)])
 def test_c5_the_order_of_two_spikes_matters(reset, biased):
-    fn = lambda c, key: stochastic(reset, True, 0.0, key, c)  # noqa: E731
+    fn = lambda c, key: stochastic(reset, True, 0.0, key, c)
     score = gap_in_standard_errors(fn, 8192)
     print(reset, score)
     assert (score > 6) if biased else (score < 3)
@@ -88,7 +96,7 @@ def test_c3_the_reset_forgets_the_noise(reset, grows):
     keys = jr.split(jr.key(0), 256)
 
     def size(dt):
-        slope = lambda key: jax.grad(lambda c: stochastic(reset, False, 0.8, key, c, dt))(1.3)  # noqa: E731
+        slope = lambda key: jax.grad(lambda c: stochastic(reset, False, 0.8, key, c, dt))(1.3)
         return float(jnp.sqrt(jnp.mean(jax.jit(jax.vmap(slope))(keys) ** 2)))
 
     sizes = [size(dt) for dt in (0.02, 0.02 / 64)]
@@ -113,16 +121,23 @@ def test_c4_the_first_of_two_keeps_the_other_from_firing(synapse, biased):
             return (v + weights[k] if synapse == "delta" else v), i
 
         def diffusion(t, y, args):
-            act = lambda dx: (jnp.zeros(2), 0.4 * dx)  # noqa: E731
+            act = lambda dx: (jnp.zeros(2), 0.4 * dx)
             return lx.FunctionLinearOperator(act, jax.ShapeDtypeStruct((2,), y[0].dtype))
 
         path = rs.BrownianPath(0.0, T1, dt, shape=(2,), key=key, interpolation="linear")
         terms = dfx.MultiTerm(dfx.ODETerm(drift), dfx.ControlTerm(diffusion, path))
         sol = rs.eventsolve(
-            terms, dfx.Heun(), 0.0, T1, dt, (jnp.zeros(2), jnp.zeros(2)),
-            event=rs.Event(lambda t, y, args: y[0] - 0.8, transition), max_events=20, key=key,
+            terms,
+            dfx.Heun(),
+            0.0,
+            T1,
+            dt,
+            (jnp.zeros(2), jnp.zeros(2)),
+            event=rs.Event(lambda t, y, args: y[0] - 0.8, transition),
+            max_events=20,
+            key=key,
             conditions="waive",
-        )  # fmt: skip
+        )
         train = rs.SpikeTrain(
             sol.event_times, sol.event_marks, sol.event_count, jnp.array(False), 0.0, T1, 2
         )
@@ -141,9 +156,18 @@ def test_c2_a_threshold_that_is_reached_at_no_speed():
 
     def solve(y0, throw=False):
         return rs.eventsolve(
-            drift, dfx.Tsit5(), 0.0, 3.0, 1 / 64, y0[None], event=event, max_events=1,
-            stop_after=1, key=jr.key(0), throw=throw,
-        )  # fmt: skip
+            drift,
+            dfx.Tsit5(),
+            0.0,
+            3.0,
+            1 / 64,
+            y0[None],
+            event=event,
+            max_events=1,
+            stop_after=1,
+            key=jr.key(0),
+            throw=throw,
+        )
 
     y0 = jnp.asarray(0.19)
     with pytest.raises(ValueError, match="C2 FAILS"):

@@ -37,7 +37,8 @@ BAD = {
     "only comments": ({"spikes": "# nothing\n"}, "holds no numbers"),
     "cut in a line": ({"stimulus": STIMULUS[:-4]}, "is truncated: its last line"),
     "cut after a line": (
-        {"stimulus": "".join(STIMULUS.splitlines(True)[:100])}, "is truncated: the stimulus ends"
+        {"stimulus": "".join(STIMULUS.splitlines(True)[:100])},
+        "is truncated: the stimulus ends",
     ),
     "spikes cut": ({"stimulus": STIMULUS, "spikes": "100\n200\n300\n"}, "its last spike is"),
     "words": ({"spikes": "1000\nabc\n"}, "is corrupt"),
@@ -47,7 +48,7 @@ BAD = {
     "unordered": ({"spikes": "5000\n1000\n"}, "increasing order"),
     "uneven": ({"stimulus": STIMULUS + "20000 0.1\n"}, "even times"),
     "negative": ({"stimulus": STIMULUS + "10000 -0.1\n"}, "must be positive"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -25,9 +25,12 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 A, B = np.array([0.1, 0.5, 1.2, 1.9]), np.array([0.3, 1.5])
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SESSION = rs.io.Session(
-    [A, B], t0=0.0, t1=2.0, names=["7", "3"],
+    [A, B],
+    t0=0.0,
+    t1=2.0,
+    names=["7", "3"],
     trials={"start_time": [0.0, 1.0], "stop_time": [0.9, 2.0], "choice": ["left", "right"]},
-)  # fmt: skip
+)
 NAMED = rs.io.Session([A, B], t0=0.0, t1=2.0, names=["a", "b"], trials=SESSION.trials)
 
 
@@ -125,16 +128,22 @@ class TestNeo:
         for name, t in (("7", A), ("3", B)):
             segment.spiketrains.append(
                 neo.SpikeTrain(
-                    t * 1e3 * pq.ms, t_start=0 * pq.s, t_stop=2 * pq.s,
-                    name=name if names else None, **options,
+                    t * 1e3 * pq.ms,
+                    t_start=0 * pq.s,
+                    t_stop=2 * pq.s,
+                    name=name if names else None,
+                    **options,
                 )
-            )  # fmt: skip
+            )
         segment.epochs.append(
             neo.Epoch(
-                [0.0, 1000.0] * pq.ms, durations=[900.0, 1000.0] * pq.ms, name="trials",
-                labels=["x", "y"], array_annotations={"choice": ["left", "right"]},
+                [0.0, 1000.0] * pq.ms,
+                durations=[900.0, 1000.0] * pq.ms,
+                name="trials",
+                labels=["x", "y"],
+                array_annotations={"choice": ["left", "right"]},
             )
-        )  # fmt: skip
+        )
         return segment
 
     def test_segments_blocks_and_lists(self):

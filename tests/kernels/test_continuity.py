@@ -34,9 +34,14 @@ def model(shift, key, samples):
     times = jnp.take_along_axis(times, order, 1)
     there = times < 1
     return rs.SpikeTrain(
-        jnp.where(there, times, jnp.inf), jnp.where(there, order, -1).astype(jnp.int32),
-        jnp.sum(there, 1, dtype=jnp.int32), jnp.zeros(samples, bool), 0.0, 1.0, 2,
-    )  # fmt: skip
+        jnp.where(there, times, jnp.inf),
+        jnp.where(there, order, -1).astype(jnp.int32),
+        jnp.sum(there, 1, dtype=jnp.int32),
+        jnp.zeros(samples, bool),
+        0.0,
+        1.0,
+        2,
+    )
 
 
 STARTS = {"swap": [0.4, 0.43], "exit": [0.3, 0.98]}
@@ -57,7 +62,7 @@ def gradients(kernel, keys):
         def one(key):
             slope = jax.jvp(lambda s: loss(s, key), (0.0,), (1.0,))[1]
             h = 0.01
-            gap = lambda k: loss(k * h, key) - loss(-k * h, key)  # noqa: E731
+            gap = lambda k: loss(k * h, key) - loss(-k * h, key)
             return slope, (8 * gap(1) - gap(2)) / (12 * h)
 
         return jax.lax.map(one, keys, batch_size=64)

@@ -67,7 +67,7 @@ def test_gram_matrices(name):
     tight = rs.gram_matrix(kernel, X.with_room(9), Y, megabytes=1e-3)
     # Padding cuts a segment of the ramp's path, which changes what its series leave out.
     np.testing.assert_allclose(tight, cross, rtol=1e-8 if name == "ramp" else 1e-10)
-    pick = lambda z, n: jax.tree.map(lambda a: a[n], z)  # noqa: E731
+    pick = lambda z, n: jax.tree.map(lambda a: a[n], z)
     np.testing.assert_allclose(cross[2, 3], kernel(pick(X, 2), pick(Y, 3)), rtol=1e-10)
     if name in BOUNDED:
         np.testing.assert_allclose(np.diag(gram), 1, rtol=1e-10)
@@ -143,7 +143,7 @@ def test_derivatives_agree_with_differences(name):
         return cross + jnp.sum(weights * rs.gram_matrix(kernel, x, x))
 
     h = 2e-4
-    gap = lambda k: along(k * h) - along(-k * h)  # noqa: E731
+    gap = lambda k: along(k * h) - along(-k * h)
     numeric = (45 * gap(1) - 9 * gap(2) + gap(3)) / (60 * h)
     forward = jax.jit(lambda: jax.jvp(along, (0.0,), (1.0,))[1])()
     np.testing.assert_allclose(forward, numeric, rtol=1e-7, atol=1e-9)
@@ -151,9 +151,7 @@ def test_derivatives_agree_with_differences(name):
 
 
 # Robust scaling of the Marcus lift takes long to compile.
-CASES = [
-    (rs.ItoLift(), "robust"), (rs.RampLift(), "robust"), (rs.MarcusLift(), "none")
-]  # fmt: skip
+CASES = [(rs.ItoLift(), "robust"), (rs.RampLift(), "robust"), (rs.MarcusLift(), "none")]
 
 
 @pytest.mark.parametrize("lift, scaling", CASES)
@@ -184,7 +182,7 @@ def test_derivatives_are_finite_at_the_edge(name):
         [rs.SpikeTrain.from_lists(t, t0=0.0, t1=WINDOW, max_spikes=4) for t in lists]
     )
     kernel = FITTED[name]
-    value = lambda t: jnp.sum(rs.gram_matrix(kernel, moved(x, t), x))  # noqa: E731
+    value = lambda t: jnp.sum(rs.gram_matrix(kernel, moved(x, t), x))
     value, slope = jax.jit(jax.value_and_grad(value))(x.times)
     assert np.isfinite(value) and np.all(np.isfinite(slope))
 
@@ -192,7 +190,7 @@ def test_derivatives_are_finite_at_the_edge(name):
 @pytest.mark.parametrize("name", ["ito", "ramp", "point", "lag", "ordered"])
 def test_float32(name):
     """Within some roundings of float64."""
-    cast = lambda z: jax.tree.map(  # noqa: E731
+    cast = lambda z: jax.tree.map(
         lambda a: a.astype(jnp.float32) if jnp.issubdtype(a.dtype, jnp.floating) else a, z
     )
     low = rs.gram_matrix(cast(FITTED[name]), cast(X), cast(Y))
@@ -205,7 +203,7 @@ def test_lag_and_point_kernels_from_their_definitions():
     x = jax.tree.map(lambda a: a[1], X)
     lists = x.to_lists()
     point = rs.PointKernel(0.1, population=0.5, taper=0.2)
-    weight = lambda s: min(1, (1 - s / WINDOW) / 0.2)  # noqa: E731
+    weight = lambda s: min(1, (1 - s / WINDOW) / 0.2)
     centres = np.arange(-0.2, 1.25, 0.1)
     alone = np.array(
         [
@@ -218,7 +216,7 @@ def test_lag_and_point_kernels_from_their_definitions():
 
     lag = rs.LagKernel(0.05, 0.3, bumps=2, taper=0.2)
     spacing = np.arcsinh(6.0) / 2
-    bump = lambda d, c: np.exp(-((np.arcsinh(d / WINDOW / 0.05) / spacing - c) ** 2) / 2)  # noqa: E731
+    bump = lambda d, c: np.exp(-((np.arcsinh(d / WINDOW / 0.05) / spacing - c) ** 2) / 2)
 
     def pairs(m, n, c):
         return sum(
@@ -239,7 +237,7 @@ def test_the_lag_kernel_is_gaussian_in_whitened_features():
     kernel = rs.LagKernel(0.05).fitted(data)
     white = Whitening.of(jax.vmap(kernel.features)(data), kernel.shrinkage)
     x, y, z = (np.asarray(white(jax.vmap(kernel.features)(b))) for b in (X, Y, data))
-    square = lambda a, b: np.sum((a[:, None] - b[None]) ** 2, -1)  # noqa: E731
+    square = lambda a, b: np.sum((a[:, None] - b[None]) ** 2, -1)
     bandwidth = np.mean(square(z, z)[~np.eye(12, dtype=bool)])
     expected = np.exp(-square(x, y) / 2 / bandwidth)
     np.testing.assert_allclose(rs.gram_matrix(kernel, X, Y), expected, rtol=1e-10)
@@ -258,7 +256,7 @@ def test_level_weights_are_moments_of_dilations():
     """Weights 1/(n+1) of level n: the mean over dilations with uniform squares (Cass et al.)."""
     nodes, weights = np.polynomial.legendre.leggauss(8)
     rho, weights = np.sqrt((nodes + 1) / 2), weights / 2
-    plain = lambda r: rs.SignatureKernel(0.5, dilation=r, scaling="none", order=8)  # noqa: E731
+    plain = lambda r: rs.SignatureKernel(0.5, dilation=r, scaling="none", order=8)
     kernel = rs.SumKernel([plain(r) for r in rho.tolist()], weights)
     silent = rs.SpikeTrain.from_lists([[], []], t0=0.0, t1=WINDOW, max_spikes=1)
     # Time alone: levels 1/n!^2, with the weights the series of (I_1)(2).
@@ -297,7 +295,7 @@ def test_bad_input():
 
 def test_bad_trains():
     t, m = X.times, X.marks
-    make = lambda t, m: rs.SpikeTrain(t, m, X.count, X.overflow, 0.0, WINDOW, 2)  # noqa: E731
+    make = lambda t, m: rs.SpikeTrain(t, m, X.count, X.overflow, 0.0, WINDOW, 2)
     wrong = {
         "not in increasing order": make(t.at[1, :2].set(t[1, 1::-1]), m),
         "marks from": make(t, m.at[1, 0].set(2)),

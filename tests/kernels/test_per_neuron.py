@@ -71,10 +71,12 @@ def three(seed: int) -> rs.SpikeTrain:
     trains = [
         rs.SpikeTrain.from_lists(
             [np.sort(rng.uniform(0, 2, n)) for n in rng.integers(0, 6, 3)],
-            t0=0.0, t1=2.0, max_spikes=20,
+            t0=0.0,
+            t1=2.0,
+            max_spikes=20,
         )
         for _ in range(4)
-    ]  # fmt: skip
+    ]
     return rs.SpikeTrain.stack(trains)
 
 

@@ -31,9 +31,15 @@ def recurrent(scale, key, **kwargs):
     p = recurrent_parameters()
     p["weights"], p["input"] = p["weights"] * scale, p["input"] * scale
     return rs.simulate(
-        recurrent_network(p), lambda t: p["input"], t0=0.0, t1=0.6, dt0=0.02, max_spikes=60,
-        key=key, **kwargs,
-    )  # fmt: skip
+        recurrent_network(p),
+        lambda t: p["input"],
+        t0=0.0,
+        t1=0.6,
+        dt0=0.02,
+        max_spikes=60,
+        key=key,
+        **kwargs,
+    )
 
 
 def signature(train):
@@ -63,13 +69,13 @@ def assert_agree(fn, x, samples=8192):
 
 @pytest.mark.parametrize("sigma, alpha", [(0.0, 0.03), (0.5, 0.7)])
 def test_counts_of_one_neuron(sigma, alpha):
-    fn = lambda c, key: rs.losses.counts(single(c, key, sigma=sigma, alpha=alpha))  # noqa: E731
+    fn = lambda c, key: rs.losses.counts(single(c, key, sigma=sigma, alpha=alpha))
     gradient, _, error = assert_agree(fn, jnp.asarray(1.5))
     assert gradient[0] > 20 * error[0]
 
 
 def test_counts_of_a_recurrent_network():
-    fn = lambda x, key: rs.losses.counts(recurrent(x, key))  # noqa: E731
+    fn = lambda x, key: rs.losses.counts(recurrent(x, key))
     gradient, _, error = assert_agree(fn, jnp.asarray(1.0))
     assert np.all(gradient > 10 * error)
 
@@ -93,8 +99,8 @@ def test_binned_counts():
 
 
 def test_untapered_signatures_are_mended_and_were_biased():
-    plain = lambda c, key: signature(single(c, key))  # noqa: E731
-    mended = lambda c, key: rs.losses.with_boundary(signature, single(c, key))  # noqa: E731
+    plain = lambda c, key: signature(single(c, key))
+    mended = lambda c, key: rs.losses.with_boundary(signature, single(c, key))
     c = jnp.asarray(1.5)
     assert_agree(mended, c)
     gradient, difference, error = mean_and_error(plain, c, 4096)
@@ -151,9 +157,9 @@ def test_the_cheap_form_for_signatures_is_the_general_one():
 
 
 def test_the_cheap_form_is_the_general_one():
-    floating = lambda train: train.counts().astype(float)  # noqa: E731
-    general = lambda x, key: rs.losses.with_boundary(floating, recurrent(x, key))  # noqa: E731
-    cheap = lambda x, key: rs.losses.counts(recurrent(x, key))  # noqa: E731
+    floating = lambda train: train.counts().astype(float)
+    general = lambda x, key: rs.losses.with_boundary(floating, recurrent(x, key))
+    cheap = lambda x, key: rs.losses.counts(recurrent(x, key))
     x, keys = jnp.asarray(1.0), jr.split(jr.key(2), 5)
     a, b = (jax.jit(jax.vmap(jax.jacrev(f), (None, 0)))(x, keys) for f in (general, cheap))
     np.testing.assert_allclose(a, b, rtol=1e-12)
@@ -165,8 +171,8 @@ def test_the_cheap_form_is_the_general_one():
 def test_nothing_is_added_where_a_spike_may_leave():
     """Filtered trains and a tapered lift are continuous: the correction is zero."""
     ts = jnp.linspace(0.0, 0.6, 5)
-    filtered = lambda train: rs.losses.filtered(train, ts, 0.1)  # noqa: E731
-    tapered = lambda train: signax.signature(rs.marcus_lift(train, taper=0.2), 2)  # noqa: E731
+    filtered = lambda train: rs.losses.filtered(train, ts, 0.1)
+    tapered = lambda train: signax.signature(rs.marcus_lift(train, taper=0.2), 2)
     for fn in (filtered, tapered):
         plain = jax.jacfwd(lambda c, fn=fn: fn(single(c, jr.key(0))))(jnp.asarray(1.5))
         mended = jax.jacfwd(lambda c, fn=fn: rs.losses.with_boundary(fn, single(c, jr.key(0))))(
@@ -179,7 +185,7 @@ def test_nothing_is_added_where_a_spike_may_leave():
 def test_filtered_trains():
     train = rs.SpikeTrain.from_lists([[0.1, 0.4], [0.3]], t0=0.0, t1=1.0, max_spikes=5)
     ts = jnp.array([0.05, 0.3, 1.0])
-    kernel = lambda t: np.where(t > 0, t / 0.2 * np.exp(1 - t / 0.2), 0)  # noqa: E731
+    kernel = lambda t: np.where(t > 0, t / 0.2 * np.exp(1 - t / 0.2), 0)
     expected = [[kernel(t - np.array(x)).sum() for x in ([0.1, 0.4], [0.3])] for t in ts]
     np.testing.assert_allclose(rs.losses.filtered(train, ts, 0.2), expected, rtol=1e-12)
 

@@ -35,8 +35,8 @@ def test_first_spike_losses_by_hand():
 def test_the_unbiased_distance_is_the_u_statistic():
     rng = np.random.default_rng(0)
     x, y = jnp.asarray(rng.normal(size=(7, 3))), jnp.asarray(rng.normal(size=(5, 3)))
-    kernel = lambda a, b: a @ b.T  # noqa: E731
-    off = lambda k: (jnp.sum(k) - jnp.trace(k)) / (len(k) * (len(k) - 1))  # noqa: E731
+    kernel = lambda a, b: a @ b.T
+    off = lambda k: (jnp.sum(k) - jnp.trace(k)) / (len(k) * (len(k) - 1))
     expected = off(kernel(x, x)) + off(kernel(y, y)) - 2 * jnp.mean(kernel(x, y))
     np.testing.assert_allclose(squared_mean_distance(x, y, unbiased=True), expected, rtol=1e-12)
 
@@ -80,10 +80,9 @@ def test_the_mean_gradient_of_each_loss_is_the_derivative_of_its_mean(loss):
     network, h, samples = single_neuron(0.25), 0.02, 64
 
     def value(c, key):
-        run = lambda k: rs.simulate(  # noqa: E731
-            network, lambda t: c[None], t0=0.0, t1=0.5, dt0=0.02, max_spikes=12, key=k,
-            throw=False,
-        )  # fmt: skip
+        run = lambda k: rs.simulate(
+            network, lambda t: c[None], t0=0.0, t1=0.5, dt0=0.02, max_spikes=12, key=k, throw=False
+        )
         x = jax.vmap(run)(jr.split(key, samples))
         return loss(x, data)
 
@@ -181,11 +180,11 @@ def test_random_mixtures_of_many_neurons_keep_inner_products():
 
 
 def test_losses_that_jump_refuse_to_be_differentiated():
-    moved = lambda t: rs.SpikeTrain(t, X.marks, X.count, X.overflow, 0.0, 1.0, 2)  # noqa: E731
+    moved = lambda t: rs.SpikeTrain(t, X.marks, X.count, X.overflow, 0.0, 1.0, 2)
     with pytest.raises(ValueError, match="two neurons swap order"):
         jax.grad(lambda t: rs.losses.expected_signature(moved(t), Y))(X.times)
     one = batch([[0.1, 0.5]], [[0.1, 0.7]], room=2)
-    single = lambda t: rs.SpikeTrain(t, one.marks, one.count, one.overflow, 0.0, 1.0, 1)  # noqa: E731
+    single = lambda t: rs.SpikeTrain(t, one.marks, one.count, one.overflow, 0.0, 1.0, 1)
     loss = rs.losses.expected_signature
     assert jnp.all(jnp.isfinite(jax.grad(lambda t: loss(single(t), one))(one.times)))
     with pytest.raises(ValueError, match="a spike leaves the window"):

@@ -23,16 +23,21 @@ def draw(key, samples: int, rate: float = 4.0) -> rs.SpikeTrain:
     there = times < 1
     marks = jnp.where(there, order[:, :16] // 12, -1).astype(jnp.int32)
     return rs.SpikeTrain(
-        jnp.where(there, times, jnp.inf), marks, jnp.sum(there, 1, dtype=jnp.int32),
-        jnp.zeros(samples, bool), 0.0, 1.0, 2,
-    )  # fmt: skip
+        jnp.where(there, times, jnp.inf),
+        marks,
+        jnp.sum(there, 1, dtype=jnp.int32),
+        jnp.zeros(samples, bool),
+        0.0,
+        1.0,
+        2,
+    )
 
 
 X, Y = draw(jr.key(0), 12), draw(jr.key(1), 9, 6.0)
 
 
 def by_hand(gram_xx, gram_xy, gram_yy):
-    off = lambda k: (k.sum() - np.trace(k)) / (len(k) * (len(k) - 1))  # noqa: E731
+    off = lambda k: (k.sum() - np.trace(k)) / (len(k) * (len(k) - 1))
     return off(gram_xx) + off(gram_yy) - 2 * gram_xy.mean()
 
 
@@ -53,7 +58,7 @@ def test_scores_and_witness_by_hand():
     """The mean score of the data is the MMD less what the data have in common."""
     yy = np.asarray(rs.gram_matrix(KERNEL, Y, Y))
     own = (yy.sum() - np.trace(yy)) / 72
-    pick = lambda n: jax.tree.map(lambda a: a[n], Y)  # noqa: E731
+    pick = lambda n: jax.tree.map(lambda a: a[n], Y)
     scores = [rs.losses.kernel_score(X, pick(n), kernel=KERNEL) for n in range(9)]
     mmd = rs.losses.mmd(X, Y, kernel=KERNEL)
     np.testing.assert_allclose(np.mean(scores), mmd - own, rtol=1e-10)

@@ -49,7 +49,7 @@ def test_its_minimum_has_the_smallest_variance():
     @jax.vmap
     def estimate(key):
         target = rs.losses.Moments.of(draw(key, 300), shrinkage=1e-3)
-        x = lambda theta: jnp.broadcast_to(SLOPE * theta, (2, 3))  # noqa: E731
+        x = lambda theta: jnp.broadcast_to(SLOPE * theta, (2, 3))
         slope = jax.grad(lambda theta: rs.losses.moment_distance(x(theta), target))
         return slope(0.0) / (slope(0.0) - slope(1.0))
 

@@ -17,7 +17,7 @@ def simulate(c, keys, weights=WEIGHTS):
         rs.StochasticFiring(rs.ExponentialIntensity(4.0, 1.0, 0.3)),
         weights,
     )
-    one = lambda key: rs.simulate(  # noqa: E731
+    one = lambda key: rs.simulate(
         net, lambda t: c, t0=0.0, t1=T1, dt0=0.02, max_spikes=40, key=key, method="lockstep"
     )
     return jax.vmap(one)(keys)
@@ -111,7 +111,7 @@ def test_the_rate_penalty_is_unbiased():
     many = jax.jit(simulate)(INPUT, jr.split(jr.key(5), 8000))
     counts = np.asarray(jax.vmap(lambda t: t.counts())(many))
     rates, keys = jnp.asarray(counts.mean(0) / T1), jr.split(jr.key(4), 400)
-    penalty = lambda key: rs.losses.rate_penalty(simulate(INPUT, jr.split(key, 8)), rates)  # noqa: E731
+    penalty = lambda key: rs.losses.rate_penalty(simulate(INPUT, jr.split(key, 8)), rates)
     found = np.asarray(jax.jit(jax.vmap(penalty))(keys))
     error = found.std() / len(found) ** 0.5
     assert abs(found.mean()) < 4 * error < 0.5 * counts.var(0).mean() / 8

@@ -17,10 +17,14 @@ from ..helpers import constant
 W = np.array([[0.0, 0.9, -0.4], [-0.6, 0.0, 0.8], [0.5, 0.3, 0.0]])
 LEVEL, MU, RESET, BETA, TIMESCALE, T1 = (1.2, 1.1, 0.9), (8.0, 4.0), 1.2, 4.0, 0.5, 2.0
 PARAMETERS = {
-    "mu": jnp.array(MU), "reset": jnp.asarray(RESET), "beta": jnp.asarray(BETA),
-    "threshold": jnp.asarray(1.0), "alpha": jnp.asarray(0.0), "weights": jnp.asarray(W),
+    "mu": jnp.array(MU),
+    "reset": jnp.asarray(RESET),
+    "beta": jnp.asarray(BETA),
+    "threshold": jnp.asarray(1.0),
+    "alpha": jnp.asarray(0.0),
+    "weights": jnp.asarray(W),
     "input": jnp.array(LEVEL),
-}  # fmt: skip
+}
 
 
 def network(p=PARAMETERS, sigma=None, weights=None):
@@ -109,7 +113,7 @@ def test_gradients_in_all_parameters_and_in_the_spike_times(train):
     shift = jnp.where(train.marks >= 0, jnp.asarray(rng.normal(size=train.times.shape)), 0.0)
     _, forward = jax.jvp(f, (p, train.times), (along, shift))
     e = 1e-6
-    at = lambda e: f(jax.tree.map(lambda x, d: x + e * d, p, along), train.times + e * shift)  # noqa: E731
+    at = lambda e: f(jax.tree.map(lambda x, d: x + e * d, p, along), train.times + e * shift)
     np.testing.assert_allclose(forward, (at(e) - at(-e)) / (2 * e), rtol=1e-6)
     grads = jax.grad(f, argnums=(0, 1))(p, train.times)
     products = jax.tree.map(
@@ -123,11 +127,13 @@ def test_it_is_continuous_as_a_spike_crosses_the_border_of_a_cell(train):
         border = 40 * dt
         at = [
             rs.clamp(
-                network(), drive(), rs.SpikeTrain.from_lists([[t], [0.3], [0.9]], t0=0.0, t1=T1),
+                network(),
+                drive(),
+                rs.SpikeTrain.from_lists([[t], [0.3], [0.9]], t0=0.0, t1=T1),
                 dt0=dt,
             ).log_likelihood
             for t in (border - 1e-9, border + 1e-9)
-        ]  # fmt: skip
+        ]
         np.testing.assert_allclose(at[0], at[1], atol=bound)
 
 
@@ -162,7 +168,7 @@ def exact_log_rates(lists):
 
 def test_sparse_weights_and_a_batch(train):
     sparse = network(weights=rs.SparseWeights.from_dense(W))
-    run = lambda net, train: rs.clamp(net, drive(), train, dt0=0.01).log_likelihood  # noqa: E731
+    run = lambda net, train: rs.clamp(net, drive(), train, dt0=0.01).log_likelihood
     dense = run(network(), train)
     np.testing.assert_allclose(run(sparse, train), dense, rtol=1e-12)
     batch = rs.SpikeTrain.stack([train.first(60), train.first(5).with_room(60)])
@@ -246,7 +252,7 @@ def test_the_mean_density_is_the_probability_of_the_spikes():
 
 def test_without_a_refractory_part_no_spike_is_impossible():
     """Two spikes of a neuron in one cell, as close as single precision has them."""
-    single = lambda *x: jnp.asarray(x, jnp.float32)  # noqa: E731
+    single = lambda *x: jnp.asarray(x, jnp.float32)
     one = single(1)[0]
 
     train = rs.SpikeTrain.from_lists([[0.3, 0.6, 0.7]], t0=0.0, t1=1.2)
@@ -288,9 +294,14 @@ def test_hidden_spikes_are_those_with_the_observed_ones_as_input():
     data = rs.SpikeTrain.from_lists([[0.203, 0.511, 0.9, 1.307]], t0=0.0, t1=T1)
     options: dict[str, Any] = dict(dt0=0.01, max_spikes=40, key=jr.key(6))
     free = rs.simulate(
-        alone, constant(0.6), t0=0.0, t1=T1, method="lockstep",
-        spike_input=rs.SpikeInput(data, weights[1:, :1]), **options,
-    )  # fmt: skip
+        alone,
+        constant(0.6),
+        t0=0.0,
+        t1=T1,
+        method="lockstep",
+        spike_input=rs.SpikeInput(data, weights[1:, :1]),
+        **options,
+    )
     found = rs.clamp(network(weights=weights), constant(0.6, 0.7), data, observed=[1], **options)
     assert free.count > 5
     np.testing.assert_allclose(found.spikes.to_lists()[0], free.to_lists()[0], rtol=1e-12)
@@ -321,10 +332,10 @@ def test_the_logarithm_of_an_intensity(intensity):
 
 
 def test_float32(train):
-    cast = lambda tree: jax.tree.map(  # noqa: E731
+    cast = lambda tree: jax.tree.map(
         lambda x: x.astype(jnp.float32) if eqx.is_inexact_array(x) else x, tree
     )
-    f = lambda p, train: jnp.sum(rs.clamp(network(p), drive(p), train, dt0=0.01).log_likelihood)  # noqa: E731
+    f = lambda p, train: jnp.sum(rs.clamp(network(p), drive(p), train, dt0=0.01).log_likelihood)
     value_and_grad = jax.jit(jax.value_and_grad(f))
     p = cast(PARAMETERS)
     value, grad = value_and_grad(p, cast(train))
@@ -336,7 +347,7 @@ def test_float32(train):
 
 
 def test_bad_input(train):
-    run = lambda net=None, train=train, dt0=0.01, **options: rs.clamp(  # noqa: E731
+    run = lambda net=None, train=train, dt0=0.01, **options: rs.clamp(
         network() if net is None else net, drive(), train, dt0=dt0, **options
     )
     hard = rs.SpikingNetwork(rs.LIF(MU), rs.ThresholdFiring(1.0))

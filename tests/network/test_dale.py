@@ -28,9 +28,15 @@ def network(weights: Any) -> rs.SpikingNetwork:
 
 def mean_square(weights: Any, method: Any = "lockstep") -> jax.Array:
     train = rs.simulate(
-        network(weights), lambda t: jnp.array([1.6, 1.4, 1.8]), t0=0.0, t1=1.0, dt0=0.01,
-        max_spikes=150, key=jr.key(0), method=method,
-    )  # fmt: skip
+        network(weights),
+        lambda t: jnp.array([1.6, 1.4, 1.8]),
+        t0=0.0,
+        t1=1.0,
+        dt0=0.01,
+        max_spikes=150,
+        key=jr.key(0),
+        method=method,
+    )
     return jnp.mean(jnp.where(train.marks >= 0, train.times, 1.0) ** 2)
 
 
@@ -55,7 +61,7 @@ def test_derivatives_agree_with_differences(kind, method):
 
     @jax.jit
     def along(s):
-        push = lambda r: r + s * jnp.cos(jnp.arange(r.size, dtype=r.dtype)).reshape(r.shape)  # noqa: E731
+        push = lambda r: r + s * jnp.cos(jnp.arange(r.size, dtype=r.dtype)).reshape(r.shape)
         moved = jax.tree.map(lambda r: push(r) if r.dtype == jnp.float64 else r, made)
         return mean_square(moved, method)
 
@@ -70,9 +76,14 @@ def test_no_step_changes_a_sign(direction):
     """Pushed down, or up, far beyond 0."""
     made = rs.DaleWeights(weights("dense"), EXCITATORY)
     result = rs.fit(
-        made, lambda w, data, key: direction * jnp.sum(w.weights()), None, optax.sgd(1.0),
-        steps=30, key=jr.key(1), progress=False,
-    )  # fmt: skip
+        made,
+        lambda w, data, key: direction * jnp.sum(w.weights()),
+        None,
+        optax.sgd(1.0),
+        steps=30,
+        key=jr.key(1),
+        progress=False,
+    )
     matrix = result.model.weights()
     assert jnp.all(matrix[EXCITATORY] > 0) and jnp.all(matrix[~EXCITATORY] < 0)
     assert jnp.all((matrix - made.weights()) * direction < 0)
@@ -106,9 +117,11 @@ def test_bad_input():
         rs.DaleWeights(np.full((2, 2), np.nan), np.ones(2, bool))
     with pytest.raises(ValueError, match="`mask` goes with a matrix"):
         rs.SpikingNetwork(
-            rs.LIF((15.0, 6.0), None, 1.4), rs.ThresholdFiring(1.0),
-            rs.DaleWeights(weights("sparse"), EXCITATORY), np.ones((3, 3), bool),
-        )  # fmt: skip
+            rs.LIF((15.0, 6.0), None, 1.4),
+            rs.ThresholdFiring(1.0),
+            rs.DaleWeights(weights("sparse"), EXCITATORY),
+            np.ones((3, 3), bool),
+        )
     for synapses in (0, 5):
         with pytest.raises(ValueError, match="must be in 1 ... 4 for 5 neurons"):
             rs.random_targets(0, 5, synapses)

@@ -37,26 +37,28 @@ def test_few_rows_give_what_all_give(kind, hits):
     hit = jnp.asarray(rng.permutation(N) < hits)
     x, y = (jnp.asarray(rng.normal(size=(3, N))) for _ in range(2))
     change = jax.tree.map(lambda w: rng.normal(size=w.shape) if w.dtype == x.dtype else w, weights)
-    moved = lambda s: jax.tree.map(  # noqa: E731
+    moved = lambda s: jax.tree.map(
         lambda w, c: w + s * c if w.dtype == x.dtype else w, weights, change
     )
-    matrix = lambda s: moved(s).to_dense() if kind == "sparse" else moved(s)  # noqa: E731
-    plain = lambda s, x: jnp.where(hit[None], x, 0) @ matrix(s)  # noqa: E731
-    rows = lambda s: moved(s).filled() if kind == "sparse" else moved(s)  # noqa: E731
-    ours = lambda s, x: spread(rows(s), hit, x)  # noqa: E731
-    check = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13)  # noqa: E731
+    matrix = lambda s: moved(s).to_dense() if kind == "sparse" else moved(s)
+    plain = lambda s, x: jnp.where(hit[None], x, 0) @ matrix(s)
+    rows = lambda s: moved(s).filled() if kind == "sparse" else moved(s)
+    ours = lambda s, x: spread(rows(s), hit, x)
+    check = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13)
     check(ours(0.0, x), plain(0.0, x))
-    for order in (lambda f: jax.jvp(f, (0.0, x), (1.0, y))[1], lambda f: jax.grad(
-        lambda s, x: jnp.sum(f(s, x) * y), (0, 1))(0.0, x)):  # fmt: skip
+    for order in (
+        lambda f: jax.jvp(f, (0.0, x), (1.0, y))[1],
+        lambda f: jax.grad(lambda s, x: jnp.sum(f(s, x) * y), (0, 1))(0.0, x),
+    ):
         for a, b in zip(*(jax.tree.leaves(order(f)) for f in (ours, plain)), strict=True):
             check(a, b)
     # The mixed second derivative in weights and x.
-    mixed = lambda f: jax.jacfwd(jax.grad(lambda s: jnp.sum(f(s, x) ** 2)))(0.0)  # noqa: E731
+    mixed = lambda f: jax.jacfwd(jax.grad(lambda s: jnp.sum(f(s, x) ** 2)))(0.0)
     check(mixed(ours), mixed(plain))
     # Reverse over reverse, the weights last.
-    last = lambda f: jax.grad(  # noqa: E731
-        lambda s: jnp.sum(jax.grad(lambda x: jnp.sum(f(s, x) ** 2))(x) * y)
-    )(0.0)
+    last = lambda f: jax.grad(lambda s: jnp.sum(jax.grad(lambda x: jnp.sum(f(s, x) ** 2))(x) * y))(
+        0.0
+    )
     check(last(ours), last(plain))
     xs = jnp.stack([x, y, 2 * x])
     check(jax.vmap(lambda x: ours(0.0, x))(xs), jax.vmap(lambda x: plain(0.0, x))(xs))
@@ -74,7 +76,7 @@ def network(weights, mu=(12.0, 6.0)):
 def times(net: rs.SpikingNetwork, method: Any = "lockstep", **options: Any):
     n = net.num_neurons
     assert n is not None
-    drive = lambda t: jnp.linspace(1.0, 1.8, n) * (1 + 0.2 * jnp.sin(7 * t))  # noqa: E731
+    drive = lambda t: jnp.linspace(1.0, 1.8, n) * (1 + 0.2 * jnp.sin(7 * t))
     options = dict[str, Any](dt0=0.02, max_spikes=12 * max(n, 20), key=jr.key(1)) | options
     return rs.simulate(net, drive, t0=0.0, t1=0.5, method=method, **options).times
 
@@ -181,9 +183,11 @@ def test_bad_input():
         rs.SparseWeights([[0], [0]], [[1.0], [1.0]])
     with pytest.raises(ValueError, match="`mask` goes with a matrix"):
         rs.SpikingNetwork(
-            rs.LIF((15.0, 6.0), None, 1.4), rs.ThresholdFiring(1.0),
-            rs.SparseWeights([[1], [0]], [[1.0], [1.0]]), np.ones((2, 2), bool),
-        )  # fmt: skip
+            rs.LIF((15.0, 6.0), None, 1.4),
+            rs.ThresholdFiring(1.0),
+            rs.SparseWeights([[1], [0]], [[1.0], [1.0]]),
+            np.ones((2, 2), bool),
+        )
     lists = network(rs.SparseWeights([[1], [0]], [[1.0], [1.0]]))
     room: Any = dict(t0=0.0, t1=0.5, dt0=0.02, max_spikes=9, key=jr.key(0))
     with pytest.raises(ValueError, match="must have a matrix of weights"):

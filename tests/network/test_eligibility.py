@@ -88,7 +88,7 @@ def test_a_local_learning_rule_is_the_gradient_of_the_last_layer():
 
 
 def test_it_works_in_batches_and_reports_like_simulate():
-    run = lambda key: rs.eligibility(  # noqa: E731
+    run = lambda key: rs.eligibility(
         feed_forward(WEIGHTS, False), drive, dt0=0.02, **dict(ROOM, key=key)
     )
     keys = jr.split(jr.key(0), 3)
@@ -102,7 +102,7 @@ def test_it_works_in_batches_and_reports_like_simulate():
     short = rs.eligibility(feed_forward(WEIGHTS, True), drive, dt0=0.02, throw=False, **few)
     assert bool(short.spikes.overflow)
     assert short.result == rs.RESULTS.max_events_reached
-    broken = lambda t: jnp.where(t < 0.1, drive(t), jnp.inf)  # noqa: E731
+    broken = lambda t: jnp.where(t < 0.1, drive(t), jnp.inf)
     failed = rs.eligibility(feed_forward(WEIGHTS, True), broken, dt0=0.02, throw=False, **ROOM)
     assert failed.result == rs.RESULTS.nonfinite_state and bool(failed.spikes.overflow)
     uncoupled = rs.SpikingNetwork(rs.LIF((5.0, 1.0)), rs.ThresholdFiring())

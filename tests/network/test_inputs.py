@@ -11,6 +11,7 @@ import pytest
 
 import roughsnn as rs
 
+WINDOW: Any = dict(t0=0.0, t1=1.0)
 MU, DRIVE = jnp.array([15.0, 6.0]), jnp.array([0.9, 0.7])
 LINKS = np.array([[0.0, 0.4], [-0.3, 0.0]])
 FEED = jnp.array([[0.6, 0.2], [0.0, 0.5], [-0.4, 0.3]])
@@ -21,19 +22,29 @@ def spike_times(z, method: Any, dt, sigma=0.3):
     """The network with the spikes of three inputs."""
     count = z["times"].shape[0]
     train = rs.SpikeTrain(
-        times=z["times"], marks=jnp.arange(count, dtype=jnp.int32) % 3,
-        count=jnp.asarray(count, jnp.int32), overflow=jnp.array(False), t0=0.0, t1=1.0,
+        times=z["times"],
+        marks=jnp.arange(count, dtype=jnp.int32) % 3,
+        count=jnp.asarray(count, jnp.int32),
+        overflow=jnp.array(False),
+        t0=0.0,
+        t1=1.0,
         num_neurons=3,
-    )  # fmt: skip
+    )
     network = rs.SpikingNetwork(
         rs.LIF(z["mu"], ((sigma,), (0.0,)), 1.2),
         rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 1.0), 0.03),
         z["links"],
     )
     return rs.simulate(
-        network, lambda t: DRIVE, t0=0.0, t1=1.0, dt0=dt, max_spikes=20, key=jr.key(5),
-        method=method, spike_input=rs.SpikeInput(train, z["feed"]),
-    )  # fmt: skip
+        network,
+        lambda t: DRIVE,
+        **WINDOW,
+        dt0=dt,
+        max_spikes=20,
+        key=jr.key(5),
+        method=method,
+        spike_input=rs.SpikeInput(train, z["feed"]),
+    )
 
 
 AT = {
@@ -104,9 +115,16 @@ def test_one_input_spike_moves_the_threshold_crossing_as_it_must(method):
     train = rs.SpikeTrain.from_lists([[s]], t0=0.0, t1=1.0)
     network = rs.SpikingNetwork(rs.LIF((mu1, mu2), None, 1.0), rs.ThresholdFiring(1.0))
     found = rs.simulate(
-        network, lambda t: jnp.zeros(1), t0=0.0, t1=1.0, dt0=0.001, max_spikes=1, key=jr.key(0),
-        stop_after=1, spike_input=rs.SpikeInput(train, [[w]]), method=method,
-    )  # fmt: skip
+        network,
+        lambda t: jnp.zeros(1),
+        **WINDOW,
+        dt0=0.001,
+        max_spikes=1,
+        key=jr.key(0),
+        stop_after=1,
+        spike_input=rs.SpikeInput(train, [[w]]),
+        method=method,
+    )
     x = float(found.times[0]) - s
     v = mu1 * w * (np.exp(-mu2 * x) - np.exp(-mu1 * x)) / (mu1 - mu2)
     np.testing.assert_allclose(v, 1.0, atol=1e-4)
@@ -130,10 +148,13 @@ def test_float32(method, traced):
 
     def run(dtype, times):
         train = rs.SpikeTrain(
-            times=times, marks=jnp.arange(8, dtype=jnp.int32) % 3,
-            count=jnp.asarray(8, jnp.int32), overflow=jnp.array(False), t0=0.0, t1=1.0,
+            times=times,
+            marks=jnp.arange(8, dtype=jnp.int32) % 3,
+            count=jnp.asarray(8, jnp.int32),
+            overflow=jnp.array(False),
+            **WINDOW,
             num_neurons=3,
-        )  # fmt: skip
+        )
         network = rs.SpikingNetwork(
             rs.LIF(MU.astype(dtype), jnp.array([[0.3], [0.0]], dtype), jnp.asarray(1.2, dtype)),
             rs.StochasticFiring(
@@ -144,9 +165,16 @@ def test_float32(method, traced):
         )
         noise = rs.fractional_path(0.0, 1.0, 0.02, hurst=0.4, shape=(2, 1), key=jr.key(3))
         return rs.simulate(
-            network, lambda t: DRIVE.astype(dtype), t0=0.0, t1=1.0, dt0=0.02, max_spikes=20,
-            key=jr.key(5), method=method, spike_input=rs.SpikeInput(train, FEED), noise=noise,
-        )  # fmt: skip
+            network,
+            lambda t: DRIVE.astype(dtype),
+            **WINDOW,
+            dt0=0.02,
+            max_spikes=20,
+            key=jr.key(5),
+            method=method,
+            spike_input=rs.SpikeInput(train, FEED),
+            noise=noise,
+        )
 
     single, double = (
         jax.jit(functools.partial(run, d))(AT["times"])
@@ -172,9 +200,12 @@ def test_a_network_feeds_another():
         drive = jnp.stack([c, c])
         first = rs.simulate(network, lambda t: drive, key=jr.key(0), **room)
         second = rs.simulate(
-            network, lambda t: DRIVE, key=jr.key(1), spike_input=rs.SpikeInput(first, FEED[:2]),
+            network,
+            lambda t: DRIVE,
+            key=jr.key(1),
+            spike_input=rs.SpikeInput(first, FEED[:2]),
             **room,
-        )  # fmt: skip
+        )
         return jnp.sum(jnp.where(second.marks >= 0, second.times, 0)), second.count
 
     slope, count = jax.grad(value, has_aux=True)(jnp.asarray(1.3))
@@ -199,9 +230,13 @@ def test_many_small_input_spikes_are_noise():
         spikes_key, key = jr.split(key)
         train = rs.poisson_spikes(0.0, 2.0, rates=np.array([rate]), max_spikes=4500, key=spikes_key)
         return rs.simulate(
-            network(0.0), lambda t: jnp.full(1, 0.9 - rate * w / mu2), key=key,
-            spike_input=rs.SpikeInput(train, [[w]]), initial=at_rest(rate * w / mu2), **room,
-        )  # fmt: skip
+            network(0.0),
+            lambda t: jnp.full(1, 0.9 - rate * w / mu2),
+            key=key,
+            spike_input=rs.SpikeInput(train, [[w]]),
+            initial=at_rest(rate * w / mu2),
+            **room,
+        )
 
     def brownian(key):
         initial = at_rest(0.0)
@@ -254,9 +289,16 @@ def test_many_neurons_with_rates_of_their_own():
             z["links"],
         )
         found = rs.simulate(
-            network, lambda t: jnp.full(n, 0.3), t0=0.0, t1=0.4, dt0=dt, max_spikes=300,
-            key=jr.key(5), method=method, spike_input=rs.SpikeInput(train, z["feed"]),
-        )  # fmt: skip
+            network,
+            lambda t: jnp.full(n, 0.3),
+            t0=0.0,
+            t1=0.4,
+            dt0=dt,
+            max_spikes=300,
+            key=jr.key(5),
+            method=method,
+            spike_input=rs.SpikeInput(train, z["feed"]),
+        )
         return jnp.sum(jnp.where(found.marks >= 0, found.times - 0.4, 0))
 
     gaps = [abs(float(value(at, "event", dt) - value(at, "lockstep", dt))) for dt in (0.01, 0.0025)]
@@ -340,9 +382,15 @@ def test_neurons_that_fire_in_the_cell_of_an_input(hard, bound):
     @functools.partial(jax.jit, static_argnums=(0, 1))
     def times(method, dt):
         return rs.simulate(
-            rs.SpikingNetwork(ResetToZero(), firing), lambda t: jnp.array([0.6, 0.5]), t0=0.0,
-            t1=1.0, dt0=dt, max_spikes=400, key=jr.key(0), spike_input=inputs, method=method,
-        ).per_neuron(6)  # fmt: skip
+            rs.SpikingNetwork(ResetToZero(), firing),
+            lambda t: jnp.array([0.6, 0.5]),
+            **WINDOW,
+            dt0=dt,
+            max_spikes=400,
+            key=jr.key(0),
+            spike_input=inputs,
+            method=method,
+        ).per_neuron(6)
 
     exact = times("event", 1 / 1024)
     assert np.all(np.isfinite(exact))

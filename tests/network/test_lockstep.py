@@ -53,17 +53,23 @@ def test_spike_times_and_gradients_converge_to_those_of_the_event_engine(neurons
     keys = jr.split(jr.key(2), 32)
 
     def statistic(scale, key, dt0, method):
-        shifted = lambda t: scale * drive(t)  # noqa: E731
+        shifted = lambda t: scale * drive(t)
         train = rs.simulate(
-            network, shifted, t0=0.0, t1=0.64, dt0=dt0, max_spikes=25 * neurons, key=key,
+            network,
+            shifted,
+            t0=0.0,
+            t1=0.64,
+            dt0=dt0,
+            max_spikes=25 * neurons,
+            key=key,
             method=method,
-        )  # fmt: skip
+        )
         # Continuous where spikes swap or leave: filtered trains.
         return rs.losses.filtered(train, jnp.linspace(0.1, 0.64, 8), 0.08)
 
     def run(dt0, method):
         fn = functools.partial(statistic, dt0=dt0, method=method)
-        slope = lambda key: jax.jvp(lambda s: fn(s, key), (1.0,), (1.0,))  # noqa: E731
+        slope = lambda key: jax.jvp(lambda s: fn(s, key), (1.0,), (1.0,))
         return [np.asarray(x) for x in jax.jit(lambda: jax.lax.map(slope, keys, batch_size=8))()]
 
     fine = 0.64 / 512
@@ -92,8 +98,14 @@ def outcome(p, key, hard=False, dt0=0.01, **options):
     train = rs.simulate(
         recurrent_network(p, hard),
         lambda t: p["input"] * (1 + 0.1 * jnp.sin(3 * t)),
-        t0=0.0, t1=0.8, dt0=dt0, max_spikes=60, key=key, method="lockstep", **options,
-    )  # fmt: skip
+        t0=0.0,
+        t1=0.8,
+        dt0=dt0,
+        max_spikes=60,
+        key=key,
+        method="lockstep",
+        **options,
+    )
     found = {"times": jnp.where(train.marks >= 0, train.times, 0)}
     if train.boundary is not None:
         found["excess"] = train.boundary.excess
@@ -165,9 +177,16 @@ def test_no_jump_where_a_spike_crosses_the_border_of_a_cell(neuron):
             jnp.stack([first, -50 + 0 * first, -50 + 0 * first]),
         )
         train = rs.simulate(
-            network, constant(1.2, 1.0, 1.0), t0=0.0, t1=0.5, dt0=0.1, max_spikes=5,
-            key=jr.key(0), initial=initial, method="lockstep",
-        )  # fmt: skip
+            network,
+            constant(1.2, 1.0, 1.0),
+            t0=0.0,
+            t1=0.5,
+            dt0=0.1,
+            max_spikes=5,
+            key=jr.key(0),
+            initial=initial,
+            method="lockstep",
+        )
         boundary = train.boundary
         assert boundary is not None
         return train.times[0], boundary.excess[0]
@@ -215,9 +234,15 @@ def test_a_second_spike_in_a_cell_is_found_in_the_next():
             rs.StochasticFiring(rs.SoftplusIntensity(1.0, 0.0, rate)),
         )
         return rs.simulate(
-            network, constant(0.0, 0.0), t0=0.0, t1=2.0, dt0=0.02, max_spikes=400,
-            key=jr.key(1), **options,
-        )  # fmt: skip
+            network,
+            constant(0.0, 0.0),
+            t0=0.0,
+            t1=2.0,
+            dt0=0.02,
+            max_spikes=400,
+            key=jr.key(1),
+            **options,
+        )
 
     exact, found = run(30.0), run(30.0, method="lockstep")
     cells = np.floor(np.asarray(exact.times)[: int(exact.count)] / 0.02)
@@ -260,9 +285,14 @@ def test_stop_after_overflow_and_declared_jumps():
     assert not bool(part.overflow)
     assert part.boundary is not None and not bool(jnp.any(part.boundary.at_risk))
     run = functools.partial(
-        rs.simulate, recurrent_network(p), t0=0.0, t1=0.8, dt0=0.01, key=jr.key(1),
+        rs.simulate,
+        recurrent_network(p),
+        t0=0.0,
+        t1=0.8,
+        dt0=0.01,
+        key=jr.key(1),
         method="lockstep",
-    )  # fmt: skip
+    )
     with pytest.raises(RuntimeError, match="Got 3"):
         run(constant(1.5, 1.2, 1.0), max_spikes=3)
     assert bool(run(constant(1.5, 1.2, 1.0), max_spikes=3, throw=False).overflow)
@@ -292,10 +322,16 @@ def test_batches_and_one_by_one():
 def test_the_program_does_not_grow():
     def size(neurons, t1, spikes):
         network = random_network(neurons)
-        run = lambda key: rs.simulate(  # noqa: E731
-            network, drive_of(neurons), t0=0.0, t1=t1, dt0=0.01, max_spikes=spikes, key=key,
+        run = lambda key: rs.simulate(
+            network,
+            drive_of(neurons),
+            t0=0.0,
+            t1=t1,
+            dt0=0.01,
+            max_spikes=spikes,
+            key=key,
             method="lockstep",
-        )  # fmt: skip
+        )
         text = str(jax.make_jaxpr(run)(jr.key(0)))
         return text.count("\n")
 
@@ -306,9 +342,16 @@ def test_the_program_does_not_grow():
 def test_the_state_at_the_end_does_not_depend_on_how_the_loop_is_cut(cells):
     p = recurrent_parameters()
     run = functools.partial(
-        rs.simulate, recurrent_network(p), constant(1.5, 1.2, 1.0), t0=0.0, t1=0.01 * cells,
-        dt0=0.01, max_spikes=60, key=jr.key(1), method="lockstep",
-    )  # fmt: skip
+        rs.simulate,
+        recurrent_network(p),
+        constant(1.5, 1.2, 1.0),
+        t0=0.0,
+        t1=0.01 * cells,
+        dt0=0.01,
+        max_spikes=60,
+        key=jr.key(1),
+        method="lockstep",
+    )
     plain = run(adjoint=rs.DirectAdjoint())
     budget = rs.CheckpointAdjoint(megabytes=0.01)
     for adjoint in (rs.CheckpointAdjoint(), rs.CheckpointAdjoint(5), budget):
@@ -327,9 +370,15 @@ def test_a_zero_column_of_noise_is_not_drawn(method):
             rs.LIF((15.0, 6.0), sigma, 1.4), rs.StochasticFiring(rs.ExponentialIntensity())
         )
         train = rs.simulate(
-            network, constant(1.5, 1.4), t0=0.0, t1=1.0, dt0=0.02, max_spikes=40, key=jr.key(0),
+            network,
+            constant(1.5, 1.4),
+            t0=0.0,
+            t1=1.0,
+            dt0=0.02,
+            max_spikes=40,
+            key=jr.key(0),
             method=method,
-        )  # fmt: skip
+        )
         return train.times
 
     sigma = jnp.array([[0.0, 0.3, 0.0], [0.0, 0.1, 0.0]])

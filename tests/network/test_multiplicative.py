@@ -31,9 +31,16 @@ def network(p):
 def outcome(p, key, dt0=0.01, t1=0.8, **options: Any):
     """Spike times, 0 where padded, and the state at the end."""
     train, sol = rs.simulate(
-        network(p), lambda t: p["input"], t0=0.0, t1=t1, dt0=dt0, max_spikes=30, key=key,
-        saveat=dfx.SaveAt(t1=True), **options,
-    )  # fmt: skip
+        network(p),
+        lambda t: p["input"],
+        t0=0.0,
+        t1=t1,
+        dt0=dt0,
+        max_spikes=30,
+        key=key,
+        saveat=dfx.SaveAt(t1=True),
+        **options,
+    )
     return jnp.where(train.marks >= 0, train.times, 0), sol.y1.v, sol.y1.i
 
 
@@ -43,10 +50,18 @@ def quiet(solver, interpolation, dt0, key, drive=0.0):
     membrane = rs.MultiplicativeLIF((2.0, 1.0), ((0.8,), (0.0,)))
     one, zero = jnp.ones(1), jnp.zeros(1)
     _, sol = rs.simulate(
-        rs.SpikingNetwork(membrane, never), constant(drive), t0=0.0, t1=1.0, dt0=dt0, max_spikes=1,
-        key=key, initial=rs.NeuronState(one, zero, None), saveat=dfx.SaveAt(t1=True),
-        solver=solver, interpolation=interpolation,
-    )  # fmt: skip
+        rs.SpikingNetwork(membrane, never),
+        constant(drive),
+        t0=0.0,
+        t1=1.0,
+        dt0=dt0,
+        max_spikes=1,
+        key=key,
+        initial=rs.NeuronState(one, zero, None),
+        saveat=dfx.SaveAt(t1=True),
+        solver=solver,
+        interpolation=interpolation,
+    )
     return sol.y1.v[0]
 
 
@@ -65,7 +80,7 @@ def test_strong_order_of_the_state():
     keys = jr.split(jr.key(0), 200)
 
     def run(interpolation, n):
-        one = lambda k: quiet(None, interpolation, 1 / n, k, drive=1.0)  # noqa: E731
+        one = lambda k: quiet(None, interpolation, 1 / n, k, drive=1.0)
         return np.asarray(jax.jit(jax.vmap(one))(keys))
 
     exact, errors = run("parabola", 1024), {}
@@ -90,7 +105,7 @@ def test_derivatives_agree_with_differences_on_the_same_noise(interpolation):
     direction["weights"] = direction["weights"] * (1 - jnp.eye(2))
     fn = jax.jit(lambda p: outcome(p, jr.key(1), interpolation=interpolation))
     h = 1e-5
-    moved = lambda s: jax.tree.map(lambda a, b: a + s * h * b, PARAMETERS, direction)  # noqa: E731
+    moved = lambda s: jax.tree.map(lambda a, b: a + s * h * b, PARAMETERS, direction)
     expected = jax.tree.map(lambda a, b: (a - b) / (2 * h), fn(moved(1)), fn(moved(-1)))
     assert int(jnp.sum(fn(PARAMETERS)[0] > 0)) >= 3
     _, found = jax.jvp(fn, (PARAMETERS,), (direction,))
@@ -126,7 +141,7 @@ def test_mean_derivative_is_the_derivative_of_the_mean():
 def test_derivatives_converge_path_by_path():
     def slopes(dt0):
         def one(key):
-            fn = lambda c: outcome({**PARAMETERS, "input": c * jnp.ones(2)}, key, dt0, 0.64)  # noqa: E731
+            fn = lambda c: outcome({**PARAMETERS, "input": c * jnp.ones(2)}, key, dt0, 0.64)
             return jax.jvp(fn, (jnp.asarray(1.4),), (jnp.asarray(1.0),))
 
         (times, _, _), (d, _, _) = jax.jit(jax.vmap(one))(jr.split(jr.key(1), 256))
@@ -167,8 +182,8 @@ def test_hard_thresholds_where_the_noise_vanishes_there():
 
     def times(c, key):
         train = rs.simulate(
-            net, lambda t: c * jnp.ones(1), t0=0.0, t1=1.28, dt0=0.02, max_spikes=20, key=key,
-        )  # fmt: skip
+            net, lambda t: c * jnp.ones(1), t0=0.0, t1=1.28, dt0=0.02, max_spikes=20, key=key
+        )
         return train.times[:2]
 
     c = jnp.asarray(1.6)
@@ -188,9 +203,15 @@ def test_hard_thresholds_where_the_noise_vanishes_there():
 def test_only_the_event_engine_takes_it():
     with pytest.raises(ValueError, match="AbstractLinearMembrane.*method='event'"):
         rs.simulate(
-            network(PARAMETERS), constant(1.0, 1.0), t0=0.0, t1=0.1, dt0=0.01, max_spikes=9,
-            key=jr.key(0), method="lockstep",
-        )  # fmt: skip
+            network(PARAMETERS),
+            constant(1.0, 1.0),
+            t0=0.0,
+            t1=0.1,
+            dt0=0.01,
+            max_spikes=9,
+            key=jr.key(0),
+            method="lockstep",
+        )
 
 
 def test_float32():

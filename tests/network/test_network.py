@@ -46,7 +46,7 @@ def test_masked_weights_get_no_gradient():
 def test_excitation_advances_and_inhibition_delays():
     def second_neuron(w):
         network = rs.SpikingNetwork(LIF, FIRING, [[0.0, w], [0.0, 0.0]])
-        run = lambda key: rs.simulate(  # noqa: E731
+        run = lambda key: rs.simulate(
             network, constant(2.0, 1.2), t0=0.0, t1=1.0, dt0=0.01, max_spikes=100, key=key
         ).counts()[1]
         return float(jnp.mean(jax.vmap(run)(jr.split(jr.key(0), 50))))
@@ -98,9 +98,15 @@ def test_a_step_of_current_between_grid_points_is_seen_where_it_is():
 def test_the_window_may_start_anywhere_and_end_inside_of_a_cell():
     network = rs.SpikingNetwork(rs.LIF(mu=(2.0, 0.0), v_reset=1.0), rs.ThresholdFiring(1.0))
     spikes, sol = rs.simulate(
-        network, constant(1.5), t0=3.0, t1=4.234, dt0=0.1, max_spikes=3, key=jr.key(0),
+        network,
+        constant(1.5),
+        t0=3.0,
+        t1=4.234,
+        dt0=0.1,
+        max_spikes=3,
+        key=jr.key(0),
         saveat=dfx.SaveAt(t1=True),
-    )  # fmt: skip
+    )
     tau = np.log(3) / 2
     np.testing.assert_allclose(spikes.times[:2], [3 + tau, 3 + 2 * tau], rtol=1e-12)
     left = 1.234 - 2 * tau
@@ -114,9 +120,14 @@ def test_float32_on_a_long_window_keeps_its_precision():
         rs.ThresholdFiring(jnp.float32(1.0)),
     )
     spikes = rs.simulate(
-        network, constant(1.5, dtype=jnp.float32), t0=0.0, t1=1000.0, dt0=0.01,
-        max_spikes=2000, key=jr.key(0),
-    )  # fmt: skip
+        network,
+        constant(1.5, dtype=jnp.float32),
+        t0=0.0,
+        t1=1000.0,
+        dt0=0.01,
+        max_spikes=2000,
+        key=jr.key(0),
+    )
     n = int(spikes.count)
     assert n == int(1000 / (np.log(3) / 2))
     period = (float(spikes.times[n - 1]) - float(spikes.times[0])) / (n - 1)
@@ -136,10 +147,17 @@ def broken(t):
 )
 def test_a_simulation_that_failed_is_refused_by_losses(method, drive):
     """However it failed, not only for want of room."""
-    run = lambda throw: rs.simulate(  # noqa: E731
-        single_neuron(), drive, t0=0.0, t1=2.0, dt0=0.1, max_spikes=900, key=jr.key(0),
-        method=method, throw=throw,
-    )  # fmt: skip
+    run = lambda throw: rs.simulate(
+        single_neuron(),
+        drive,
+        t0=0.0,
+        t1=2.0,
+        dt0=0.1,
+        max_spikes=900,
+        key=jr.key(0),
+        method=method,
+        throw=throw,
+    )
     with pytest.raises(RuntimeError, match="fell behind|inf or nan"):
         run(True)
     train = run(False)
@@ -149,10 +167,9 @@ def test_a_simulation_that_failed_is_refused_by_losses(method, drive):
 
 
 def test_overflow_is_marked_and_refused_by_losses():
-    run = lambda key: rs.simulate(  # noqa: E731
-        single_neuron(), constant(1.5), t0=0.0, t1=2.0, dt0=0.01, max_spikes=2, key=key,
-        throw=False,
-    )  # fmt: skip
+    run = lambda key: rs.simulate(
+        single_neuron(), constant(1.5), t0=0.0, t1=2.0, dt0=0.01, max_spikes=2, key=key, throw=False
+    )
     batch = jax.vmap(run)(jr.split(jr.key(0), 4))
     assert np.all(batch.overflow) and np.all(np.asarray(batch.count) == 2)
     with pytest.raises(ValueError, match="spikes missing"):
@@ -165,9 +182,8 @@ def test_overflow_is_marked_and_refused_by_losses():
 def test_too_few_max_spikes_names_the_number():
     with pytest.raises(Exception, match="max_spikes.*Got 2; at the rate so far 8 would be enough"):
         rs.simulate(
-            single_neuron(), constant(1.5), t0=0.0, t1=2.0, dt0=0.01, max_spikes=2,
-            key=jr.key(0),
-        )  # fmt: skip
+            single_neuron(), constant(1.5), t0=0.0, t1=2.0, dt0=0.01, max_spikes=2, key=jr.key(0)
+        )
 
 
 def model(**change):

@@ -17,7 +17,7 @@ from ..helpers import constant, recurrent_network, recurrent_parameters, single_
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 @pytest.mark.parametrize("interpolation", ["linear", "parabola"])
 def test_brownian_motion_is_mirrored(dtype, interpolation):
-    make = lambda key: rs.BrownianPath(  # noqa: E731
+    make = lambda key: rs.BrownianPath(
         0.0, 1.0, 0.1, shape=(3,), key=key, interpolation=interpolation, dtype=dtype
     ).arrays()
     for a, b in zip(make(jr.key(0)), make(rs.antithetic(jr.key(0))), strict=True):
@@ -40,12 +40,12 @@ def test_other_paths_are_mirrored():
 def test_waiting_times_are_mirrored_and_sizes_are_not():
     """The first time is -log(u) / rate, its mirror image -log(1 - u) / rate."""
     key = jr.key(1)
-    spikes = lambda key: rs.poisson_spikes(  # noqa: E731
+    spikes = lambda key: rs.poisson_spikes(
         0.0, 100.0, rates=jnp.array([2.0]), max_spikes=400, key=key
     )
     first, other = spikes(key).times[0], spikes(rs.antithetic(key)).times[0]
     np.testing.assert_allclose(jnp.exp(-2 * first) + jnp.exp(-2 * other), 1.0, rtol=1e-12)
-    jumps = lambda key: rs.compound_poisson_path(  # noqa: E731
+    jumps = lambda key: rs.compound_poisson_path(
         0.0, 1.0, intensity=3.0, jump=jr.normal, max_jumps=30, key=key
     )
     a, b = jumps(key), jumps(rs.antithetic(key))
@@ -61,11 +61,10 @@ def test_thresholds_are_mirrored():
     )
     methods: Any = ("event", "lockstep")
     for method in methods:
-        first = lambda key, method=method: rs.simulate(  # noqa: E731
-            net, constant(0.0, 0.0), t0=0.0, t1=4.0, dt0=0.1, max_spikes=99, key=key,
-            method=method,
-        ).per_neuron(1)[:, 0]  # fmt: skip
-        u = lambda times: jnp.exp(0.1 - times / 0.2)  # noqa: E731
+        first = lambda key, method=method: rs.simulate(
+            net, constant(0.0, 0.0), t0=0.0, t1=4.0, dt0=0.1, max_spikes=99, key=key, method=method
+        ).per_neuron(1)[:, 0]
+        u = lambda times: jnp.exp(0.1 - times / 0.2)
         total = u(first(jr.key(0))) + u(first(rs.antithetic(jr.key(0))))
         np.testing.assert_allclose(total, 1.0, rtol=1e-6)
 
@@ -76,9 +75,15 @@ def test_the_noise_of_a_network_is_mirrored():
 
     def end(sigma, key):
         _, sol = rs.simulate(
-            rs.SpikingNetwork(rs.LIF((5.0, 3.0), sigma), never), constant(1.0), t0=0.0, t1=1.0,
-            dt0=0.1, max_spikes=1, key=key, saveat=dfx.SaveAt(t1=True),
-        )  # fmt: skip
+            rs.SpikingNetwork(rs.LIF((5.0, 3.0), sigma), never),
+            constant(1.0),
+            t0=0.0,
+            t1=1.0,
+            dt0=0.1,
+            max_spikes=1,
+            key=key,
+            saveat=dfx.SaveAt(t1=True),
+        )
         return sol.y1.v
 
     noisy, key = ((0.4, 0.1), (0.0, 0.3)), jr.key(0)
@@ -90,10 +95,9 @@ def test_the_noise_of_a_network_is_mirrored():
 def test_engines_agree_on_a_mirrored_sample():
     p = recurrent_parameters()
     net, key = recurrent_network(p), rs.antithetic(jr.key(3))
-    run = lambda method: rs.simulate(  # noqa: E731
-        net, lambda t: p["input"], t0=0.0, t1=0.6, dt0=0.0025, max_spikes=40, key=key,
-        method=method,
-    )  # fmt: skip
+    run = lambda method: rs.simulate(
+        net, lambda t: p["input"], t0=0.0, t1=0.6, dt0=0.0025, max_spikes=40, key=key, method=method
+    )
     a, b = run("event"), run("lockstep")
     np.testing.assert_array_equal(a.marks, b.marks)
     np.testing.assert_allclose(a.times, b.times, atol=1e-3)
@@ -137,8 +141,15 @@ def test_transitions_of_eventsolve_are_mirrored():
     event = rs.Event(
         lambda t, y, args: y[:1] - 1.0, lambda t, y, args, k, u: jnp.stack([0.0 * u - 1, u])
     )
-    last = lambda key: rs.eventsolve(  # noqa: E731
-        dfx.ODETerm(lambda t, y, args: jnp.array([1.0, 0.0])), dfx.Euler(), 0.0, 1.5, 0.1,
-        jnp.zeros(2), event=event, max_events=3, key=key,
-    ).y1[1]  # fmt: skip
+    last = lambda key: rs.eventsolve(
+        dfx.ODETerm(lambda t, y, args: jnp.array([1.0, 0.0])),
+        dfx.Euler(),
+        0.0,
+        1.5,
+        0.1,
+        jnp.zeros(2),
+        event=event,
+        max_events=3,
+        key=key,
+    ).y1[1]
     np.testing.assert_allclose(last(jr.key(0)) + last(rs.antithetic(jr.key(0))), 1.0, rtol=1e-12)

@@ -36,7 +36,7 @@ def check_covariance(x, expected):
 @pytest.mark.parametrize("cells", [1, 2, 7, 16])
 def test_covariance_of_fractional_motion(hurst, cells):
     t = np.arange(1, cells + 1) / cells
-    power = lambda x: np.abs(x) ** (2 * hurst)  # noqa: E731
+    power = lambda x: np.abs(x) ** (2 * hurst)
     expected = (power(t[:, None]) + power(t[None]) - power(t[:, None] - t[None])) / 2
     check_covariance(values(rs.fractional_path, cells, hurst=hurst), expected)
 
@@ -67,7 +67,7 @@ def test_entries_of_fractional_motion_are_independent():
 @pytest.mark.parametrize("timescale", [0.003, 0.1, 1.0, 50.0])
 def test_covariance_of_ornstein_uhlenbeck(timescale):
     t = np.arange(1, 9) / 8
-    law = lambda s, t: np.exp(-np.abs(t - s) / timescale)  # noqa: E731
+    law = lambda s, t: np.exp(-np.abs(t - s) / timescale)
     # Of what is added since 0.
     expected = law(t[:, None], t[None]) - law(0, t[:, None]) - law(0, t[None]) + 1
     check_covariance(values(rs.ornstein_uhlenbeck_path, 8, timescale=timescale), expected)
@@ -79,14 +79,14 @@ def test_covariance_of_coloured_noise(timescale):
     e^{-t/tau})) / 2, m = min(s, t)."""
     t = np.arange(1, 9) / 8
     s, t, tau = t[:, None], t[None], timescale
-    decay = lambda x: np.exp(-np.abs(x) / tau)  # noqa: E731
+    decay = lambda x: np.exp(-np.abs(x) / tau)
     expected = np.minimum(s, t) - tau / 2 * (1 + decay(t - s) - decay(s) - decay(t))
     check_covariance(values(rs.coloured_path, 8, timescale=timescale), expected)
 
 
 def test_coloured_noise_is_exact_in_small_cells():
     """In float32 too, where the terms of its variance would cancel."""
-    make = lambda k: rs.coloured_path(  # noqa: E731
+    make = lambda k: rs.coloured_path(
         0.0, 1e-3, 1e-3, timescale=1.0, shape=(), key=k, dtype=jnp.float32
     ).increments[0]
     x = np.asarray(jax.vmap(make)(jr.split(jr.key(0), SAMPLES)), float) / 1e-3
@@ -95,7 +95,7 @@ def test_coloured_noise_is_exact_in_small_cells():
 
 @pytest.mark.parametrize("interpolation", ["linear", "parabola"])
 def test_coarsened_brownian_motion_is_the_coarse_one(interpolation):
-    make = lambda dt: rs.BrownianPath(  # noqa: E731
+    make = lambda dt: rs.BrownianPath(
         0.0, 1.0, dt, shape=(2,), key=jr.key(0), interpolation=interpolation
     )
     for factor in (1, 2, 8):
@@ -157,9 +157,16 @@ def spikes(params, noise, method: Any = "event", dt=0.01):
         rs.LIF(params["mu"], params["sigma"], 1.2), NETWORK["firing"], params["weights"]
     )
     return rs.simulate(
-        network, lambda t: drive, t0=0.0, t1=1.0, dt0=dt, max_spikes=30, key=jr.key(1),
-        method=method, noise=noise,
-    )  # fmt: skip
+        network,
+        lambda t: drive,
+        t0=0.0,
+        t1=1.0,
+        dt0=dt,
+        max_spikes=30,
+        key=jr.key(1),
+        method=method,
+        noise=noise,
+    )
 
 
 PARAMS: Any = dict(
@@ -244,10 +251,17 @@ def test_a_grid_path_drives_an_equation():
         path = rs.coarsened(finest, factor)
         term = dfx.ControlTerm(lambda t, y, args: y, path)
         sol = rs.eventsolve(
-            term, dfx.Heun(), 0.0, 1.0, path.dt, jnp.array([1.0]),
+            term,
+            dfx.Heun(),
+            0.0,
+            1.0,
+            path.dt,
+            jnp.array([1.0]),
             event=rs.Event(lambda t, y, args: y - 1e6, lambda t, y, args, k, u: y),
-            max_events=1, key=jr.key(0), conditions="waive",
-        )  # fmt: skip
+            max_events=1,
+            key=jr.key(0),
+            conditions="waive",
+        )
         errors.append(abs(float(jnp.log(sol.y1[0]) - path.evaluate(1.0))))
     assert errors[2] < errors[1] < errors[0] and errors[2] < 1e-2
 
@@ -296,9 +310,15 @@ def test_noise_that_does_not_fit_a_network(key):
         spikes(PARAMS, rs.fractional_path(0.0, 1.0, 0.01, hurst=0.4, shape=(2, 2), key=jr.key(0)))
     with pytest.raises(TypeError, match=r"roughsnn\.GridPath"):
         rs.simulate(
-            rs.SpikingNetwork(NETWORK["membrane"], NETWORK["firing"]), lambda t: jnp.ones(3),
-            t0=0.0, t1=1.0, dt0=0.1, max_spikes=3, key=key, noise=lambda t: t,  # pyright: ignore
-        )  # fmt: skip
+            rs.SpikingNetwork(NETWORK["membrane"], NETWORK["firing"]),
+            lambda t: jnp.ones(3),
+            t0=0.0,
+            t1=1.0,
+            dt0=0.1,
+            max_spikes=3,
+            key=key,
+            noise=lambda t: t,  # pyright: ignore
+        )
     for method in ("event", "lockstep"):
         with pytest.raises(ValueError, match="whole multiples of the steps"):
             spikes(PARAMS, path(0.01), method, dt=0.02)

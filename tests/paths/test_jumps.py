@@ -51,7 +51,7 @@ def test_geometric_process(law):
 def test_change_of_variables():
     """Y = tan X: the flow of 1 + y^2, with a Brownian driver beside the jumps."""
     jumps = rs.JumpPath([0.2, 0.55, 0.8], [0.3, -0.5, 0.4], t0=0.0, t1=1.0)
-    field = lambda t, y, args: 1 + y**2  # noqa: E731
+    field = lambda t, y, args: 1 + y**2
     errors = []
     for dt in (0.1, 0.025):
         noise = rs.BrownianPath(0.0, 1.0, dt, shape=(), key=jr.key(1))
@@ -65,7 +65,7 @@ def test_change_of_variables():
 def test_jumps_at_one_time_are_applied_together():
     """With fields that do not commute: the exponential of the sum, not a product."""
     a, b = np.array([[0.0, 1.0], [0.0, 0.0]]), np.array([[0.0, 0.0], [0.7, 0.2]])
-    make = lambda m: dfx.ControlTerm(  # noqa: E731
+    make = lambda m: dfx.ControlTerm(
         lambda t, y, args: jnp.asarray(m) @ y, rs.JumpPath([0.33], [1.0], t0=0.0, t1=1.0)
     )
     y0 = np.array([1.0, -2.0])
@@ -98,7 +98,7 @@ def test_additive_jumps_are_exact_wherever_they_are(times):
 
 def test_drivers_that_take_turns():
     """Each jump is that of its own driver, and the solver stops at the others' too."""
-    make = lambda times, sizes: dfx.ControlTerm(  # noqa: E731
+    make = lambda times, sizes: dfx.ControlTerm(
         lambda t, y, args: jnp.ones(()), rs.JumpPath(times, sizes, t0=0.0, t1=1.0)
     )
     terms = dfx.MultiTerm(
@@ -136,9 +136,9 @@ def test_shot_noise_has_its_mean_and_variance():
 
 def test_poisson_laws():
     samples, rates = 4000, np.array([3.0, 0.0, 20.0])
-    trains = jax.vmap(
-        lambda k: rs.poisson_spikes(0.5, 2.5, rates=rates, max_spikes=90, key=k)
-    )(jr.split(jr.key(0), samples))  # fmt: skip
+    trains = jax.vmap(lambda k: rs.poisson_spikes(0.5, 2.5, rates=rates, max_spikes=90, key=k))(
+        jr.split(jr.key(0), samples)
+    )
     assert not np.any(trains.overflow)
     counts = np.asarray(jax.vmap(lambda t: t.counts())(trains)).astype(float)
     mean = 2 * rates
@@ -156,9 +156,13 @@ def test_poisson_laws():
 def test_times_and_sizes_move_with_the_parameters():
     def end(intensity, scale):
         path = rs.compound_poisson_path(
-            0.0, 1.0, intensity=intensity, jump=lambda k: scale * jr.normal(k), max_jumps=30,
+            0.0,
+            1.0,
+            intensity=intensity,
+            jump=lambda k: scale * jr.normal(k),
+            max_jumps=30,
             key=jr.key(2),
-        )  # fmt: skip
+        )
         terms = dfx.MultiTerm(
             dfx.ODETerm(lambda t, y, args: -2 * y),
             dfx.ControlTerm(lambda t, y, args: 1 + y**2 / 9, path),
@@ -170,7 +174,7 @@ def test_times_and_sizes_move_with_the_parameters():
     gradient = jax.grad(end, (0, 1))(*at)
     for n in range(2):
         h = 1e-5
-        shift = lambda s: end(*(x + s * h * (m == n) for m, x in enumerate(at)))  # noqa: B023,E731
+        shift = lambda s: end(*(x + s * h * (m == n) for m, x in enumerate(at)))  # noqa: B023
         np.testing.assert_allclose(gradient[n], (shift(1) - shift(-1)) / (2 * h), rtol=1e-6)
         assert abs(gradient[n]) > 1e-3
 
@@ -180,9 +184,17 @@ def test_a_driver_that_jumps_at_an_event_is_reported():
     path = rs.JumpPath([0.4], [[2.0]], t0=0.0, t1=1.0)
     terms = dfx.ControlTerm(lambda t, y, args: jnp.eye(1), path)
     run: Any = functools.partial(
-        rs.eventsolve, terms, dfx.Heun(), 0.0, 1.0, 0.1, jnp.zeros(1), event=event, max_events=3,
+        rs.eventsolve,
+        terms,
+        dfx.Heun(),
+        0.0,
+        1.0,
+        0.1,
+        jnp.zeros(1),
+        event=event,
+        max_events=3,
         key=jr.key(0),
-    )  # fmt: skip
+    )
     with pytest.raises(ValueError, match="C1"):
         run()
     sol = run(conditions="waive", throw=False)
@@ -228,6 +240,13 @@ def test_bad_input():
         rs.reference_solve(term, dfx.Heun(), 0.0, 1.0, 0.1, jnp.asarray(1.0), **options)
     with pytest.raises(ValueError, match="does not take drivers that jump"):
         rs.online_gradient(
-            lambda p: (term, NEVER, p, None), jnp.asarray(1.0), jnp.asarray(1.0),
-            solver=dfx.Heun(), t0=0.0, t1=1.0, dt0=0.1, max_events=1, key=jr.key(0),
-        )  # fmt: skip
+            lambda p: (term, NEVER, p, None),
+            jnp.asarray(1.0),
+            jnp.asarray(1.0),
+            solver=dfx.Heun(),
+            t0=0.0,
+            t1=1.0,
+            dt0=0.1,
+            max_events=1,
+            key=jr.key(0),
+        )

@@ -10,9 +10,15 @@ import roughsnn as rs
 def test_corners():
     train = rs.SpikeTrain.from_lists([[0.25], [0.5]], t0=0.0, t1=1.0, max_spikes=3)
     expected = [
-        [0.0, 0, 0], [0.25, 0, 0], [0.25, 1, 0], [0.5, 1, 0], [0.5, 1, 1],
-        [1.0, 1, 1], [1.0, 1, 1], [1.0, 1, 1],
-    ]  # fmt: skip
+        [0.0, 0, 0],
+        [0.25, 0, 0],
+        [0.25, 1, 0],
+        [0.5, 1, 0],
+        [0.5, 1, 1],
+        [1.0, 1, 1],
+        [1.0, 1, 1],
+        [1.0, 1, 1],
+    ]
     np.testing.assert_array_equal(rs.marcus_lift(train), expected)
 
 
@@ -44,9 +50,14 @@ def test_signature_by_hand():
 def test_the_taper_makes_the_lift_continuous_at_the_end():
     def lift(tau):
         train = rs.SpikeTrain(
-            jnp.array([tau]), jnp.array([0], jnp.int32), jnp.asarray(1, jnp.int32),
-            jnp.array(False), 0.0, 1.0, 1,
-        )  # fmt: skip
+            jnp.array([tau]),
+            jnp.array([0], jnp.int32),
+            jnp.asarray(1, jnp.int32),
+            jnp.array(False),
+            0.0,
+            1.0,
+            1,
+        )
         return rs.marcus_lift(train, taper=0.2)
 
     empty = rs.SpikeTrain.from_lists([[]], t0=0.0, t1=1.0, max_spikes=1)

@@ -64,8 +64,10 @@ def test_only_some_neurons():
 def test_a_batch_is_refused_where_one_train_is_meant():
     batch = rs.SpikeTrain.stack([make(), make()])
     wrong: list[Any] = [
-        lambda: batch.only([0]), lambda: batch.window(0.0, 0.5), lambda: batch.per_neuron(1)
-    ]  # fmt: skip
+        lambda: batch.only([0]),
+        lambda: batch.window(0.0, 0.5),
+        lambda: batch.per_neuron(1),
+    ]
     for call in wrong:
         with pytest.raises(ValueError, match="for one train, got a batch of shape .*jax.vmap"):
             call()

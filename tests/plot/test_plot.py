@@ -81,7 +81,7 @@ def test_rescaled_intervals():
 
 
 def test_training_curves():
-    loss = lambda m, d, k: (jnp.sum(m**2), {"size": jnp.sum(jnp.abs(m))})  # noqa: E731
+    loss = lambda m, d, k: (jnp.sum(m**2), {"size": jnp.sum(jnp.abs(m))})
     fit = rs.fit(jnp.ones(2), loss, None, optax.sgd(0.1), steps=5, key=jax.random.key(0))
     ax = rs.plot.training(fit)
     assert [line.get_label() for line in ax.lines] == ["loss", "size"]

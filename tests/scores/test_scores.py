@@ -67,10 +67,17 @@ def test_explosions():
     )
     cut = jax.vmap(
         lambda k: rs.simulate(
-            net, lambda t: jnp.ones(1), t0=0.0, t1=T1, dt0=0.01, max_spikes=90, key=k,
-            throw=False, method="lockstep",
+            net,
+            lambda t: jnp.ones(1),
+            t0=0.0,
+            t1=T1,
+            dt0=0.01,
+            max_spikes=90,
+            key=k,
+            throw=False,
+            method="lockstep",
         )
-    )(jax.random.split(jax.random.key(0), 3))  # fmt: skip
+    )(jax.random.split(jax.random.key(0), 3))
     assert bool(np.all(cut.overflow)) and S.explosions(cut, y, factor=3.0) == 1
     with pytest.raises(ValueError, match="room for 90 spikes only"):
         S.explosions(cut, y, factor=100.0)
@@ -121,14 +128,14 @@ def test_rescaled_intervals_are_uniform_under_the_model_and_not_under_another(al
         firing = rs.StochasticFiring(rs.ExponentialIntensity(4.0, threshold, 0.3), alpha)
         return rs.SpikingNetwork(rs.LIF((8.0, 4.0), None, 1.2), firing, weights)
 
-    drive = lambda t: 1.2 + 0.5 * jnp.sin(6 * t + jnp.arange(2.0))  # noqa: E731
-    one = lambda key: rs.simulate(  # noqa: E731
+    drive = lambda t: 1.2 + 0.5 * jnp.sin(6 * t + jnp.arange(2.0))
+    one = lambda key: rs.simulate(
         network(1.0), drive, t0=0.0, t1=1.0, dt0=0.01, max_spikes=40, key=key, method="lockstep"
     )
     trials = jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(1), 300))
 
     def quantiles(threshold):
-        clamp = lambda t: rs.clamp(network(threshold), drive, t, dt0=0.01)  # noqa: E731
+        clamp = lambda t: rs.clamp(network(threshold), drive, t, dt0=0.01)
         found = jax.jit(jax.vmap(clamp))(trials)
         return S.rescaled_quantiles(found, trials, alpha=alpha), np.asarray(found.quantiles)
 

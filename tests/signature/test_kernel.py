@@ -78,7 +78,7 @@ def test_it_is_the_inner_product_of_all_levels(a, b):
 @pytest.mark.parametrize("dtype, tolerance", [(jnp.float64, 3e-14), (jnp.float32, 2e-6)])
 def test_closed_forms(scale, dtype, tolerance):
     """Time alone gives I_0; one spike of a neuron on each side adds one matched pair."""
-    bessel = lambda a, b: scipy.special.iv(0, 2 * np.sqrt(a * b))  # noqa: E731
+    bessel = lambda a, b: scipy.special.iv(0, 2 * np.sqrt(a * b))
     kernel = rs.SignatureKernel(0.6, time_scale=scale, taper=0.0, scaling="none")
     cast = functools.partial(train, dtype=dtype)
     silent = kernel(cast([], []), cast([], []))
@@ -120,7 +120,7 @@ def coupled(neurons):
 def batch(samples, key, neurons=2):
     network = coupled(neurons)
     drive = constant(*jnp.linspace(1.5, 1.3, neurons).tolist())
-    run = lambda k: rs.simulate(network, drive, t0=0.0, t1=1.0, dt0=0.02, max_spikes=24, key=k)  # noqa: E731
+    run = lambda k: rs.simulate(network, drive, t0=0.0, t1=1.0, dt0=0.02, max_spikes=24, key=k)
     return jax.jit(jax.vmap(run))(jr.split(key, samples))
 
 
@@ -135,7 +135,7 @@ def test_second_derivatives(lift):
 
     rng = np.random.default_rng(1)
     dx, dy = (jnp.asarray(rng.normal(size=6)) for _ in range(2))
-    along = lambda s: kernel(move(x, s * dx), move(y, s * dy))  # noqa: E731
+    along = lambda s: kernel(move(x, s * dx), move(y, s * dy))
     slope, h = jax.jit(jax.grad(along)), 1e-5
     second = (slope(h) - slope(-h)) / (2 * h)
     for twice in (jax.jacfwd(jax.jacrev(along)), jax.jacrev(jax.jacrev(along))):

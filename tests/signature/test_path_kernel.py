@@ -19,10 +19,14 @@ X, Y = jnp.asarray(RNG.normal(size=(6, 3)) * 0.3), jnp.asarray(RNG.normal(size=(
 
 def on_a_grid(x, y, static, cells: int):
     """The Goursat problem by the second-order explicit scheme of Salvi et al., in NumPy."""
-    cut = lambda z: np.array(  # noqa: E731
-        [np.interp(np.linspace(0, len(z) - 1, cells * (len(z) - 1) + 1), range(len(z)), c)
-         for c in np.asarray(z).T]
-    ).T  # fmt: skip
+    cut = lambda z: (
+        np.array(
+            [
+                np.interp(np.linspace(0, len(z) - 1, cells * (len(z) - 1) + 1), range(len(z)), c)
+                for c in np.asarray(z).T
+            ]
+        ).T
+    )
     c = np.diff(np.diff(np.asarray(static(cut(x), cut(y))), axis=0), axis=1)
     k = np.ones((c.shape[0] + 1, c.shape[1] + 1))
     for i in range(c.shape[0]):
@@ -60,8 +64,10 @@ def test_the_rbf_kernel_converges_with_its_estimated_error():
     """To what a grid gives, with order two; the estimate is right within a factor of two."""
     static = rs.RBFStatic(0.7)
     values = [float(rs.PathKernel(static, refine=r)(X, Y)) for r in range(2, 6)]
-    grids = [on_a_grid(X, Y, lambda a, b: static.matrix(jnp.asarray(a), jnp.asarray(b)), n)
-             for n in (16, 32)]  # fmt: skip
+    grids = [
+        on_a_grid(X, Y, lambda a, b: static.matrix(jnp.asarray(a), jnp.asarray(b)), n)
+        for n in (16, 32)
+    ]
     limit = (4 * values[-1] - values[-2]) / 3
     np.testing.assert_allclose((4 * grids[1] - grids[0]) / 3, limit, rtol=1e-6)
     errors = np.abs(np.array(values) - limit)
@@ -75,7 +81,7 @@ def test_derivatives(static):
     direction = jnp.asarray(RNG.normal(size=X.shape))
     along = jax.jit(lambda s: kernel(X + s * direction, Y))
     h = 1e-4
-    gap = lambda k: along(k * h) - along(-k * h)  # noqa: E731
+    gap = lambda k: along(k * h) - along(-k * h)
     numeric = (45 * gap(1) - 9 * gap(2) + gap(3)) / (60 * h)
     forward = jax.jvp(along, (0.0,), (1.0,))[1]
     np.testing.assert_allclose(forward, numeric, rtol=1e-7, atol=1e-10)
@@ -105,7 +111,7 @@ def test_the_marcus_lift_of_a_train_is_such_a_path():
     kernel = rs.SignatureKernel(1.0, lifting=rs.MarcusLift(), taper=0.3, scaling="none", order=12)
     a = rs.SpikeTrain.from_lists([[0.2, 0.5], [0.4]], t0=0.0, t1=1.0, max_spikes=5)
     b = rs.SpikeTrain.from_lists([[0.3], [0.1, 0.9]], t0=0.0, t1=1.0)
-    lift = lambda z: rs.marcus_lift(z, taper=0.3)  # noqa: E731
+    lift = lambda z: rs.marcus_lift(z, taper=0.3)
     expected = rs.PathKernel(order=12)(lift(a), lift(b))
     np.testing.assert_allclose(kernel(a, b), expected, rtol=1e-13)
     truncated = [signax.signature(lift(z), 12) for z in (a, b)]
@@ -113,7 +119,7 @@ def test_the_marcus_lift_of_a_train_is_such_a_path():
 
 
 def test_a_narrow_ramp_is_the_marcus_lift():
-    make = lambda lift: rs.SignatureKernel(0.6, lifting=lift, order=8)  # noqa: E731
+    make = lambda lift: rs.SignatureKernel(0.6, lifting=lift, order=8)
     a = rs.SpikeTrain.from_lists([[0.2, 0.5], [0.4]], t0=0.0, t1=1.0)
     b = rs.SpikeTrain.from_lists([[0.3], [0.1, 0.7]], t0=0.0, t1=1.0)
     limit = make(rs.MarcusLift())(a, b)
@@ -124,9 +130,15 @@ def test_a_narrow_ramp_is_the_marcus_lift():
 def test_membrane_paths_with_resets():
     """From `SaveAt(steps=True)`: corners with time, where each reset is a segment at one time."""
     train, sol = rs.simulate(
-        single_neuron(), constant(1.5), t0=0.0, t1=1.0, dt0=0.05, max_spikes=8, key=jr.key(0),
+        single_neuron(),
+        constant(1.5),
+        t0=0.0,
+        t1=1.0,
+        dt0=0.05,
+        max_spikes=8,
+        key=jr.key(0),
         saveat=dfx.SaveAt(steps=True, t0=True),
-    )  # fmt: skip
+    )
     path = sol.path()
     corners = np.asarray(rs.marcus_lift(rs.CadlagPath(2 * path.ts, path.ys.v)))
     assert corners.shape == (sol.ts.shape[0], 2) and np.all(np.isfinite(corners))

@@ -24,18 +24,23 @@ def network(p, hard=False):
     return rs.SpikingNetwork(rs.LIF(p["mu"], v_reset=1.2), firing, p["weights"])
 
 
-PARAMETERS = {
-    "mu": jnp.array([8.0, 5.0]), "weights": WEIGHTS, "input": jnp.array([1.6, 1.4, 1.5]),
-}  # fmt: skip
+PARAMETERS = {"mu": jnp.array([8.0, 5.0]), "weights": WEIGHTS, "input": jnp.array([1.6, 1.4, 1.5])}
 
 
 def outcome(p, controller, dt0=0.01, hard=False, **options: Any):
     """Spike times, 0 where padded, and the state at the end."""
     train, sol = rs.simulate(
-        network(p, hard), lambda t: p["input"] * (1 + 0.2 * jnp.sin(5 * t)), t0=0.0, t1=1.0,
-        dt0=dt0, max_spikes=40, key=jr.key(2), stepsize_controller=controller,
-        saveat=dfx.SaveAt(t1=True), **options,
-    )  # fmt: skip
+        network(p, hard),
+        lambda t: p["input"] * (1 + 0.2 * jnp.sin(5 * t)),
+        t0=0.0,
+        t1=1.0,
+        dt0=dt0,
+        max_spikes=40,
+        key=jr.key(2),
+        stepsize_controller=controller,
+        saveat=dfx.SaveAt(t1=True),
+        **options,
+    )
     return jnp.where(train.marks >= 0, train.times, 0), sol.y1.v, sol.y1.i
 
 
@@ -45,9 +50,15 @@ def test_closed_form_of_a_hard_threshold():
 
     def times(c):
         return rs.simulate(
-            net, lambda t: c * jnp.ones(1), t0=0.0, t1=1.0, dt0=0.1, max_spikes=20, key=jr.key(0),
+            net,
+            lambda t: c * jnp.ones(1),
+            t0=0.0,
+            t1=1.0,
+            dt0=0.1,
+            max_spikes=20,
+            key=jr.key(0),
             stepsize_controller=TIGHT,
-        ).times[:5]  # fmt: skip
+        ).times[:5]
 
     c = jnp.asarray(1.5)
     number = jnp.arange(1.0, 6.0)
@@ -76,10 +87,10 @@ def test_derivatives_converge_with_the_tolerance(mode):
     Differences of an adaptive solution see its step lengths change: with h = 1e-4 they are as good
     as 2e-8 / 2h.
     """
-    fn = lambda c, *args, **kw: outcome({**PARAMETERS, "input": c}, *args, **kw)  # noqa: E731
+    fn = lambda c, *args, **kw: outcome({**PARAMETERS, "input": c}, *args, **kw)
     c, h = PARAMETERS["input"], 1e-4
     shift = jnp.array([1.0, -0.5, 0.7])
-    along = lambda jacobians: jax.tree.map(lambda j: j @ shift, jacobians)  # noqa: E731
+    along = lambda jacobians: jax.tree.map(lambda j: j @ shift, jacobians)
     exact = along(jax.jacfwd(lambda c: fn(c, None, dt0=0.002, solver=dfx.Tsit5()))(c))
     for tolerance, bound in ((1e-6, 1e-4), (1e-10, 1e-7)):
         controller = dfx.PIDController(tolerance, tolerance)
@@ -101,9 +112,17 @@ def test_it_stops_at_declared_jumps_and_input_spikes():
 
     def run(controller, dt0):
         return rs.simulate(
-            network(PARAMETERS), step, t0=0.0, t1=1.0, dt0=dt0, max_spikes=40, key=jr.key(2),
-            spike_input=inputs, solver=dfx.Tsit5(), stepsize_controller=controller,
-        )  # fmt: skip
+            network(PARAMETERS),
+            step,
+            t0=0.0,
+            t1=1.0,
+            dt0=dt0,
+            max_spikes=40,
+            key=jr.key(2),
+            spike_input=inputs,
+            solver=dfx.Tsit5(),
+            stepsize_controller=controller,
+        )
 
     found, expected = run(TIGHT, 0.05), run(None, 0.002)
     np.testing.assert_array_equal(found.marks, expected.marks)
@@ -116,9 +135,17 @@ def test_a_first_step_that_is_far_too_long():
 
     def run(dt0, **options: Any) -> Any:
         return rs.simulate(
-            network(PARAMETERS), step, t0=0.0, t1=1.0, dt0=dt0, max_spikes=40, key=jr.key(2),
-            stepsize_controller=dfx.PIDController(1e-9, 1e-9), max_steps=600, **options,
-        )  # fmt: skip
+            network(PARAMETERS),
+            step,
+            t0=0.0,
+            t1=1.0,
+            dt0=dt0,
+            max_spikes=40,
+            key=jr.key(2),
+            stepsize_controller=dfx.PIDController(1e-9, 1e-9),
+            max_steps=600,
+            **options,
+        )
 
     for a, b in zip(outcome(PARAMETERS, TIGHT, 1.0), outcome(PARAMETERS, TIGHT), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-8)
@@ -136,10 +163,19 @@ def test_many_stops_cost_few_steps():
 
     def run(stops, max_steps):
         return rs.eventsolve(
-            dfx.ODETerm(lambda t, y, args: jnp.ones_like(y)), dfx.Tsit5(), 0.0, 1.0, 0.25,
-            jnp.zeros(1), event=event, max_events=2, key=jr.key(0), jump_ts=stops,
-            stepsize_controller=dfx.PIDController(1e-6, 1e-6, factormax=2.0), max_steps=max_steps,
-        )  # fmt: skip
+            dfx.ODETerm(lambda t, y, args: jnp.ones_like(y)),
+            dfx.Tsit5(),
+            0.0,
+            1.0,
+            0.25,
+            jnp.zeros(1),
+            event=event,
+            max_events=2,
+            key=jr.key(0),
+            jump_ts=stops,
+            stepsize_controller=dfx.PIDController(1e-6, 1e-6, factormax=2.0),
+            max_steps=max_steps,
+        )
 
     # The event is at a stop; close behind another one there are others.
     stops = jnp.array([0.125, 0.125 + 1e-9, 0.5, 0.5 + 1e-9, 0.75])
@@ -160,10 +196,19 @@ def test_a_crossing_on_a_step_that_is_rejected_is_none():
         lambda t, y, args, k, u: y.at[1].add(jnp.where(k == 1, -5.0, 0.0)),
     )
     found = rs.eventsolve(
-        dfx.ODETerm(rate), dfx.Tsit5(), 0.0, 1.0, 0.1, jnp.zeros(2), event=event, max_events=1,
-        key=jr.key(0), jump_ts=jnp.array([0.5]), stepsize_controller=dfx.PIDController(1e-6, 1e-6),
+        dfx.ODETerm(rate),
+        dfx.Tsit5(),
+        0.0,
+        1.0,
+        0.1,
+        jnp.zeros(2),
+        event=event,
+        max_events=1,
+        key=jr.key(0),
+        jump_ts=jnp.array([0.5]),
+        stepsize_controller=dfx.PIDController(1e-6, 1e-6),
         conditions="waive",
-    )  # fmt: skip
+    )
     assert int(found.event_count) == 1 and int(found.event_marks[0]) == 1
     np.testing.assert_allclose(found.y1[0], 0.4 * np.sin(100.0), atol=1e-4)
 
@@ -174,10 +219,18 @@ def test_what_is_saved():
 
     def run(controller, dt0, saveat):
         return rs.simulate(
-            network(PARAMETERS), constant(1.6, 1.4, 1.5), t0=0.0, t1=1.0, dt0=dt0, max_spikes=40,
-            key=jr.key(2), solver=dfx.Tsit5(), stepsize_controller=controller, saveat=saveat,
+            network(PARAMETERS),
+            constant(1.6, 1.4, 1.5),
+            t0=0.0,
+            t1=1.0,
+            dt0=dt0,
+            max_spikes=40,
+            key=jr.key(2),
+            solver=dfx.Tsit5(),
+            stepsize_controller=controller,
+            saveat=saveat,
             max_steps=400,
-        )  # fmt: skip
+        )
 
     _, found = run(TIGHT, 0.05, dfx.SaveAt(ts=ts))
     _, expected = run(None, 0.002, dfx.SaveAt(ts=ts))
@@ -212,10 +265,18 @@ def test_errors():
     with pytest.raises(RuntimeError, match="within `max_steps` steps"):
         outcome(PARAMETERS, TIGHT, max_steps=20)
     _, sol = rs.simulate(
-        network(PARAMETERS), constant(1.0, 1.0, 1.0), t0=0.0, t1=1.0, dt0=0.1, max_spikes=40,
-        key=jr.key(0), stepsize_controller=TIGHT, max_steps=5, throw=False,
+        network(PARAMETERS),
+        constant(1.0, 1.0, 1.0),
+        t0=0.0,
+        t1=1.0,
+        dt0=0.1,
+        max_spikes=40,
+        key=jr.key(0),
+        stepsize_controller=TIGHT,
+        max_steps=5,
+        throw=False,
         saveat=dfx.SaveAt(t1=True),
-    )  # fmt: skip
+    )
     assert sol.result == rs.RESULTS.max_steps_reached
     options: Any = dict(t0=0.0, t1=1.0, dt0=0.1, max_spikes=9, key=jr.key(0))
     with pytest.raises(ValueError, match="without noise.*sigma=None"):
@@ -224,21 +285,40 @@ def test_errors():
         outcome(PARAMETERS, TIGHT, solver=dfx.Euler())
     with pytest.raises(ValueError, match="method='event'"):
         rs.simulate(
-            network(PARAMETERS), constant(1.0, 1.0, 1.0), method="lockstep",
-            stepsize_controller=TIGHT, **options,
-        )  # fmt: skip
+            network(PARAMETERS),
+            constant(1.0, 1.0, 1.0),
+            method="lockstep",
+            stepsize_controller=TIGHT,
+            **options,
+        )
     with pytest.raises(TypeError, match="must be a diffrax controller"):
         outcome(PARAMETERS, 1e-3)
     path = rs.BrownianPath(0.0, 1.0, 0.1, shape=(), key=jr.key(0))
     never = rs.Event(lambda t, y, args: jnp.array([-1.0]), lambda t, y, args, k, u: y)
     with pytest.raises(ValueError, match="known cell by cell"):
         rs.eventsolve(
-            dfx.ControlTerm(lambda t, y, args: 1.0, path), dfx.Tsit5(), 0.0, 1.0, 0.1,
-            jnp.zeros(()), event=never, max_events=1, key=jr.key(0), stepsize_controller=TIGHT,
-        )  # fmt: skip
+            dfx.ControlTerm(lambda t, y, args: 1.0, path),
+            dfx.Tsit5(),
+            0.0,
+            1.0,
+            0.1,
+            jnp.zeros(()),
+            event=never,
+            max_events=1,
+            key=jr.key(0),
+            stepsize_controller=TIGHT,
+        )
     # A solution that ends: y' = y^2 from 1.
     with pytest.raises(RuntimeError, match="failed to make a step|inf or nan|max_steps"):
         rs.eventsolve(
-            dfx.ODETerm(lambda t, y, args: y**2), dfx.Tsit5(), 0.0, 2.0, 0.1, jnp.ones(()),
-            event=never, max_events=1, key=jr.key(0), stepsize_controller=TIGHT,
-        )  # fmt: skip
+            dfx.ODETerm(lambda t, y, args: y**2),
+            dfx.Tsit5(),
+            0.0,
+            2.0,
+            0.1,
+            jnp.ones(()),
+            event=never,
+            max_events=1,
+            key=jr.key(0),
+            stepsize_controller=TIGHT,
+        )

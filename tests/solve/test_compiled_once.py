@@ -66,7 +66,7 @@ def gradient(x, method):
 
 def batch(x, method):
     net, drive, key = values(x)
-    one = lambda key: rs.simulate(net, drive, **WINDOW, max_spikes=60, key=key, method=method).times  # noqa: E731
+    one = lambda key: rs.simulate(net, drive, **WINDOW, max_spikes=60, key=key, method=method).times
     return jax.vmap(one)(jr.split(key, 4))
 
 
@@ -92,9 +92,17 @@ def reset(t, y, args, k, u):
 def solved(x, method):
     del method
     return rs.eventsolve(
-        dfx.ODETerm(drift), dfx.Heun(), 0.0, 1.0, 0.02, jnp.zeros(1), jnp.asarray(2.0 + x),
-        event=rs.Event(fire, reset), max_events=10, key=jr.key(0),
-    ).event_times  # fmt: skip
+        dfx.ODETerm(drift),
+        dfx.Heun(),
+        0.0,
+        1.0,
+        0.02,
+        jnp.zeros(1),
+        jnp.asarray(2.0 + x),
+        event=rs.Event(fire, reset),
+        max_events=10,
+        key=jr.key(0),
+    ).event_times
 
 
 def problem(params):
@@ -104,9 +112,14 @@ def problem(params):
 def online(x, method):
     del method
     return rs.online_gradient(
-        problem, jnp.asarray(2.0 + x), jnp.asarray(1.0), solver=dfx.Heun(), **WINDOW,
-        max_events=10, key=jr.key(0),
-    ).time_derivatives  # fmt: skip
+        problem,
+        jnp.asarray(2.0 + x),
+        jnp.asarray(1.0),
+        solver=dfx.Heun(),
+        **WINDOW,
+        max_events=10,
+        key=jr.key(0),
+    ).time_derivatives
 
 
 def eligible(x, method):
@@ -117,9 +130,16 @@ def eligible(x, method):
 
 
 CASES = [
-    (simulated, "event"), (simulated, "lockstep"), (gradient, "event"), (gradient, "lockstep"),
-    (batch, "event"), (clamped, ""), (solved, ""), (online, ""), (eligible, ""),
-]  # fmt: skip
+    (simulated, "event"),
+    (simulated, "lockstep"),
+    (gradient, "event"),
+    (gradient, "lockstep"),
+    (batch, "event"),
+    (clamped, ""),
+    (solved, ""),
+    (online, ""),
+    (eligible, ""),
+]
 
 
 @pytest.mark.parametrize(("run", "method"), CASES)
@@ -165,12 +185,25 @@ def test_known_values_are_checked_outside_of_the_program():
     solve: Any = dict(event=rs.Event(fire, reset), max_events=10, key=key)
     with pytest.raises(ValueError, match="must be increasing"):
         rs.eventsolve(
-            dfx.ODETerm(drift), dfx.Heun(), 0.0, 1.0, 0.02, jnp.zeros(1), jnp.asarray(2.0),
-            jump_ts=jnp.array([0.5, 0.4]), **solve,
-        )  # fmt: skip
+            dfx.ODETerm(drift),
+            dfx.Heun(),
+            0.0,
+            1.0,
+            0.02,
+            jnp.zeros(1),
+            jnp.asarray(2.0),
+            jump_ts=jnp.array([0.5, 0.4]),
+            **solve,
+        )
     grazing = rs.Event(lambda t, y, args: y - 1.0, lambda t, y, args, k, u: y)
     with pytest.raises(ValueError, match="C4 FAILS"):
         rs.eventsolve(
-            dfx.ODETerm(drift), dfx.Heun(), 0.0, 1.0, 0.02, jnp.zeros(1), jnp.asarray(2.0),
+            dfx.ODETerm(drift),
+            dfx.Heun(),
+            0.0,
+            1.0,
+            0.02,
+            jnp.zeros(1),
+            jnp.asarray(2.0),
             **{**solve, "event": grazing},
-        )  # fmt: skip
+        )

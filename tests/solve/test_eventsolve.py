@@ -12,6 +12,8 @@ import pytest
 import roughsnn as rs
 from roughsnn._solve.adjoint import _budgeted
 
+KEY = jax.random.key(0)
+NINE: Any = dict(max_events=9, key=KEY)
 SOLVERS = {
     "Euler": dfx.Euler(),
     "Heun": dfx.Heun(),
@@ -28,7 +30,7 @@ SOLVERS = {
 
 def ball(bounce=0.8, gravity=1.0):
     """A bouncing ball: state (height, speed), event at height 0."""
-    drift = lambda t, y, args: {"x": y["w"], "w": -gravity * jnp.ones(())}  # noqa: E731
+    drift = lambda t, y, args: {"x": y["w"], "w": -gravity * jnp.ones(())}
     event = rs.Event(
         fn=lambda t, y, args: -y["x"][None],
         transition=lambda t, y, args, k, u: {"x": jnp.zeros(()), "w": -bounce * y["w"]},
@@ -40,7 +42,7 @@ def drop(solver, height: Any = 1.0, bounce: Any = 0.8, key=None, **options: Any)
     terms, event = ball(bounce)
     options = {"max_events": 4, **options}
     y0 = {"x": jnp.asarray(height), "w": jnp.zeros(())}
-    key = jax.random.key(0) if key is None else key
+    key = KEY if key is None else key
     return rs.eventsolve(terms, solver, 0.0, 4.0, 0.01, y0, event=event, key=key, **options)
 
 
@@ -93,7 +95,7 @@ def test_gradients_agree_with_differences(name, adjoint):
 def test_a_budget_of_memory(monkeypatch):
     """Blocks in blocks where one level is not enough; less than is needed is refused."""
     found = []
-    sizes = lambda *args: found.append(_budgeted(*args)) or found[-1]  # noqa: E731
+    sizes = lambda *args: found.append(_budgeted(*args)) or found[-1]
     monkeypatch.setattr("roughsnn._solve.adjoint._budgeted", sizes)
     for adjoint in (ONE_LEVEL, TWO_LEVELS):
         drop(dfx.Heun(), adjoint=adjoint)
@@ -129,7 +131,7 @@ def test_saveat():
     sol = drop(dfx.Heun(), saveat=saveat)
     np.testing.assert_allclose(sol.ts, [0, 0, 0.5, 1.7, 3.0, 4.0])
     tau, w = 2**0.5, 0.8 * 2**0.5
-    after = lambda t: w * (t - tau) - (t - tau) ** 2 / 2  # noqa: E731
+    after = lambda t: w * (t - tau) - (t - tau) ** 2 / 2
     expected = [1, 1, 1 - 0.125, after(1.7), after(3.0), float(sol.y1["x"])]
     np.testing.assert_allclose(sol.ys["x"], expected, atol=1e-12)
 
@@ -173,9 +175,13 @@ def test_simultaneous_events_take_the_lowest_first_and_both_fire():
     )
     term = dfx.ODETerm(lambda t, y, args: jnp.array([1.0, 2.0, 2.0]))
     sol = rs.eventsolve(
-        term, dfx.Euler(), 0.0, 0.9, 0.3, jnp.zeros(3), event=event, max_events=9,
-        key=jax.random.key(0),
-    )  # fmt: skip
+        term,
+        dfx.Euler(),
+        *(0.0, 0.9, 0.3),
+        jnp.zeros(3),
+        event=event,
+        **NINE,
+    )
     np.testing.assert_allclose(sol.event_times[:2], [0.5, 0.5])
     np.testing.assert_array_equal(sol.event_marks[:2], [1, 2])
     assert int(sol.event_count) == 2
@@ -190,9 +196,13 @@ def test_the_first_in_time_fires_when_several_cross_in_one_step():
     )
     term = dfx.ODETerm(lambda t, y, args: jnp.array([1.1, 3.0, 2.0]))
     sol = rs.eventsolve(
-        term, dfx.Euler(), 0.0, 1.0, 1.0, jnp.zeros(3), event=event, max_events=9,
-        key=jax.random.key(0),
-    )  # fmt: skip
+        term,
+        dfx.Euler(),
+        *(0.0, 1.0, 1.0),
+        jnp.zeros(3),
+        event=event,
+        **NINE,
+    )
     np.testing.assert_array_equal(sol.event_marks[:4], [1, 2, 0, 1])
     np.testing.assert_allclose(sol.event_times[:4], [1 / 3, 1 / 2, 1 / 1.1, 1.0])
 
@@ -206,9 +216,15 @@ def test_declared_jumps_keep_the_order():
     term = dfx.ODETerm(lambda t, y, args: jnp.where(t >= on, 1.0, 0.0))
     for dt0 in (0.1, 0.03, 0.007):
         sol = rs.eventsolve(
-            term, dfx.Heun(), 0.0, 1.0, dt0, jnp.zeros(()), event=event, max_events=2,
-            key=jax.random.key(0), jump_ts=jnp.array([on, 0.9]),
-        )  # fmt: skip
+            term,
+            dfx.Heun(),
+            *(0.0, 1.0, dt0),
+            jnp.zeros(()),
+            event=event,
+            max_events=2,
+            key=KEY,
+            jump_ts=jnp.array([on, 0.9]),
+        )
         np.testing.assert_allclose(sol.event_times[0], 0.533, rtol=1e-12)
 
 
@@ -234,10 +250,16 @@ class TestFailures:
         event = rs.Event(fn=lambda t, y, args: y[None], transition=lambda t, y, args, k, u: y - 1.0)
         # y = -(t - 1/2)^2 touches zero at the end of the fifth cell.
         term = dfx.ODETerm(lambda t, y, args: -2 * (t - 0.5))
-        solve = lambda throw: rs.eventsolve(  # noqa: E731
-            term, dfx.Heun(), 0.0, 1.0, 0.125, jnp.asarray(-0.25), event=event, max_events=2,
-            key=jax.random.key(0), throw=throw,
-        )  # fmt: skip
+        solve = lambda throw: rs.eventsolve(
+            term,
+            dfx.Heun(),
+            *(0.0, 1.0, 0.125),
+            jnp.asarray(-0.25),
+            event=event,
+            max_events=2,
+            key=KEY,
+            throw=throw,
+        )
         assert bool(solve(False).result == rs.RESULTS.event_grazed)
         with pytest.raises(Exception, match="without crossing it"):
             solve(True)
@@ -246,9 +268,16 @@ class TestFailures:
         event = rs.Event(fn=lambda t, y, args: y[None] - 1, transition=lambda t, y, args, k, u: y)
         term = dfx.ODETerm(lambda t, y, args: jnp.ones(()))
         sol = rs.eventsolve(
-            term, dfx.Heun(), 0.0, 2.0, 0.1, jnp.zeros(()), event=event, max_events=5,
-            key=jax.random.key(0), throw=False, conditions="waive",
-        )  # fmt: skip
+            term,
+            dfx.Heun(),
+            *(0.0, 2.0, 0.1),
+            jnp.zeros(()),
+            event=event,
+            max_events=5,
+            key=KEY,
+            throw=False,
+            conditions="waive",
+        )
         assert bool(sol.result == rs.RESULTS.event_retriggered) and int(sol.event_count) == 1
 
     def test_nonfinite_state(self):
@@ -256,10 +285,16 @@ class TestFailures:
             fn=lambda t, y, args: -1 - 0 * y[None], transition=lambda t, y, args, k, u: y
         )
         term = dfx.ODETerm(lambda t, y, args: y**2)
-        solve = lambda throw: rs.eventsolve(  # noqa: E731
-            term, dfx.Heun(), 0.0, 50.0, 0.5, jnp.ones(()), event=event, max_events=1,
-            key=jax.random.key(0), throw=throw,
-        )  # fmt: skip
+        solve = lambda throw: rs.eventsolve(
+            term,
+            dfx.Heun(),
+            *(0.0, 50.0, 0.5),
+            jnp.ones(()),
+            event=event,
+            max_events=1,
+            key=KEY,
+            throw=throw,
+        )
         assert bool(solve(False).result == rs.RESULTS.nonfinite_state)
         with pytest.raises(Exception, match="inf or nan"):
             solve(True)
@@ -301,7 +336,7 @@ def test_bad_input(change, match):
         "y0": jnp.asarray(1.0),
         "event": rs.Event(lambda t, y, a: y[None] - 2, lambda t, y, a, k, u: y - 1.0),
         "max_events": 3,
-        "key": jax.random.key(0),
+        "key": KEY,
     }
     with pytest.raises((ValueError, TypeError), match=match):
         rs.eventsolve(**(arguments | change))
@@ -313,18 +348,23 @@ def brownian_problem(path):
     )
     event = rs.Event(lambda t, y, a: y[None] - 9, lambda t, y, a, k, u: y - 1.0)
     return rs.eventsolve(
-        terms, dfx.Euler(), 0.0, 1.0, 0.1, jnp.zeros(()), event=event, max_events=1,
-        key=jax.random.key(0),
-    )  # fmt: skip
+        terms,
+        dfx.Euler(),
+        *(0.0, 1.0, 0.1),
+        jnp.zeros(()),
+        event=event,
+        max_events=1,
+        key=KEY,
+    )
 
 
 @pytest.mark.parametrize(
     ("path", "match"),
     [
-        (dfx.VirtualBrownianTree(0.0, 1.0, 1e-3, (), jax.random.key(0)), "cannot drive"),
-        (rs.BrownianPath(0.0, 1.0, 0.05, shape=(), key=jax.random.key(0)), "whole multiples"),
-        (rs.BrownianPath(0.0, 0.5, 0.1, shape=(), key=jax.random.key(0)), "must start at t0"),
-        (rs.BrownianPath(0.5, 1.0, 0.1, shape=(), key=jax.random.key(0)), "must start at t0"),
+        (dfx.VirtualBrownianTree(0.0, 1.0, 1e-3, (), KEY), "cannot drive"),
+        (rs.BrownianPath(0.0, 1.0, 0.05, shape=(), key=KEY), "whole multiples"),
+        (rs.BrownianPath(0.0, 0.5, 0.1, shape=(), key=KEY), "must start at t0"),
+        (rs.BrownianPath(0.5, 1.0, 0.1, shape=(), key=KEY), "must start at t0"),
     ],
 )
 def test_paths_that_do_not_fit(path, match):
@@ -343,9 +383,15 @@ def test_steps_finer_than_the_path(key):
 
     def end(dt0):
         return rs.eventsolve(
-            terms, dfx.Tsit5(), 0.0, 1.0, dt0, jnp.zeros(()), event=event, max_events=1, key=key,
+            terms,
+            dfx.Tsit5(),
+            *(0.0, 1.0, dt0),
+            jnp.zeros(()),
+            event=event,
+            max_events=1,
+            key=key,
             conditions="waive",
-        ).y1  # fmt: skip
+        ).y1
 
     decay = jnp.exp(-0.1)
     exact = sum((1 - decay) / 0.1 * dw * decay ** (9 - i) for i, dw in enumerate(path.increments))

@@ -17,9 +17,16 @@ TS = jnp.linspace(0.0, 0.6, 25)
 
 def run(p, saveat, key=None, **options):
     return rs.simulate(
-        recurrent_network(p), lambda t: p["input"] * (1 + jnp.sin(3 * t)), t0=0.0, t1=0.6, dt0=0.02,
-        max_spikes=30, key=jr.key(4) if key is None else key, saveat=saveat, **options,
-    )  # fmt: skip
+        recurrent_network(p),
+        lambda t: p["input"] * (1 + jnp.sin(3 * t)),
+        t0=0.0,
+        t1=0.6,
+        dt0=0.02,
+        max_spikes=30,
+        key=jr.key(4) if key is None else key,
+        saveat=saveat,
+        **options,
+    )
 
 
 def solution(p, saveat, key=None, **options):

@@ -36,7 +36,7 @@ def problem_of(hard: bool, noisy: bool, cell: float = CELL):
             )
         zero = jnp.zeros(3)
         y0 = rs.NeuronState(zero, zero, None if hard else jnp.array([-0.5, -0.3, -0.4]))
-        drive = lambda t: p["input"] * (1 + 0.1 * jnp.sin(3 * t))  # noqa: E731
+        drive = lambda t: p["input"] * (1 + 0.1 * jnp.sin(3 * t))
         return network.terms(drive, path), network.event(), y0, None
 
     return problem
@@ -52,9 +52,7 @@ def compare(hard, noisy, solver, dt0, **reference):
 
     def slow(p):
         terms, event, y0, _ = problem(p)
-        sol = rs.reference_solve(
-            terms, solver, 0.0, T1, dt0, y0, event=event, **reference, **ROOM
-        )  # fmt: skip
+        sol = rs.reference_solve(terms, solver, 0.0, T1, dt0, y0, event=event, **reference, **ROOM)
         return outputs(sol), sol.event_marks
 
     def fast(p):
@@ -89,10 +87,9 @@ def test_with_noise_as_the_steps_shrink():
 def test_reference_reports_failures():
     terms, event, y0, _ = problem_of(True, False)(recurrent_parameters())
     room: Any = {"max_events": 20}
-    solve = lambda **kwargs: rs.reference_solve(  # noqa: E731
-        terms, dfx.Tsit5(), 0.0, T1, 0.01, y0, event=event, key=jr.key(3),
-        **(room | kwargs),
-    )  # fmt: skip
+    solve = lambda **kwargs: rs.reference_solve(
+        terms, dfx.Tsit5(), 0.0, T1, 0.01, y0, event=event, key=jr.key(3), **(room | kwargs)
+    )
     few = solve(max_events=2)
     assert bool(few.result == rs.RESULTS.max_events_reached) and int(few.event_count) == 2
     assert bool(solve(max_steps=2).result == rs.RESULTS.step_failed)
@@ -158,6 +155,12 @@ def test_the_recursion_checks_its_arguments():
     p = recurrent_parameters()
     with pytest.raises(ValueError, match="structure of `params`"):
         rs.online_gradient(
-            problem_of(True, True), p, {"mu": p["mu"]}, solver=dfx.Heun(), t0=0.0, t1=T1,
-            dt0=CELL, **ROOM,
-        )  # fmt: skip
+            problem_of(True, True),
+            p,
+            {"mu": p["mu"]},
+            solver=dfx.Heun(),
+            t0=0.0,
+            t1=T1,
+            dt0=CELL,
+            **ROOM,
+        )

@@ -25,7 +25,7 @@ def flat_network(rate: float, alpha: float = 0.0):
 
 def simulate_many(network, drive, samples, seed=0, **options: Any):
     options = {"t0": 0.0, "dt0": 0.05, **options}
-    run = lambda key: rs.simulate(network, drive, key=key, **options)  # noqa: E731
+    run = lambda key: rs.simulate(network, drive, key=key, **options)
     return jax.jit(jax.vmap(run))(jr.split(jr.key(seed), samples))
 
 
@@ -94,9 +94,15 @@ def test_time_rescaling_of_a_coupled_noisy_network(sigma):
 
     def hazards(key):
         spikes, sol = rs.simulate(
-            network, constant(1.5, 1.8), t0=0.0, t1=3.0, dt0=0.005, max_spikes=80, key=key,
+            network,
+            constant(1.5, 1.8),
+            t0=0.0,
+            t1=3.0,
+            dt0=0.005,
+            max_spikes=80,
+            key=key,
             saveat=dfx.SaveAt(steps=True),
-        )  # fmt: skip
+        )
         return sol.ts, sol.ys.v, sol.ys.s, spikes
 
     ts, v, s, spikes = jax.jit(jax.vmap(hazards))(jr.split(jr.key(5), 64))
@@ -136,9 +142,15 @@ def test_compensator():
 
     def one(key):
         spikes, sol = rs.simulate(
-            single_neuron(0.5, alpha=0.0), constant(1.5), t0=0.0, t1=1.0, dt0=0.01,
-            max_spikes=30, key=key, saveat=dfx.SaveAt(steps=True),
-        )  # fmt: skip
+            single_neuron(0.5, alpha=0.0),
+            constant(1.5),
+            t0=0.0,
+            t1=1.0,
+            dt0=0.01,
+            max_spikes=30,
+            key=key,
+            saveat=dfx.SaveAt(steps=True),
+        )
         known = jnp.isfinite(sol.ts)
         t = jnp.where(known, sol.ts, 1.0)
         rate = jnp.where(known, jnp.exp(jnp.minimum(5 * (sol.ys.v[:, 0] - 1), 10)), 0)
@@ -160,9 +172,15 @@ def test_moments_of_the_noisy_membrane():
 
     def one(key):
         _, sol = rs.simulate(
-            network, constant(1.0), t0=0.0, t1=t1, dt0=dt0, max_spikes=1, key=key,
+            network,
+            constant(1.0),
+            t0=0.0,
+            t1=t1,
+            dt0=dt0,
+            max_spikes=1,
+            key=key,
             saveat=dfx.SaveAt(t1=True),
-        )  # fmt: skip
+        )
         return jnp.concatenate([sol.y1.v, sol.y1.i])
 
     samples = 8000

@@ -48,9 +48,11 @@ def test_a_right_gradient_passes(check_gradients):
     assert report.passed and report.verdict == "agrees"
     assert set(verdicts(report)) == {
         ("reverse = forward", "all"),
-        ("same noise", "['padded']"), ("same noise", "['wave']"),
-        ("mean", "['padded']"), ("mean", "['wave']"),
-    }  # fmt: skip
+        ("same noise", "['padded']"),
+        ("same noise", "['wave']"),
+        ("mean", "['padded']"),
+        ("mean", "['wave']"),
+    }
     by_output = {c.output: c.compared for c in report.comparisons if c.check == "same noise"}
     assert by_output == {"['padded']": 8, "['wave']": 16}
 
@@ -107,8 +109,8 @@ def test_a_derivative_that_grows_as_dt_falls():
 
 
 def test_tangents_from_elsewhere():
-    right = lambda p, d, key: jax.jvp(lambda p: smooth(p, key), (p,), (d,))[1]  # noqa: E731
-    double = lambda p, d, key: jax.tree.map(lambda x: 2 * x, right(p, d, key))  # noqa: E731
+    right = lambda p, d, key: jax.jvp(lambda p: smooth(p, key), (p,), (d,))[1]
+    double = lambda p, d, key: jax.tree.map(lambda x: 2 * x, right(p, d, key))
     assert check_gradients(smooth, X, jr.key(0), reference=right, **QUICK).passed
     report = check_gradients(smooth, X, jr.key(0), reference=double, **QUICK)
     assert verdicts(report)["reference", "['wave']"] == "disagrees"
@@ -137,9 +139,8 @@ def test_a_model_of_this_package():
             rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 1.0), 0.03),
         )
         train = rs.simulate(
-            network, lambda t: p["c"], t0=0.0, t1=1.0, dt0=0.02, max_spikes=3, stop_after=3,
-            key=key,
-        )  # fmt: skip
+            network, lambda t: p["c"], t0=0.0, t1=1.0, dt0=0.02, max_spikes=3, stop_after=3, key=key
+        )
         return jnp.where(train.marks >= 0, train.times, 1.0)
 
     p = {"c": jnp.array([1.5]), "mu": jnp.array([15.0, 0.5])}
@@ -153,9 +154,7 @@ def test_functionals_that_are_right_on_average_only():
             rs.LIF(jnp.array([15.0, 0.0]), jnp.array([[0.25], [0.0]]), 1.4),
             rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 1.0), 0.03),
         )
-        train = rs.simulate(
-            network, lambda t: c, t0=0.0, t1=0.3, dt0=0.02, max_spikes=20, key=key
-        )  # fmt: skip
+        train = rs.simulate(network, lambda t: c, t0=0.0, t1=0.3, dt0=0.02, max_spikes=20, key=key)
         return {"naive": train.counts().astype(float), "corrected": rs.losses.counts(train)}
 
     report = check_gradients(

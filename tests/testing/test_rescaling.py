@@ -22,9 +22,7 @@ def sample(sigma):
     train = rs.simulate(network, drive, t0=0.0, t1=T1, dt0=DT, max_spikes=600, key=key)
     # simulate splits its key into that of the path and that of the thresholds.
     shape = (3, network.membrane.channels)
-    path = rs.BrownianPath(
-        0.0, T1, DT, shape=shape, key=jr.split(key)[0], interpolation="linear"
-    )  # fmt: skip
+    path = rs.BrownianPath(0.0, T1, DT, shape=shape, key=jr.split(key)[0], interpolation="linear")
     return network, train, path if shape[1] else None
 
 
@@ -51,8 +49,9 @@ def test_the_rescaled_intervals_are_the_thresholds():
     excess = np.maximum(2 * np.diff(times) - 0.2, 0)
     np.testing.assert_allclose(found.quantiles, np.sort(1 - np.exp(-excess)), atol=1e-12)
     # By hand: n = 3, quantiles 0.18, 0.63, 0.80.
-    expected = max(np.max(np.arange(1, 4) / 3 - found.quantiles), np.max(
-        found.quantiles - np.arange(3) / 3))  # fmt: skip
+    expected = max(
+        np.max(np.arange(1, 4) / 3 - found.quantiles), np.max(found.quantiles - np.arange(3) / 3)
+    )
     np.testing.assert_allclose(found.statistic, expected)
 
 

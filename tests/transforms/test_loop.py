@@ -13,9 +13,15 @@ from ..helpers import constant, single_neuron
 
 def train(key, c=1.5, sigma=0.25, t1=1.0, max_spikes=20, neurons=1, **options):
     return rs.simulate(
-        single_neuron(sigma), constant(*[c] * neurons), t0=0.0, t1=t1, dt0=0.01,
-        max_spikes=max_spikes, key=key, **options,
-    )  # fmt: skip
+        single_neuron(sigma),
+        constant(*[c] * neurons),
+        t0=0.0,
+        t1=t1,
+        dt0=0.01,
+        max_spikes=max_spikes,
+        key=key,
+        **options,
+    )
 
 
 def test_vmap_gives_each_sample_what_it_gets_alone():
@@ -51,7 +57,7 @@ def test_no_sample_waits_for_another():
         walk(jax.make_jaxpr(fn)(*args).jaxpr, 1)
         return counts
 
-    fn = lambda keys: jax.vmap(lambda k: train(k, throw=False))(keys).times  # noqa: E731
+    fn = lambda keys: jax.vmap(lambda k: train(k, throw=False))(keys).times
     for samples in (1, 64):
         longest = max(scans(fn, jr.split(jr.key(0), samples)))
         assert 100 + 20 < longest <= 100 + 20 + 1 + 2 * 11
@@ -107,9 +113,16 @@ def test_reverse_mode_memory_grows_like_the_root_of_the_number_of_steps():
 
         def last(c, key):
             return rs.simulate(
-                network, lambda t: c * jnp.ones(256), t0=0.0, t1=t1, dt0=0.01, max_spikes=4,
-                stop_after=4, key=key, throw=False,
-            ).times[0]  # fmt: skip
+                network,
+                lambda t: c * jnp.ones(256),
+                t0=0.0,
+                t1=t1,
+                dt0=0.01,
+                max_spikes=4,
+                stop_after=4,
+                key=key,
+                throw=False,
+            ).times[0]
 
         compiled = jax.jit(jax.grad(last)).lower(jnp.asarray(1.0), jr.key(0)).compile()
         analysis = compiled.memory_analysis()
@@ -151,9 +164,14 @@ def test_spike_times_are_continuous_where_two_neurons_swap_order():
 
     def run(c):
         train = rs.simulate(
-            network, lambda t: jnp.stack([c, jnp.asarray(1.5)]), t0=0.0, t1=1.0, dt0=0.01,
-            max_spikes=120, key=jr.key(0),
-        )  # fmt: skip
+            network,
+            lambda t: jnp.stack([c, jnp.asarray(1.5)]),
+            t0=0.0,
+            t1=1.0,
+            dt0=0.01,
+            max_spikes=120,
+            key=jr.key(0),
+        )
         return train.per_neuron(3), train.marks[:8]
 
     cs = jnp.linspace(1.0, 2.5, 3001)
