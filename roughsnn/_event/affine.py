@@ -1,5 +1,6 @@
 """Decides from its jaxpr whether a function is affine."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -22,6 +23,13 @@ def is_affine(fn: Callable, *primals, fixed: tuple = ()) -> bool:
     return not any(_depends(closed.jaxpr, [True] * count + [False] * rest))
 
 
+@functools.cache
+def _jit_primitive() -> jex_core.Primitive:
+    """The primitive of a function under `jit`, whatever this version of JAX calls it."""
+    (eqn,) = jax.make_jaxpr(jax.jit(lambda x: x + 1))(0.0).jaxpr.eqns
+    return eqn.primitive
+
+
 def _depends(jaxpr, inputs: list[bool]) -> list[bool]:
     """Which outputs of `jaxpr` read an input that is marked."""
     marked = {v for v, m in zip(jaxpr.invars, inputs, strict=True) if m}
@@ -31,8 +39,9 @@ def _depends(jaxpr, inputs: list[bool]) -> list[bool]:
 
     for eqn in jaxpr.eqns:
         ins = [is_marked(v) for v in eqn.invars]
-        if eqn.primitive.name in ("jit", "pjit"):
-            outs = _depends(eqn.params["jaxpr"].jaxpr, ins)
+        if eqn.primitive is _jit_primitive():
+            (inner,) = (x for x in eqn.params.values() if isinstance(x, jex_core.ClosedJaxpr))
+            outs = _depends(inner.jaxpr, ins)
         else:
             outs = [any(ins)] * len(eqn.outvars)
         marked.update(v for v, m in zip(eqn.outvars, outs, strict=True) if m)

@@ -10,7 +10,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
-from .._misc import is_concrete, is_term
+from .._misc import is_concrete, is_term, term_product
 from .._path.base import AbstractCellPath, AbstractJumpPath
 from .._types import Args, RealScalar, Scalar, State
 from .event import Event
@@ -86,7 +86,7 @@ class Fields:
             zero, unravel = ravel_pytree(self._control(term))
 
             def act(control, term=term, field=field, unravel=unravel):
-                return ravel_pytree(term.prod(field, unravel(control)))[0]
+                return ravel_pytree(term_product(term, field, unravel(control)))[0]
 
             columns.append(jax.jacfwd(act)(zero.astype(x.dtype)))
         return jnp.concatenate(columns, axis=1)

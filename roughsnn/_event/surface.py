@@ -10,6 +10,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from .._misc import matmul
 from .._types import PRNGKey
 from .fields import Fields
 
@@ -83,11 +84,11 @@ def _project(fields: Fields, x: Array, coordinates: Int[Array, " m"]) -> Float[A
 
     def step(_, x):
         slopes = jax.jacrev(values)(x)
-        gram = slopes @ slopes.T
+        gram = matmul(slopes, slopes.T)
         # Slightly regular, for coordinates whose event functions are the same.
         floor = float(jnp.finfo(x.dtype).eps) * (jnp.trace(gram) + 1e-12)
         gram = gram + floor * jnp.eye(gram.shape[0], dtype=x.dtype)
-        return x - slopes.T @ jnp.linalg.solve(gram, values(x))
+        return x - matmul(slopes.T, jnp.linalg.solve(gram, values(x)))
 
     return jax.lax.fori_loop(0, _STEPS, step, x)
 
@@ -124,13 +125,13 @@ def _single(fields: Fields, x, k, u):
     largest = jnp.max(jnp.abs(pushed) + jnp.abs(noise_there), axis=0, keepdims=True)
     return dict(
         reached=_reached(x, fields.event(x)[k]),
-        seen=jnp.abs(slope @ sigma),
-        seen_scale=jnp.abs(slope) @ jnp.abs(sigma),
+        seen=jnp.abs(matmul(slope, sigma)),
+        seen_scale=matmul(jnp.abs(slope), jnp.abs(sigma)),
         speed=speed,
         speed_scale=speed_scale,
         mismatch=jnp.abs(pushed - noise_there),
         mismatch_scale=jnp.broadcast_to(largest, pushed.shape),
-        terms=jnp.abs(slope) @ jnp.abs(x),
+        terms=matmul(jnp.abs(slope), jnp.abs(x)),
         after=fields.event(there)[k],
         speed_after=_speed(fields, there, k)[0],
     )

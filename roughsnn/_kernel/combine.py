@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._misc import as_float_array, is_concrete
+from .._misc import as_float_array, is_concrete, tensordot
 from .._path.spike_train import SpikeTrain
 from .base import AbstractTrainKernel
 from .gaussian import known
@@ -73,7 +73,7 @@ class SumKernel(AbstractTrainKernel):
 
     def _total(self, parts: list[Array]) -> Array:
         weights = known("weights", self.weights).astype(parts[0].dtype)
-        return jnp.tensordot(weights, jnp.stack(parts), 1)
+        return tensordot(weights, jnp.stack(parts), 1)
 
     def block(self, a, b):
         """See [`roughsnn.AbstractTrainKernel`][]."""

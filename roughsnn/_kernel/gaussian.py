@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._misc import matmul
 from .._types import Scalar
 
 T = TypeVar("T")
@@ -26,7 +27,7 @@ def lifted(features: Float[Array, "samples features"]) -> tuple[Array, Array]:
 def gaussian_block(a, b, bandwidth: Scalar) -> Array:
     r"""$\exp(-\|a - b\|^2 / 2g)$ of all pairs: a matrix product."""
     (f, p), (g, q) = a, b
-    return jnp.exp((f @ g.T - p[:, None] - q[None]) / bandwidth.astype(f.dtype))
+    return jnp.exp((matmul(f, g.T) - p[:, None] - q[None]) / bandwidth.astype(f.dtype))
 
 
 def gaussian_pairs(a, b, bandwidth: Scalar) -> Array:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._misc import as_float_array, check_positive_float, check_positive_int
+from .._misc import as_float_array, check_positive_float, check_positive_int, matmul
 from .._path.spike_train import SpikeTrain
 from .._path.taper import check_taper, tapered
 from .._types import Numeric
@@ -88,7 +88,7 @@ class LagKernel(AbstractTrainKernel):
         neurons = jnp.arange(x.num_neurons, dtype=x.marks.dtype)
         own = jnp.where(x.marks[:, None] == neurons[None], height[:, None], 0)
         mix = self._mixtures(x.num_neurons, dtype)
-        mixed = own if mix is None else own @ mix
+        mixed = own if mix is None else matmul(own, mix)
         apart = 1 - jnp.eye(times.shape[0], dtype=dtype)
         other = (x.marks[:, None] != x.marks[None]).astype(dtype)
 
@@ -96,8 +96,8 @@ class LagKernel(AbstractTrainKernel):
         @jax.checkpoint
         def one(centre):
             bump = apart * jnp.exp(-(((u - centre) / spacing) ** 2) / 2)
-            auto = jnp.sum(own * (bump @ own), 0)
-            cross = mixed.T @ ((bump * other) @ mixed)
+            auto = jnp.sum(own * matmul(bump, own), 0)
+            cross = matmul(mixed.T, matmul(bump * other, mixed))
             return auto, cross
 
         auto, cross = jax.lax.map(one, centres)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._misc import as_float_array, check_positive_float, static_float
+from .._misc import as_float_array, check_positive_float, matmul, static_float
 from .._path.spike_train import SpikeTrain
 from .._path.taper import check_taper, tapered
 from .._types import Numeric
@@ -74,7 +74,7 @@ class PointKernel(AbstractTrainKernel):
         bumps = height[:, None] * jnp.exp(-(away**2) / 2)
         neurons = jnp.arange(x.num_neurons, dtype=x.marks.dtype)
         own = (x.marks[:, None] == neurons[None]).astype(times.dtype)
-        alone = own.T @ bumps
+        alone = matmul(own.T, bumps)
         together = self.population * jnp.sum(alone, 0, keepdims=True)
         return jnp.concatenate([alone, together]).reshape(-1)
 

@@ -4,6 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._misc import matmul
 from .._types import Scalar
 
 
@@ -36,5 +37,5 @@ class Whitening(eqx.Module):
         """The features, whitened."""
         scaled = features / self.scales.astype(features.dtype)[None]
         directions = self.directions.astype(features.dtype)
-        along = (scaled @ directions) * self.gains.astype(features.dtype)[None]
-        return along @ directions.T + self.across.astype(features.dtype) * scaled
+        along = matmul(scaled, directions) * self.gains.astype(features.dtype)[None]
+        return matmul(along, directions.T) + self.across.astype(features.dtype) * scaled

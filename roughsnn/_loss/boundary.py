@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from .._misc import static_float
+from .._misc import static_float, tensordot
 from .._path.marks import sum_by_mark
 from .._path.spike_train import SpikeTrain
 from .._types import Scalar
@@ -70,7 +70,7 @@ def with_boundary(fn: Callable[[SpikeTrain], PyTree], train: SpikeTrain) -> PyTr
 
     def add(value, more):
         change = jax.lax.stop_gradient(more - value[None])
-        return value + jnp.tensordot(correction.astype(value.dtype), change, 1)
+        return value + tensordot(correction.astype(value.dtype), change, 1)
 
     return jax.tree.map(add, value, more)
 

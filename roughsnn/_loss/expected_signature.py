@@ -11,7 +11,7 @@ import numpy as np
 import signax
 from jaxtyping import Array, Float
 
-from .._misc import check_positive_int
+from .._misc import check_positive_int, matmul
 from .._path.check import check_batches, check_same_kind, check_trains
 from .._path.marcus import marcus_lift
 from .._path.spike_train import SpikeTrain
@@ -210,7 +210,7 @@ def _features(x: SpikeTrain, settings: Settings, boundary: bool) -> Float[Array,
     def one(spikes):
         corners = marcus_lift(spikes, taper=settings.taper)
         if mix is not None:
-            corners = jnp.concatenate([corners[:, :1], corners[:, 1:] @ mix], 1)
+            corners = jnp.concatenate([corners[:, :1], matmul(corners[:, 1:], mix)], 1)
         if settings.log:
             return signax.logsignature(corners, depth, flatten=True)
         levels = signax.signature(corners, depth, flatten=False)

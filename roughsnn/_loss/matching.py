@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from .._misc import check_positive_float
+from .._misc import check_positive_float, matmul
 from .._path.spike_train import SpikeTrain
 from .._types import Scalar
 from .statistics import smoothed
@@ -100,7 +100,7 @@ def behaviour(
 ) -> Float[Array, "trials times traces"]:
     """Traces of behaviour as a linear readout of [`roughsnn.losses.smoothed`][] rates, to be
     matched with recorded ones; train `readout` along with the network."""
-    return smoothed(batch, ts, timescale) @ readout
+    return matmul(smoothed(batch, ts, timescale), readout)
 
 
 def match_trials(
@@ -203,7 +203,7 @@ def _flat(x: Array, y: Array) -> tuple[Array, Array]:
 
 def _costs(x: Float[Array, "trials features"], y: Float[Array, "other_trials features"]) -> Array:
     squares = jnp.sum(x**2, 1)[:, None] + jnp.sum(y**2, 1)[None]
-    return squares - 2 * (x @ y.T)
+    return squares - 2 * matmul(x, y.T)
 
 
 def _sinkhorn(x: Array, y: Array, epsilon: float) -> Scalar:
@@ -220,7 +220,11 @@ def _sinkhorn(x: Array, y: Array, epsilon: float) -> Scalar:
     x, y = x / scale, y / scale
     typical = jax.lax.stop_gradient(jnp.mean(_costs(y, y)))
     blur = epsilon * jnp.where(typical > 0, typical, 1)
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+    with (
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+        jax.default_matmul_precision("highest"),
+    ):
         value, _ = sinkhorn_divergence.sinkhorn_divergence(
             pointcloud.PointCloud, x, y, epsilon=blur
         )

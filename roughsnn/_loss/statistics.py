@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._misc import check_positive_float
+from .._misc import check_positive_float, einsum
 from .._path.check import check_batches, check_trains
 from .._path.spike_train import SpikeTrain
 from .._types import Scalar
@@ -100,9 +100,7 @@ def noise_covariance(
     **Raises:** `ValueError` for a single trial, and for lags that reach beyond `ts`.
     """
     pairs = _residuals(batch, ts, timescale, lags)
-    return jnp.stack(
-        [jnp.einsum("kti,ktj->ij", a, b) / (a.shape[0] * a.shape[1]) for a, b in pairs]
-    )
+    return jnp.stack([einsum("kti,ktj->ij", a, b) / (a.shape[0] * a.shape[1]) for a, b in pairs])
 
 
 def noise_correlation(
@@ -185,7 +183,7 @@ def _residuals(batch, ts, timescale, lags) -> list[tuple[Array, Array]]:
 def _products(batch, ts, timescale, lags) -> Float[Array, "trials lags neurons neurons"]:
     """What each trial adds to the covariances."""
     pairs = _residuals(batch, ts, timescale, lags)
-    return jnp.stack([jnp.einsum("kti,ktj->kij", a, b) / a.shape[1] for a, b in pairs], axis=1)
+    return jnp.stack([einsum("kti,ktj->kij", a, b) / a.shape[1] for a, b in pairs], axis=1)
 
 
 def _check_trials(name: str, batch: SpikeTrain) -> None:

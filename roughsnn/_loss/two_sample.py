@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from .._kernel.base import AbstractTrainKernel, pooled
 from .._kernel.gram import gram_matrix
-from .._misc import check_positive_int
+from .._misc import check_positive_int, matmul
 from .._path.check import check_batches
 from .._path.spike_train import SpikeTrain
 from .._types import PRNGKey, Scalar
@@ -79,8 +79,8 @@ def permutation_test(
     given = jnp.arange(n, dtype=jnp.int32)
     shuffled = jax.vmap(lambda k: jr.permutation(k, given))(jr.split(key, permutations))
     label = (jnp.concatenate([given[None], shuffled]) < m).astype(gram.dtype)
-    xx = jnp.sum((label @ gram) * label, 1)
-    xy = label @ sums - xx
+    xx = jnp.sum(matmul(label, gram) * label, 1)
+    xy = matmul(label, sums) - xx
     yy = all_pairs - xx - 2 * xy
     statistic = xx / (m * (m - 1)) + yy / (rest * (rest - 1)) - 2 * xy / (m * rest)
     # Permutations that only exchange like with like may differ by rounding.

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from .._misc import at_most, max_in_batch
+from .._misc import at_most, matmul, max_in_batch
 from .connectivity import SparseWeights
 from .spread import Weights, is_small, spread
 
@@ -67,7 +67,7 @@ def deliver(
     sources = response.sources(r)
     if is_small(weights):
         # Stacking would cost more than the products do.
-        return response.targets([jnp.where(hit, x, 0) @ weights for x in sources])
+        return response.targets([matmul(jnp.where(hit, x, 0), weights) for x in sources])
     sums = spread(weights, hit, jnp.stack(sources))
     return response.targets([sums[k] for k in range(len(sources))])
 
@@ -79,7 +79,7 @@ def deliver_all(
     left: Float[Array, " spikes"],
     lengths: Float[Array, " cells"],
     response: Callable[[Array], Response],
-) -> Float[Array, "cells 3 neurons"]:
+) -> Float[Array, "cells 3 targets"]:
     """What all spikes together add to each cell: to v, to i, and to the potential in the hazard.
 
     Each is of neuron `pre` (-1: none; these come last), a time `left` before the end of `cell`.

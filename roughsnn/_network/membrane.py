@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from .._misc import as_float_array, is_concrete
+from .._misc import as_float_array, is_concrete, matmul
 from .._types import Numeric
 
 
@@ -56,7 +56,7 @@ def mix(dx: Array, row: Array) -> Array:
     """dx @ row; for few channels term by term, which fuses with what surrounds it."""
     channels = row.shape[0]
     if channels == 0 or channels > 4:
-        return dx @ row
+        return matmul(dx, row)
     return functools.reduce(operator.add, [dx[:, c] * row[c] for c in range(channels)])
 
 

@@ -14,11 +14,12 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Bool, Float
 
+from .._misc import einsum, matmul
 from .connectivity import SparseWeights
 
 # Up to so many neurons a product with all rows is quicker than finding those that fired.
 _FEW = 64
-Weights: TypeAlias = Float[Array, "neurons neurons"] | SparseWeights
+Weights: TypeAlias = Float[Array, "sources targets"] | SparseWeights
 
 
 def is_small(weights: Weights) -> TypeGuard[Array]:
@@ -44,7 +45,7 @@ def _row_sums(values, targets, hit, x, rows, total):
     if rows is not None:
         values, x = values[rows], x[:, rows]
     if not targets.size:
-        return total + x @ values
+        return total + matmul(x, values)
     targets = targets if rows is None else targets[rows]
     return total.at[:, targets].add(values[None] * x[:, :, None])
 
@@ -58,7 +59,7 @@ def _column_sums(values, targets, hit, x, rows, total):
         # One kind after the other: XLA's gathers of several at once are slow.
         found = jnp.stack([jnp.sum(values * x[k][targets], -1) for k in range(x.shape[0])])
     else:
-        found = x @ values.T
+        found = matmul(x, values.T)
     found = jnp.where(there[None], found, 0)
     return total + found if rows is None else total.at[:, rows].add(found)
 
@@ -67,8 +68,8 @@ def _outer(targets, hit, x, y):
     """The derivative in the values of what is linear in x (of neurons) and y (of targets)."""
     x, y = (z.reshape(-1, z.shape[-1]) for z in (jnp.where(hit[..., None, :], x, 0), y))
     if not targets.size:
-        return x.T @ y
-    return jnp.einsum("cn,cnk->nk", x, y[:, targets])
+        return matmul(x.T, y)
+    return einsum("cn,cnk->nk", x, y[:, targets])
 
 
 def _chosen(sums, values, targets, hit, x):

@@ -7,6 +7,7 @@ import diffrax as dfx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
+from .._misc import tensordot
 from .._types import IntScalar, RealScalar
 
 if TYPE_CHECKING:
@@ -58,9 +59,7 @@ class AbstractGridPath(AbstractCellPath):
         index = jnp.clip(jnp.floor(position).astype(jnp.int32), 0, cells - 1)
         before = jnp.arange(cells, dtype=jnp.int32) < index
         inside = (position - index.astype(dtype)) * self.dt
-        return jnp.tensordot(before.astype(dtype), increments, 1) + self.cell(index).evaluate(
-            inside
-        )
+        return tensordot(before.astype(dtype), increments, 1) + self.cell(index).evaluate(inside)
 
 
 class AbstractJumpPath(dfx.AbstractPath):

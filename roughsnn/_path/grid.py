@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._misc import as_float_array, check_positive_int, check_window, is_concrete, num_cells
+from .._misc import as_float_array, check_positive_int, check_window, einsum, is_concrete, num_cells
 from .._types import IntScalar, Numeric, RealScalar
 from .base import AbstractGridPath, CellPolynomial
 
@@ -135,7 +135,7 @@ def correlated(
             f"`factor` must have shape (neurons, {increments.shape[1]}), a column for each "
             f"source of `path`, got {f.shape}."
         )
-    mix = lambda x: jnp.einsum("nm,tmc->tnc", f, x)
+    mix = lambda x: einsum("nm,tmc->tnc", f, x)
     return GridPath(
         mix(increments),
         t0=path.t0,
@@ -166,4 +166,4 @@ def _root(covariance: Numeric) -> np.ndarray:
             "`covariance` must be positive semi-definite, its smallest eigenvalue is "
             f"{values.min():.3g}."
         )
-    return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    return np.matmul(vectors * np.sqrt(np.maximum(values, 0)), vectors.T)

@@ -16,6 +16,7 @@ from .._misc import (
     check_positive_int,
     check_window,
     is_concrete,
+    tensordot,
 )
 from .._random import RandomKey, original, seeds, split, uniform
 from .._types import Numeric, PRNGKey, RealScalar
@@ -69,7 +70,7 @@ class JumpPath(AbstractJumpPath):
         if t1 is not None:
             return self.evaluate(t1, left=left) - self.evaluate(t0, left=left)
         there = self.jump_times < t0 if left else self.jump_times <= t0
-        return jnp.tensordot(there.astype(self.sizes.dtype), self.sizes, 1)
+        return tensordot(there.astype(self.sizes.dtype), self.sizes, 1)
 
 
 def check_jump_times(times: Array, t0: float, t1: float) -> Array:

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, Shaped
 
+from .._misc import tensordot
+
 # A product with a matrix of 0 and 1 is faster where that is small; above, it would cost spikes x
 # neurons.
 _SMALL = 2**17
@@ -15,7 +17,7 @@ def sum_by_mark(
     """What belongs to the spikes of each neuron, added up; -1 belongs to none."""
     if marks.shape[0] * neurons <= _SMALL:
         own = marks[None] == jnp.arange(neurons, dtype=marks.dtype)[:, None]
-        return jnp.tensordot(own.astype(values.dtype), values, 1)
+        return tensordot(own.astype(values.dtype), values, 1)
     there = marks >= 0
     values = jnp.where(there.reshape(-1, *(1,) * (values.ndim - 1)), values, 0)
     return jax.ops.segment_sum(values, jnp.maximum(marks, 0), neurons)

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
-from .._misc import at_least, at_most, check_positive_float
+from .._misc import at_least, at_most, check_positive_float, matmul
 from .._types import Scalar
 from .jumps import jump_kernel
 from .segments import segment_kernel, segments_workspace
@@ -158,7 +158,9 @@ class RampLift(AbstractLift):
         numbers = jnp.arange(neurons, dtype=marks.dtype)
         jumps = jnp.where(marks[:, None] == numbers[None], heights[:, None], 0)
         risen = at_most(at_least((corners[:, None] - times[None]) / self.width, 0), 1)
-        return jnp.diff(jnp.concatenate([corners[:, None] * length, risen @ jumps], 1), axis=0)
+        return jnp.diff(
+            jnp.concatenate([corners[:, None] * length, matmul(risen, jumps)], 1), axis=0
+        )
 
     def dilate(self, path, factor):
         """See [`roughsnn.AbstractLift`][]."""

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._misc import as_float_array, check_positive_int
+from .._misc import as_float_array, check_positive_int, matmul
 from .._types import Numeric, Scalar
 from .segments import SWEEPS, Sweep, goursat
 
@@ -30,7 +30,7 @@ class LinearStatic(AbstractStaticKernel):
 
     def matrix(self, x, y):
         """A matrix product."""
-        return x @ y.T
+        return matmul(x, y.T)
 
 
 class RBFStatic(AbstractStaticKernel):

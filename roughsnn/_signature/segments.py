@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._misc import matmul
 from .cell import far_sides, taylor
 
 Sweep: TypeAlias = Literal["rows", "diagonals"]
@@ -115,7 +116,7 @@ def coefficients_of(
     y: Float[Array, "*others other_segments coordinates"],
 ) -> Float[Array, "segments other_segments *both"]:
     """Inner products of segments; batches broadcast, and come last."""
-    products = jnp.matmul(x, jnp.swapaxes(y, -1, -2))
+    products = matmul(x, jnp.swapaxes(y, -1, -2))
     return jnp.moveaxis(products, (-2, -1), (0, 1))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from .._event.affine import is_constant
-from .._misc import any_in_batch, as_array, is_concrete, is_term
+from .._misc import any_in_batch, as_array, is_concrete, is_term, term_product
 from .._path.base import AbstractJumpPath
 from .._path.jumps import JumpPath
 from .._types import Args, Numeric, RealScalar, Scalar, State
@@ -85,7 +85,7 @@ def after_jump(
     def field(y):
         total = jax.tree.map(jnp.zeros_like, y)
         for (term, _), size in moving:
-            moved = term.prod(term.vf(t, y, args), jnp.where(here, size, 0))
+            moved = term_product(term, term.vf(t, y, args), jnp.where(here, size, 0))
             total = jax.tree.map(jnp.add, total, moved)
         return total
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from .._event.affine import is_constant
-from .._misc import is_term
+from .._misc import is_term, term_product
 from .._path.base import AbstractCellPath, AbstractGridPath
 from .._path.jumps import JumpPath
 from .._types import Args, IntScalar, RealScalar, State
@@ -27,7 +27,7 @@ class _Shifted(dfx.AbstractTerm):
         return self.term.contr(self.clock(t0), self.clock(t1), **kwargs)
 
     def prod(self, vf, control):
-        return self.term.prod(vf, control)
+        return term_product(self.term, vf, control)
 
 
 class _Delayed(dfx.AbstractPath):
@@ -138,7 +138,7 @@ def check_stages(
         dx = jax.tree.map(jnp.ones_like, jax.eval_shape(term.control.evaluate, t0))
 
         def moved(y, term=term, dx=dx):
-            return term.prod(term.vf(t0, y, args), dx)
+            return term_product(term, term.vf(t0, y, args), dx)
 
         if not is_constant(moved, y0):
             raise ValueError(

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Key, PyTree
 
 from .._types import PRNGKey
 
@@ -49,7 +49,7 @@ class Problem:
         return jax.jvp(along, (s,), (jnp.ones_like(s),))
 
     def probe(
-        self, direction_keys: PRNGKey, keys: PRNGKey, shifts: np.ndarray
+        self, direction_keys: Key[Array, "*batch"], keys: Key[Array, "*batch"], shifts: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Values and slopes, shape `(*batch, shifts, outputs)`, for arrays of keys.
 

@@ -86,7 +86,7 @@ class SameNoise:
             weights = jnp.where(jnp.isfinite(value), weights, 0)
             (gradient,) = pull(weights)
             reverse = sum(
-                jnp.vdot(g, d)
+                jnp.sum(g * d)
                 for g, d in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction), strict=True)
             )
             return reverse, weights

@@ -1,0 +1,300 @@
+"""Traces every public function, and its derivatives, under two checks; see `test_programs.py`.
+
+Every annotation is checked while the programs are made, and every product of floating numbers in
+them is looked at: one of default precision is rounded to ten bits on a GPU. A script of its own:
+with the checks on, the wrong arguments of other tests would be refused by beartype before they
+reach the messages that users see. Nothing but a few small things is compiled.
+"""
+
+import functools
+import traceback
+from typing import Any
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+import optimistix as optx
+from jaxtyping import install_import_hook
+
+with install_import_hook("roughsnn", "beartype.beartype"):
+    import roughsnn as rs
+
+SEEN, FAULTY = [], []
+
+
+def watch(primitive) -> None:
+    """Notes each product that is made, with where it was made if its precision is the default."""
+    original = primitive.bind
+
+    def bind(*operands, **parameters):
+        if all(jnp.issubdtype(x.dtype, jnp.inexact) for x in operands):
+            SEEN.append(primitive.name)
+            precision = parameters["precision"]
+            if precision is None or any(p != jax.lax.Precision.HIGHEST for p in precision):
+                FAULTY.append("".join(traceback.format_stack()[:-1]))
+        return original(*operands, **parameters)
+
+    primitive.bind = bind
+
+
+watch(jax.lax.dot_general_p)
+watch(jax.lax.conv_general_dilated_p)
+
+
+def trace(fn, *args, derivatives: bool = True) -> None:
+    """Makes the program of `fn`, with `derivatives` of its value and gradient."""
+
+    def total(*args):
+        leaves = [x for x in jax.tree.leaves(fn(*args)) if eqx.is_inexact_array(x)]
+        return sum((jnp.sum(jnp.where(jnp.isfinite(x), x, 0)) for x in leaves), jnp.zeros(()))
+
+    jax.make_jaxpr(jax.grad(total) if derivatives else fn)(*args)
+
+
+KEY = jr.key(0)
+WEIGHTS = jnp.array([[0.0, 0.5], [0.2, 0.0]])
+WINDOW: Any = dict(t0=0.0, t1=0.4, dt0=0.02)
+ROOM: Any = dict(max_spikes=20, key=KEY, **WINDOW)
+MEMBRANE = rs.LIF(mu=(15.0, 6.0), sigma=((0.2, 0.0), (0.0, 0.1)), v_reset=1.4)
+FIRING = rs.StochasticFiring(rs.ExponentialIntensity(), alpha=0.03)
+
+
+def network(weights=WEIGHTS, membrane: Any = MEMBRANE, firing: Any = FIRING):
+    return rs.SpikingNetwork(membrane, firing, weights)
+
+
+def simulated(c, *, net=None, **options):
+    """A train of two neurons driven by c."""
+    net = network() if net is None else net
+    return rs.simulate(net, lambda t: c * jnp.ones(2), **(ROOM | options))
+
+
+def batch(c, samples: int = 3, **options):
+    return jax.vmap(lambda key: simulated(c, key=key, **options))(jr.split(KEY, samples))
+
+
+C = jnp.asarray(1.5)
+RATES = jnp.array(15.0), jnp.array(6.0)
+
+# Networks, in both engines, of every kind of weights, noise, input and solver.
+large = 0.1 * np.ones((70, 70)) * ~np.eye(70, dtype=bool)
+lists = rs.SparseWeights(rs.random_targets(0, 70, 6), np.ones((70, 6)))
+wide: Any = ROOM | dict(method="lockstep", max_spikes=200)
+for weights in (large, lists, rs.DaleWeights(np.abs(large), np.ones(70, bool)), lists.to_dense()):
+    trace(lambda c, w=weights: rs.simulate(network(w), lambda t: c * jnp.ones(70), **wide), C)
+GRID = 0.0, 0.4, 0.02
+shared = lambda factor: rs.correlated(rs.BrownianPath(*GRID, shape=(1, 2), key=KEY), factor=factor)
+drivers = (
+    lambda c: rs.coloured_path(*GRID, timescale=0.1, shape=(2, 2), key=KEY),
+    lambda c: rs.ornstein_uhlenbeck_path(*GRID, timescale=0.1, shape=(2, 2), key=KEY),
+    lambda c: rs.fractional_path(*GRID, hurst=0.4, shape=(2, 2), key=KEY),
+    lambda c: rs.GridPath(c * jnp.ones((20, 2, 2)), t0=0.0, t1=0.4, dt=0.02),
+    lambda c: rs.coarsened(rs.BrownianPath(0.0, 0.4, 0.01, shape=(2, 2), key=KEY), 2),
+    lambda c: shared(jnp.array([[1.0], [0.5]])),
+)
+for driver in drivers:
+    trace(lambda c, f=driver: simulated(c, noise=f(c)), C, derivatives=False)
+trace(lambda f: shared(f).increments, jnp.ones((2, 1)))
+spikes = rs.poisson_spikes(0.0, 0.4, rates=np.full(3, 5.0), max_spikes=20, key=KEY)
+hard = network(membrane=rs.LIF(mu=(15.0, 0.0), v_reset=1.0), firing=rs.ThresholdFiring(1.0))
+multiplicative = rs.MultiplicativeLIF((15.0, 6.0), ((0.2,), (0.0,)), 0.1)
+inputs = rs.SpikeInput(spikes, np.ones((3, 2)))
+for options in (
+    dict(method="event", spike_input=inputs),
+    dict(method="lockstep", boundary_ts=(0.2,), spike_input=inputs),
+    dict(method="lockstep", interpolation="parabola", key=rs.antithetic(KEY)),
+    dict(net=network(membrane=multiplicative), adjoint=rs.CheckpointAdjoint(4)),
+):
+    trace(functools.partial(simulated, **options), C)
+for options in (
+    dict(solver=rs.ExponentialTrapezoid(rs.NeuronState(*RATES, None)), adjoint=rs.DirectAdjoint()),
+    dict(solver=dfx.Heun(), root_finder=rs.QuadraticCrossing(2)),
+    dict(solver=dfx.Tsit5(), root_finder=optx.Bisection(1e-6, 1e-6, flip="detect"), net=hard),
+    dict(net=network(firing=rs.StochasticFiring(rs.SoftplusIntensity()))),
+    dict(net=hard, root_finder=rs.BracketedCrossing(rs.Chandrupatla())),
+):
+    trace(functools.partial(simulated, **options), C, derivatives=False)
+saveat = dfx.SaveAt(ts=[0.05, 0.15], steps=True, t0=True, t1=True, dense=True)
+step = rs.StepPath([0.1, 0.2], [[0.0, 0.0], [3.0, 2.0], [0.0, 0.0]])
+controller = dfx.PIDController(1e-6, 1e-6)
+saved = lambda: rs.simulate(hard, step, **ROOM, saveat=saveat)[1]
+trace(lambda: rs.marcus_lift(saved().path()), derivatives=False)
+trace(lambda c: simulated(c, net=hard, stepsize_controller=controller, solver=dfx.Tsit5()), C)
+eligibility = lambda w: rs.eligibility(network(w), lambda t: jnp.ones(2), **ROOM)
+trace(eligibility, WEIGHTS, derivatives=False)
+
+# Event equations of one's own, driven by jumps.
+event = rs.Event(lambda t, y, args: y[:1] - 1, lambda t, y, args, k, u: y - 1.0)
+
+
+def jump(key):
+    return jr.normal(key, (2,))
+
+
+def problem(c):
+    path = rs.compound_poisson_path(0.0, 0.4, intensity=c, jump=jump, max_jumps=9, key=KEY)
+    noise = dfx.ControlTerm(lambda t, y, args: c * jnp.eye(2), path)
+    return dfx.MultiTerm(dfx.ODETerm(lambda t, y, args: c - y), noise)
+
+
+start = 0.0, 0.4, 0.02, jnp.zeros(2)
+OWN: Any = dict(event=event, max_events=9, key=KEY)
+trace(
+    lambda c: rs.eventsolve(problem(c), dfx.Heun(), *start, **OWN).y1,
+    C,
+)
+drift = dfx.ODETerm(lambda t, y, args: 3 * args - y)
+trace(lambda c: rs.reference_solve(drift, dfx.Tsit5(), *start, c, **OWN).y1, C)
+rs.JumpPath([0.1], [[1.0]], t0=0.0, t1=0.4).evaluate(0.0, 0.3)
+online = dict(solver=dfx.Heun(), t0=0.0, t1=0.4, dt0=0.02, max_events=9, key=KEY)
+trace(
+    lambda c: (
+        rs.online_gradient(
+            lambda c: (drift, event, c * jnp.zeros(2), c), c, jnp.ones(()), **online
+        ).y1
+    ),
+    C,
+    derivatives=False,
+)
+path = rs.BrownianPath(0.0, 0.4, 0.02, shape=(2, 2), key=KEY)
+path.evaluate(0.3, 0.4)
+path.derivative(jnp.asarray(0.3))
+half = jnp.full(2, 0.5)
+terms = network().terms(lambda t: jnp.ones(2), path)
+assert rs.check_event(terms, network().event(), 0.0, rs.NeuronState(half, half, -half)).holds
+
+# Trains, kernels and losses.
+lists_of = lambda n: [[0.05 + 0.01 * n, 0.2], [0.11, 0.13 + 0.02 * n]]
+data = rs.SpikeTrain.stack(
+    [rs.SpikeTrain.from_lists(lists_of(n), t0=0.0, t1=0.4, max_spikes=20) for n in range(3)]
+)
+single = jax.tree.map(lambda x: x[0], data)
+for method in ("counts", "complete", "to_lists"):
+    getattr(single, method)()
+single.window(0.1, 0.2)
+single.first(1)
+single.only([0])
+single.per_neuron(2)
+kernels = (
+    rs.SignatureKernel(order=1, scaling="robust", lifting=rs.RampLift()),
+    rs.SignatureKernel(lifting=rs.ItoLift()),
+    rs.SignatureKernel(lifting=rs.MarcusLift()),
+    rs.PerNeuronKernel(rs.SignatureKernel(), 5, 1),
+    rs.OrderedKernel(),
+    rs.PointKernel(),
+    rs.ProductKernel([rs.PointKernel(), rs.LagKernel(directions=1)]),
+    rs.SumKernel([rs.PointKernel(), rs.LagKernel()]),
+)
+kernels = [kernel.fitted(data) for kernel in kernels]
+
+
+def moved(s, x=data):
+    """The trains with spikes that are s later."""
+    times = jnp.where(x.marks >= 0, x.times + s, x.times)
+    return rs.SpikeTrain(times, x.marks, x.count, x.overflow, x.t0, x.t1, x.num_neurons)
+
+
+ZERO = jnp.zeros(())
+for kernel in kernels:
+    trace(lambda s, k=kernel: rs.gram_matrix(k, moved(s), data), ZERO)
+for static in (rs.LinearStatic(), rs.RBFStatic()):
+    for sweep in ("rows", "diagonals"):
+        walk = rs.PathKernel(static, order=2, sweep=sweep)
+        trace(lambda a, b, k=walk: k(a, b), jnp.ones((3, 2)), jnp.ones((2, 2)))
+rs.marcus_lift(rs.CadlagPath(jnp.zeros(3), jnp.zeros((3, 2))))
+point = rs.PointKernel().fitted(data)
+rs.losses.two_sample_test(data, data, kernel=point, permutations=3, key=KEY)
+gram = jnp.eye(3)
+moments = rs.losses.Moments.of(jnp.eye(3, 4))
+mean = rs.losses.SignatureMean.of([data, data], depth=2, directions=1)
+prepared = rs.losses.Reference(data, rs.losses.default_kernel().fitted(data))
+ts = jnp.linspace(0.0, 0.4, 5)
+features = rs.losses.TrialFeatures.of(data, ts, timescale=0.1, groups=[0, 1])
+types = jnp.array([0, 1, 1])
+first = lambda s: jax.tree.map(lambda x: x[0], moved(s))
+for loss in (
+    lambda x: rs.losses.mmd(x, prepared, block_size=3),
+    lambda x: rs.losses.mmd(x, data),
+    lambda x: rs.losses.kernel_score(x, x, kernel=point),
+    lambda x: rs.losses.witness(x, data, data, kernel=point),
+    lambda x: rs.losses.expected_signature(x, data, depth=2, allow_jumps=True),
+    lambda x: rs.losses.first_spike_mse(x, data, 1),
+    lambda x: rs.losses.first_spike_mae(x, data, 1),
+    lambda x: rs.losses.smoothed(x, ts, 0.1),
+    lambda x: rs.losses.psth(x, ts, 0.1),
+    lambda x: rs.losses.psth_distance(x, data, ts, 0.1),
+    lambda x: rs.losses.noise_covariance(x, ts, 0.1),
+    lambda x: rs.losses.noise_correlation(x, ts, 0.1),
+    lambda x: rs.losses.covariance_distance(x, data, ts, 0.1, lags=(0, 1)),
+    lambda x: rs.losses.matched_correlation(features(x), features(data)),
+    lambda x: rs.losses.matched_distance(features(x), features(data)),
+    lambda x: rs.losses.matched_distance(features(x), features(data), method="soft"),
+    lambda x: rs.losses.behaviour(x, jnp.ones((2, 1)), ts, 0.1),
+):
+    trace(lambda s, f=loss: f(moved(s)), ZERO)
+for value in (
+    lambda x: rs.losses.expected_signature(x, mean),
+    lambda x: rs.losses.signature_mmd(x, data),
+    lambda x: rs.losses.signature_features(x, depth=2, directions=1),
+    lambda x: rs.losses.signature_features(x, depth=2, log=True),
+    lambda x: rs.losses.match_trials(features(x), features(data)),
+    lambda x: rs.losses.nearest_types(features(x), features(data), types),
+):
+    trace(lambda s, f=value: f(moved(s)), ZERO, derivatives=False)
+trace(lambda s: rs.losses.filtered(first(s), ts, 0.1), ZERO)
+trace(lambda s: rs.losses.mmd_of(gram + s, gram, gram), ZERO)
+trace(lambda x: rs.losses.moment_distance(x, moments), jnp.eye(3, 4))
+for functional in (
+    rs.losses.counts,
+    lambda train: rs.losses.binned_counts(train, (0.0, 0.2, 0.4)),
+    lambda train: rs.losses.with_boundary(lambda x: x.counts().astype(float), train),
+):
+    trace(lambda c, f=functional: f(simulated(c, method="lockstep", boundary_ts=(0.2,))), C)
+trace(lambda c: rs.losses.rate_penalty(batch(c), 2.0), C)
+
+# Recordings, fits and scores.
+softplus = rs.StochasticFiring(rs.SoftplusIntensity())
+quiet = network(membrane=rs.LIF(mu=(15.0, 6.0), v_reset=1.4), firing=softplus)
+drive = lambda t: jnp.ones(2)
+recorded = rs.io.Session.from_trials(data, gap=0.1).aligned("event_time", (0.0, 0.4))
+trial = jax.tree.map(lambda x: x[0], recorded)
+
+
+def density(c, net=quiet, train=trial, **options):
+    """The likelihood of a network driven by c."""
+    return rs.log_likelihood(net, lambda t: c * jnp.ones(2), train, dt0=0.02, **options).value
+
+
+trace(density, C)
+hidden: Any = dict(observed=[1], key=KEY, samples=2, max_spikes=40)
+trace(lambda c: density(c, network(firing=softplus), single.only([1]), **hidden), C)
+clamped = jax.vmap(lambda train: rs.clamp(quiet, drive, train, dt0=0.02))(recorded)
+rs.scores.rescaled_quantiles(clamped, recorded)
+rs.testing.time_rescaling_test(single, quiet, drive, dt0=0.02)
+for score in ("fano_factor", "intervals", "isi_cv", "local_variation", "mean_rates"):
+    getattr(rs.scores, score)(data)
+rs.scores.explosions(data, data)
+rs.scores.psth_correlation(data, data, ts, 0.1)
+rs.scores.bits_per_spike(0.0, recorded, recorded)
+rs.scores.connectivity_recovery(WEIGHTS, WEIGHTS)
+
+
+def loss(s, data, key):
+    return rs.losses.psth_distance(moved(s), data, ts, 0.1), {"zero": ZERO}
+
+
+rs.fit(ZERO, loss, data, optax.adam(0.1), steps=2, key=KEY, progress=False)
+normal = lambda key, dt: jr.normal(key) * dt
+rs.multilevel_mean(normal, dt0=0.1, tolerance=0.05, key=KEY, progress=False)
+report = rs.testing.check_gradients(
+    lambda c, key: c * jr.normal(key) ** 2, C, KEY, samples=64, num_keys=2
+)
+assert report.passed
+
+for stack in FAULTY:
+    print("A product of default precision was made here:\n", stack)
+print(f"annotations hold; {len(SEEN)} products, {len(FAULTY)} of default precision")
