@@ -314,12 +314,15 @@ def main() -> None:
     """Runs both parts and writes what they found."""
     parser = argparse.ArgumentParser(description="Gradient checks of five models.")
     parser.add_argument("--full", action="store_true", help="more samples, a finer grid")
+    parser.add_argument("--quick", action="store_true", help="a coarse grid, to see that it runs")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the results")
     parser.add_argument("--no-models", action="store_true", help="only the error against dt")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
 
     finest, levels, samples = (11, 8, 512) if options.full else (6, 3, 128)
+    if options.quick:
+        finest, levels, samples = 4, 2, 32
     errors = relative_errors(samples, finest, [COARSEST / 2**n for n in range(levels)])
     models = [] if options.no_models else check_models(options.full)
     for name, refusal, report in models:

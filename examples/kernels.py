@@ -352,13 +352,14 @@ def main() -> None:
     """Runs all parts and writes what they found."""
     parser = argparse.ArgumentParser(description="Kernels of spike trains.")
     parser.add_argument("--full", action="store_true", help="all kernels, 200 repetitions")
+    parser.add_argument("--quick", action="store_true", help="4 repetitions, to see that it runs")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the results")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     kernels = all_kernels()
     if not options.full:
         kernels = {k: kernels[k] for k in list(kernels)[:3]}
-    repetitions, steps = (200, 300) if options.full else (20, 40)
+    repetitions, steps = (200, 300) if options.full else (4, 10) if options.quick else (20, 40)
 
     runs = {}
     for name, (model, truth, start) in tqdm(MODELS.items(), desc="training"):

@@ -365,6 +365,7 @@ def main(argv: list[str] | None = None) -> Path:
     parser.add_argument(
         "--published", type=int, default=0, metavar="SEEDS", help="the published way, n = 512"
     )
+    parser.add_argument("--quick", action="store_true", help="32 trains, to see that it runs")
     parser.add_argument("--diagnose", action="store_true", help="what the gradients see")
     args = parser.parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -375,7 +376,7 @@ def main(argv: list[str] | None = None) -> Path:
     if args.full:
         cases += [("ours", n, seed) for seed in range(5) for n in (256, 512, 1024)]
     elif not cases:
-        cases = [("ours", 512, 0)]
+        cases = [("ours", 32 if args.quick else 512, 0)]
     runs = []
     for way, n, seed in cases:
         runs.append(run(way, n, seed, not args.full))

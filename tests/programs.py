@@ -63,7 +63,7 @@ MEMBRANE = rs.LIF(mu=(15.0, 6.0), sigma=((0.2, 0.0), (0.0, 0.1)), v_reset=1.4)
 FIRING = rs.StochasticFiring(rs.ExponentialIntensity(), alpha=0.03)
 
 
-def network(weights=WEIGHTS, membrane: Any = MEMBRANE, firing: Any = FIRING):
+def network(weights: Any = WEIGHTS, membrane: Any = MEMBRANE, firing: Any = FIRING):
     return rs.SpikingNetwork(membrane, firing, weights)
 
 
@@ -150,7 +150,7 @@ trace(
 drift = dfx.ODETerm(lambda t, y, args: 3 * args - y)
 trace(lambda c: rs.reference_solve(drift, dfx.Tsit5(), *start, c, **OWN).y1, C)
 rs.JumpPath([0.1], [[1.0]], t0=0.0, t1=0.4).evaluate(0.0, 0.3)
-online = dict(solver=dfx.Heun(), t0=0.0, t1=0.4, dt0=0.02, max_events=9, key=KEY)
+online: Any = dict(solver=dfx.Heun(), t0=0.0, t1=0.4, dt0=0.02, max_events=9, key=KEY)
 trace(
     lambda c: (
         rs.online_gradient(
@@ -283,11 +283,11 @@ rs.scores.bits_per_spike(0.0, recorded, recorded)
 rs.scores.connectivity_recovery(WEIGHTS, WEIGHTS)
 
 
-def loss(s, data, key):
+def distance(s, data, key):
     return rs.losses.psth_distance(moved(s), data, ts, 0.1), {"zero": ZERO}
 
 
-rs.fit(ZERO, loss, data, optax.adam(0.1), steps=2, key=KEY, progress=False)
+rs.fit(ZERO, distance, data, optax.adam(0.1), steps=2, key=KEY, progress=False)
 normal = lambda key, dt: jr.normal(key) * dt
 rs.multilevel_mean(normal, dt0=0.1, tolerance=0.05, key=KEY, progress=False)
 report = rs.testing.check_gradients(

@@ -1,3 +1,4 @@
+import functools
 import json
 import os
 import random
@@ -39,6 +40,12 @@ def run(checkpoint=None, steps=20, model=MODEL, key=0, **options):
     )
 
 
+@functools.cache
+def whole(steps=20):
+    """The same fit, not interrupted."""
+    return run(steps=steps)
+
+
 def same(a: rs.Fit, b: rs.Fit):
     assert bool(eqx.tree_equal(a.model, b.model))
     assert a.history.keys() == b.history.keys() and a.steps == b.steps
@@ -53,12 +60,12 @@ def test_a_fit_goes_on_where_it_was(tmp_path, at):
     assert first.steps == at + 1 and checkpoint.file.exists() == (at >= 4)
     seen = []
     again = run(checkpoint, callback=lambda step, model, metrics: seen.append(step))
-    same(again, run())
+    same(again, whole())
     assert seen == list(range((at + 1) // 5 * 5, 20)) and len(again.seconds) == len(seen)
     # It is done: nothing is left to do.
     same(run(checkpoint), again)
     longer = run(checkpoint, steps=23)
-    same(longer, run(steps=23))
+    same(longer, whole(23))
     assert [f.name for f in checkpoint.file.parent.iterdir()] == ["fit.checkpoint"]
 
 
@@ -80,20 +87,20 @@ def test_a_checkpoint_that_is_further_than_asked_for(tmp_path):
 def test_a_damaged_checkpoint_is_one_clear_error(tmp_path):
     checkpoint = rs.Checkpoint(tmp_path)
     run(checkpoint)
-    whole = checkpoint.file.read_bytes()
+    complete = checkpoint.file.read_bytes()
     params = eqx.filter(MODEL, eqx.is_inexact_array)
     state = params, optax.adam(0.1).init(params)
     assert checkpoint.load(state, jr.key(0)) is not None
     rng = random.Random(0)
     for n in range(200):
-        cut = bytearray(whole[: rng.randrange(len(whole))])
+        cut = bytearray(complete[: rng.randrange(len(complete))])
         if n % 2:
-            cut = bytearray(whole)
+            cut = bytearray(complete)
             cut[rng.randrange(len(cut))] ^= 1 << rng.randrange(8)
         checkpoint.file.write_bytes(cut)
         with pytest.raises(ValueError, match=r"is damaged\. Remove it"):
             checkpoint.load(state, jr.key(0))
-    checkpoint.file.write_bytes(whole)
+    checkpoint.file.write_bytes(complete)
     run(checkpoint)
 
 
@@ -138,10 +145,10 @@ def test_a_full_disk(tmp_path, full_disk, on_error):
     else:
         with pytest.warns(rs.CheckpointWarning, match=r"File too large\. The fit goes on"):
             result = run(checkpoint, callback=callback)
-        same(result, run())
+        same(result, whole())
     # The last good one is still there.
     assert [f.name for f in tmp_path.iterdir() if f.is_file()] == ["fit.checkpoint"]
-    same(run(checkpoint), run())
+    same(run(checkpoint), whole())
 
 
 def test_bad_input():

@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -9,7 +11,7 @@ import roughsnn as rs
 from ..helpers import constant
 
 T1, DT = 1.0, 0.02
-WEIGHTS = jnp.array([[0.0, 1.0], [-0.8, 0.0]])
+WEIGHTS = np.array([[0.0, 1.0], [-0.8, 0.0]])
 DATA = rs.SpikeTrain.from_lists([[0.2, 0.55, 0.8]], t0=0.0, t1=T1)
 
 
@@ -34,29 +36,47 @@ def bound(key, samples, weights=WEIGHTS):
 def test_without_noise_it_is_exact():
     net = network(sigma=None)
     train = rs.SpikeTrain.from_lists([[0.3], [0.2, 0.55, 0.8]], t0=0.0, t1=T1)
-    found = rs.log_likelihood(net, constant(1.0, 0.7), train, dt0=DT)
-    each = rs.clamp(net, constant(1.0, 0.7), train, dt0=DT).log_likelihood
-    np.testing.assert_allclose(found.value, jnp.sum(each), rtol=1e-12)
-    assert found.effective_samples == pytest.approx(1) and jnp.isnan(found.bias)
-    # All samples are the same.
-    many = rs.log_likelihood(net, constant(1.0, 0.7), train, dt0=DT, key=jr.key(0), samples=3)
-    np.testing.assert_allclose(many.value, found.value, rtol=1e-12)
-    assert many.bias == pytest.approx(0, abs=1e-20)
-    assert many.effective_samples == pytest.approx(3)
+
+    @jax.jit
+    def run(train):
+        given: Any = (net, constant(1.0, 0.7), train)
+        one = rs.log_likelihood(*given, dt0=DT)
+        # All samples are the same.
+        many = rs.log_likelihood(*given, dt0=DT, key=jr.key(0), samples=3)
+        each = rs.clamp(*given, dt0=DT).log_likelihood
+        numbers = [(x.value, x.bias, x.effective_samples) for x in (one, many)]
+        return jnp.sum(each), *numbers
+
+    total, (value, bias, effective), (value_3, bias_3, effective_3) = jax.device_get(run(train))
+    np.testing.assert_allclose(value, total, rtol=1e-12)
+    assert effective == pytest.approx(1) and np.isnan(bias)
+    np.testing.assert_allclose(value_3, value, rtol=1e-12)
+    assert bias_3 == pytest.approx(0, abs=1e-20)
+    assert effective_3 == pytest.approx(3)
+
+
+@jax.jit
+@jax.vmap
+def each(samples):
+    found = rs.LogLikelihood(samples)
+    return found.value, found.bias, found.effective_samples
+
+
+def numbers_of(samples):
+    """Value, bias and number of effective samples of each row."""
+    return jax.device_get(each(samples))
 
 
 def test_the_bound_grows_to_the_log_likelihood_and_states_its_bias():
-    total = jax.jit(lambda key: bound(key, 4096).samples)
-    samples = np.concatenate([total(k) for k in jr.split(jr.key(0), 8)])
+    total = jax.jit(lambda n: bound(jr.split(jr.key(0), 8)[n], 4096).samples)
+    samples = np.concatenate([total(n) for n in range(8)])
     weights = np.exp(samples)
     truth = np.log(weights.mean())
     error = weights.std() / weights.mean() / len(weights) ** 0.5
     assert error < 0.02
     means, stated = [], []
     for number in (1, 8, 64, 512):
-        parts = rs.LogLikelihood(jnp.asarray(samples.reshape(-1, number)))
-        values = np.asarray(jax.vmap(lambda x: x.value)(parts))
-        biases = np.asarray(jax.vmap(lambda x: x.bias)(parts))
+        values, biases, _ = numbers_of(samples.reshape(-1, number))
         means.append(values.mean() - truth)
         stated.append(biases.mean())
         standard_error = values.std() / len(values) ** 0.5
@@ -67,25 +87,30 @@ def test_the_bound_grows_to_the_log_likelihood_and_states_its_bias():
     assert 0.5 < stated[2] / -means[2] < 1.1
     slope = np.polyfit(np.log([8, 64, 512]), np.log(-np.array(means[1:])), 1)[0]
     assert -1.3 < slope < -0.7
-    single = bound(jr.key(1), 64)
-    assert 1 < single.effective_samples < 64
+    _, _, effective = numbers_of(samples.reshape(-1, 64))
+    assert 1 < effective[0] < 64
 
 
 def test_its_gradient_agrees_with_differences_on_the_same_samples():
-    along = jnp.array([[0.0, 0.7], [-0.4, 0.0]])
-    value = jax.jit(lambda e: bound(jr.key(2), 16, WEIGHTS + e * along).value)
-    gradient, e = jax.jit(jax.grad(value))(0.0), 1e-5
-    np.testing.assert_allclose(gradient, (value(e) - value(-e)) / (2 * e), rtol=1e-6)
+    along = np.array([[0.0, 0.7], [-0.4, 0.0]])
+    value = lambda e: bound(jr.key(2), 16, WEIGHTS + e * along).value
+    value_and_slope, e = jax.jit(jax.value_and_grad(value)), 1e-5
+    (_, slope), (up, _), (down, _) = (value_and_slope(x) for x in (0.0, e, -e))
+    np.testing.assert_allclose(slope, (up - down) / (2 * e), rtol=1e-6)
 
 
 def test_the_mean_gradient_is_the_derivative_of_the_mean():
     """Hidden spikes come and go, and pass observed ones."""
-    along = jnp.array([[0.0, 0.7], [-0.4, 0.0]])
+    along = np.array([[0.0, 0.7], [-0.4, 0.0]])
     value = lambda key, e: bound(key, 4, WEIGHTS + e * along).value
-    keys, e = jr.split(jr.key(3), 2000), 0.05
-    grads = np.asarray(jax.jit(jax.vmap(jax.grad(value, argnums=1), (0, None)))(keys, 0.0))
-    at = jax.jit(jax.vmap(value, (0, None)))
-    differences = np.asarray((at(keys, e) - at(keys, -e)) / (2 * e))
+    values_and_slopes = jax.jit(
+        lambda e: jax.vmap(jax.value_and_grad(value, argnums=1), (0, None))(
+            jr.split(jr.key(3), 2000), e
+        )
+    )
+    e = 0.05
+    (_, grads), (up, _), (down, _) = jax.device_get([values_and_slopes(x) for x in (0.0, e, -e)])
+    differences = (up - down) / (2 * e)
     gap = grads - differences
     assert abs(gap.mean()) < 4 * gap.std() / len(gap) ** 0.5 + 1e-3
     assert abs(grads.mean()) > 10 * gap.std() / len(gap) ** 0.5

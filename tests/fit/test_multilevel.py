@@ -62,9 +62,9 @@ def test_levels_and_cost():
             wanted = np.sqrt(level.variance / level.cost / (variance / cost))
             np.testing.assert_allclose(level.samples / samples[0], wanted.max(), rtol=0.35)
     # Beside one run of samples on the last level alone.
-    plain = np.asarray(
-        jax.vmap(lambda k: euler(k, found.levels[-1].dt0)["second"][0])(jr.split(jr.key(2), 20_000))
-    ).var()
+    finest = found.levels[-1].dt0
+    one = lambda key: euler(key, finest)["second"][0]
+    plain = np.asarray(jax.jit(lambda: jax.vmap(one)(jr.split(jr.key(2), 20_000)))()).var()
     error = float(np.asarray(found.standard_error["second"])[0])
     cost = plain / error**2 * 2 ** (len(found.levels) - 1)
     np.testing.assert_allclose(found.plain_cost, cost, rtol=0.15)
@@ -103,9 +103,8 @@ def test_spike_times_and_their_derivative():
         weak_order=2.0,
         progress=False,
     )
-    fine = jax.jit(jax.vmap(lambda key: jnp.stack(statistic(key, 0.005))))(
-        jr.split(jr.key(7), 8192)
-    )
+    one = lambda key: jnp.stack(statistic(key, 0.005))
+    fine = np.asarray(jax.jit(lambda: jax.vmap(one)(jr.split(jr.key(7), 8192)))())
     error = np.std(fine, 0) / 8192**0.5
     gap = np.abs(np.stack(found.mean) - np.mean(fine, 0))
     assert np.all(gap < 4 * np.hypot(error, np.stack(found.standard_error)) + found.bias)

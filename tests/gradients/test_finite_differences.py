@@ -9,6 +9,7 @@ import jax.random as jr
 import numpy as np
 import optimistix as optx
 import pytest
+from jax.flatten_util import ravel_pytree
 
 import roughsnn as rs
 
@@ -32,39 +33,74 @@ CASES = {
 }
 
 
+def fast_parameters():
+    """With so strong an input that there are many spikes in a short time."""
+    p = recurrent_parameters()
+    return p | {"input": 2 * p["input"]}
+
+
+def flat(p) -> np.ndarray:
+    return np.concatenate([np.ravel(x) for x in jax.tree.leaves(p)])
+
+
+def flat_run(name, dtype=float, **options):
+    """`run_recurrent` of a vector of all parameters, up to time 0.4."""
+    _, unflatten = ravel_pytree(jax.tree.map(lambda x: x.astype(dtype), recurrent_parameters()))
+    options = CASES[name] | options
+    return lambda x: run_recurrent(unflatten(x), jr.key(7), t1=0.4, **options)
+
+
+@functools.cache
+def values_and_slopes(name, dtype=float, **options):
+    """Parameters, directions -> values, their derivatives along each direction, and the marks."""
+    run = flat_run(name, dtype, **options)
+    slope = lambda x, direction: jax.jvp(run, (x,), (direction,), has_aux=True)
+    return jax.jit(jax.vmap(slope, in_axes=(None, 0), out_axes=(None, 0, None)))
+
+
+def directions(p, hard=False):
+    """Every single parameter, and then three random ones."""
+    some = [flat(random_direction(p, seed, hard=hard)) for seed in range(3)]
+    return np.vstack([np.eye(flat(p).size), *some])
+
+
+def difference_error(fn, p, along, numbers, h) -> float:
+    """The derivatives along these directions against central differences, by one program."""
+    x, (_, exact, _) = flat(p), fn(flat(p), along)
+    errors = []
+    for n in numbers:
+        numeric = central_difference(lambda x: fn(x, along)[0], x, along[n], h)
+        errors.append(largest_difference(numeric, {k: v[n] for k, v in exact.items()}))
+    return max(errors)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_all_spike_times_and_the_final_state(name):
     """Directional derivatives in all 20 parameters at once, for several spikes."""
-    p = recurrent_parameters()
-    run = jax.jit(functools.partial(run_recurrent, key=jr.key(7), **CASES[name]))
-    smooth = jax.jit(lambda p: run(p)[0])
-    _, marks = run(p)
-    assert int(jnp.sum(marks >= 0)) >= 10 and len(set(np.asarray(marks).tolist())) == 4
-    for seed in range(3):
-        direction = random_direction(p, seed)
-        _, exact = jax.jvp(smooth, (p,), (direction,))
-        numeric = central_difference(smooth, p, direction, 1e-6)
-        assert largest_difference(numeric, exact) < 1e-6
+    p = fast_parameters()
+    along, fn = directions(p), values_and_slopes(name)
+    marks = np.asarray(fn(flat(p), along)[2])
+    assert np.sum(marks >= 0) >= 10 and len(set(marks.tolist())) == 4
+    assert difference_error(fn, p, along, (-3, -2, -1), 1e-6) < 1e-6
 
 
 @pytest.mark.parametrize("name", ["default", "Heun"])
 def test_forward_and_reverse_mode_agree(name):
-    p = recurrent_parameters()
-    run = functools.partial(run_recurrent, key=jr.key(7), **CASES[name])
-    forward = jax.jit(jax.jacfwd(lambda p: run(p)[0]))(p)
-    reverse = jax.jit(jax.jacrev(lambda p: run(p)[0]))(p)
-    assert largest_difference(reverse, forward) < 1e-10
+    p = fast_parameters()
+    _, forward, _ = values_and_slopes(name)(flat(p), directions(p))
+    reverse = jax.jit(jax.jacrev(lambda x: flat_run(name)(x)[0]))(flat(p))
+    for rows, jacobian in zip(forward.values(), reverse.values(), strict=True):
+        # Parameter by parameter.
+        for forwards, backwards in zip(np.asarray(rows), np.asarray(jacobian).T, strict=False):
+            assert largest_difference(backwards, forwards) < 1e-10
 
 
 def test_hard_threshold_with_noise_on_the_current():
     p = recurrent_parameters()
     p["sigma"] = p["sigma"].at[0].set(0.0)
-    run = jax.jit(lambda p: run_recurrent(p, jr.key(7), hard=True, t1=0.4, max_spikes=100)[0])
-    assert float(run(p)["times"].max()) > 0.3
-    for seed in range(2):
-        direction = random_direction(p, seed, hard=True)
-        _, exact = jax.jvp(run, (p,), (direction,))
-        assert largest_difference(central_difference(run, p, direction, 1e-7), exact) < 1e-6
+    along, fn = directions(p, hard=True), values_and_slopes("default", hard=True, max_spikes=100)
+    assert np.max(fn(flat(p), along)[0]["times"]) > 0.3
+    assert difference_error(fn, p, along, (-3, -2), 1e-7) < 1e-6
 
 
 @pytest.mark.parametrize("dt0", [2e-2, 5e-3, 1.25e-3])
@@ -73,7 +109,6 @@ def test_later_spikes_and_v_after_a_spike_at_every_step_size(dt0):
     network = rs.LIF(mu=(15.0, 0.0), sigma=((0.5,), (0.0,)), v_reset=1.4)
     network = rs.SpikingNetwork(network, rs.StochasticFiring(rs.ExponentialIntensity(), 0.03))
 
-    @jax.jit
     def outcome(c):
         spikes, sol = rs.simulate(
             network,
@@ -85,12 +120,13 @@ def test_later_spikes_and_v_after_a_spike_at_every_step_size(dt0):
             key=jr.key(3),
             saveat=dfx.SaveAt(t1=True),
         )
-        return jnp.where(spikes.marks >= 0, spikes.times, 0), sol.y1.v[0]
+        values = jnp.where(spikes.marks >= 0, spikes.times, 0), sol.y1.v[0]
+        return values, values
 
-    c, h = jnp.asarray(1.5), 1e-6
-    exact = jax.jacrev(outcome)(c)
-    above, below = outcome(c + h), outcome(c - h)
-    assert int(jnp.sum(above[0] > 0)) >= 3
+    slopes_and_values, c, h = jax.jit(jax.jacrev(outcome, has_aux=True)), 1.5, 1e-6
+    exact, _ = slopes_and_values(c)
+    (_, above), (_, below) = slopes_and_values(c + h), slopes_and_values(c - h)
+    assert np.sum(np.asarray(above[0]) > 0) >= 3
     for a, b, e in zip(above, below, exact, strict=True):
         np.testing.assert_allclose((a - b) / (2 * h), e, rtol=1e-6, atol=1e-7)
 
@@ -101,7 +137,6 @@ def test_the_gradient_with_respect_to_initial_state_and_time_dependent_drives():
         rs.StochasticFiring(rs.SoftplusIntensity(), alpha=0.03),
     )
 
-    @jax.jit
     def outcome(p):
         knots = jnp.linspace(0.0, 1.0, 6)
         drive = dfx.LinearInterpolation(knots, p["values"])
@@ -122,16 +157,18 @@ def test_the_gradient_with_respect_to_initial_state_and_time_dependent_drives():
         )
 
     p = {
-        "values": jnp.array([1.5, 1.0, 2.0, 1.2, 1.8, 1.5])[:, None] * jnp.array([[1.0, 0.8]]),
-        "v": jnp.array([0.1, -0.2]),
-        "i": jnp.array([0.5, 0.0]),
-        "s": jnp.array([-0.4, -1.3]),
+        "values": np.outer([1.5, 1.0, 2.0, 1.2, 1.8, 1.5], [1.0, 0.8]),
+        "v": np.array([0.1, -0.2]),
+        "i": np.array([0.5, 0.0]),
+        "s": np.array([-0.4, -1.3]),
     }
     rng = np.random.default_rng(0)
-    direction = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape)), p)
-    assert bool(jnp.all(jnp.isfinite(outcome(p))))
-    _, exact = jax.jvp(outcome, (p,), (direction,))
-    assert largest_difference(central_difference(outcome, p, direction, 1e-6), exact) < 1e-6
+    direction = jax.tree.map(lambda x: rng.normal(size=x.shape), p)
+    value_and_slope = jax.jit(lambda p: jax.jvp(outcome, (p,), (direction,)))
+    value, exact = value_and_slope(p)
+    assert np.all(np.isfinite(value))
+    numeric = central_difference(lambda p: value_and_slope(p)[0], p, direction, 1e-6)
+    assert largest_difference(numeric, exact) < 1e-6
 
 
 @pytest.mark.parametrize("name", ["default", "Heun", "Tsit5 on the parabola"])
@@ -142,13 +179,14 @@ def test_float32_derivatives_of_a_recurrent_network(name):
     some spikes before it, that is up to some hundred eps of a time, and again of its derivative.
     """
     p, tolerance = recurrent_parameters(), 300 * float(jnp.finfo(jnp.float32).eps)
-    run = functools.partial(run_recurrent, key=jr.key(7), t1=0.4, **CASES[name])
-    slope = jax.jit(lambda p, d: jax.jvp(lambda p: run(p)[0], (p,), (d,)))
-    low = lambda tree: jax.tree.map(lambda x: x.astype(jnp.float32), tree)
-    direction = random_direction(p, 0)
-    single, double = slope(low(p), low(direction)), slope(p, direction)
-    assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(single))
-    assert int(jnp.sum(double[0]["times"] > 0)) >= 4
+    x, along = flat(p), directions(p)
+    double = values_and_slopes(name)(x, along)
+    low = lambda x: x.astype(np.float32)
+    single = values_and_slopes(name, np.float32)(low(x), low(along))
+    one = lambda found: jax.device_get((found[0], {k: v[-3] for k, v in found[1].items()}))
+    single, double = one(single), one(double)
+    assert all(x.dtype == np.float32 for x in jax.tree.leaves(single))
+    assert np.sum(double[0]["times"] > 0) >= 4
     assert largest_difference(jax.tree.map(lambda x: x.astype(float), single), double) < tolerance
 
 
@@ -167,9 +205,12 @@ def test_float32_agrees_with_float64_to_its_precision():
             key=jr.key(0),
         ).times
 
-    c = jnp.asarray(1.5)
-    for transform in (lambda f: f, jax.jacrev, jax.jacfwd):
-        low = transform(lambda c: times(c, jnp.float32))(c.astype(jnp.float32))
-        high = transform(lambda c: times(c, jnp.float64))(c)
-        assert low.dtype == jnp.float32 and high.dtype == jnp.float64
-        np.testing.assert_allclose(low, high, rtol=2e-5)
+    def value_and_slope(mode, dtype):
+        slope_and_value = jax.jit(mode(lambda c: 2 * (times(c, dtype),), has_aux=True))
+        return slope_and_value(jnp.asarray(1.5, dtype))
+
+    high = value_and_slope(jax.jacfwd, jnp.float64)
+    for mode in (jax.jacrev, jax.jacfwd):
+        for a, b in zip(value_and_slope(mode, jnp.float32), high, strict=True):
+            assert a.dtype == jnp.float32 and b.dtype == jnp.float64
+            np.testing.assert_allclose(a, b, rtol=2e-5)

@@ -1,5 +1,6 @@
 """Mean gradients of functionals that jump where a spike leaves the window."""
 
+import functools
 from typing import Any
 
 import diffrax as dfx
@@ -12,9 +13,14 @@ import signax
 
 import roughsnn as rs
 
-from ..helpers import constant, recurrent_network, recurrent_parameters, standard_error
+from ..helpers import constant, optimised, recurrent_network, recurrent_parameters
 
 EDGES = (0.2, 0.45)
+STEP = 0.02
+
+
+def keys_of_samples():
+    return jr.split(jr.key(1), 8192)
 
 
 def single(c, key, *, sigma=0.5, alpha=0.03, **kwargs):
@@ -46,140 +52,196 @@ def signature(train):
     return signax.signature(rs.marcus_lift(train), 3)
 
 
-def mean_and_error(fn, x, samples, h=0.02):
+def values_and_slopes(fn, x):
+    """Of `fn(x, key)` at x and a step above and below it for every key; and what it adds."""
+    along = lambda y, key: jax.jvp(lambda z: fn(z, key), (y,), (jnp.ones_like(y),), has_aux=True)
+    points = x + STEP * jnp.array([0.0, 1.0, -1.0])
+    return jax.vmap(jax.vmap(along, (None, 0)), (0, None))(points, keys_of_samples())
+
+
+@functools.cache
+def neuron(sigma=0.5, alpha=0.03):
+    """Counts, and functionals of one neuron's train as they are and with the boundary's part."""
+    return jax.device_get(neuron_samples(jnp.asarray(1.5), sigma, alpha))
+
+
+@optimised
+def neuron_samples(c, sigma, alpha):
+    ts = jnp.linspace(0.0, 0.6, 5)
+
+    def functionals(train):
+        return {
+            "signature": signature(train),
+            "tapered": signax.signature(rs.marcus_lift(train, taper=0.2), 2),
+            "filtered": rs.losses.filtered(train, ts, 0.1),
+        }
+
+    def fn(c, key):
+        train = single(c, key, sigma=sigma, alpha=alpha)
+        mended = rs.losses.with_boundary(functionals, train)
+        found = {"counts": rs.losses.counts(train), "plain": functionals(train), "mended": mended}
+        return found, None
+
+    return values_and_slopes(fn, c)[:2]
+
+
+@functools.cache
+def network():
+    """Counts of three neurons, in all, in bins and in one bin; and the first sample's train."""
+
+    def fn(x, key):
+        train = recurrent(x, key, boundary_ts=EDGES)
+        bins, part = (rs.losses.binned_counts(train, e) for e in ((0.0, *EDGES, 0.6), EDGES))
+        return {"counts": rs.losses.counts(train), "bins": bins, "part": part}, train
+
+    @optimised
+    def samples(x):
+        values, slopes, trains = values_and_slopes(fn, x)
+        return values, slopes, jax.tree.map(lambda z: z[0, 0], trains)
+
+    return jax.device_get(samples(jnp.asarray(1.0)))
+
+
+@functools.cache
+def cheap_and_general():
+    """Counts of eight samples, and distances of their signatures from those of data; and the
+    derivatives in the scale of each sample: (neurons, samples) and (samples,)."""
+
+    def distances(trains, data):
+        first, second = (
+            jax.vmap(fn)(z)
+            for fn, z in (
+                (lambda train: rs.losses.with_boundary(signature, train), trains),
+                (signature, data),
+            )
+        )
+        gap = jnp.sum((first.mean(0) - second.mean(0)) ** 2)
+        spread = [jnp.sum(jnp.var(f, 0, ddof=1)) / 8 for f in (first, second)]
+        expected = functools.partial(
+            rs.losses.expected_signature, trains, data, taper=0.0, allow_jumps=True
+        )
+        return {
+            "cheap": expected(boundary=True),
+            "general": gap - spread[0] - spread[1],
+            "plain": expected(),
+        }
+
+    def fn(scales, keys):
+        both = jnp.concatenate([scales, jnp.full(8, 0.9)])
+        both = jax.vmap(recurrent)(both, jnp.concatenate([keys, jr.split(jr.key(5), 8)]))
+        trains, data = (
+            jax.tree.map(lambda z, part=p: z[part], both) for p in (slice(8), slice(8, 16))
+        )
+        floating = lambda train: train.counts().astype(float)
+        counts = {
+            "cheap": jax.vmap(rs.losses.counts)(trains),
+            "general": jax.vmap(lambda t: rs.losses.with_boundary(floating, t))(trains),
+        }
+        # No train depends on another's scale, so derivatives of sums are those of each sample.
+        found = jax.tree.map(lambda z: z.sum(0), counts), distances(trains, data)
+        return found, (counts, jax.vmap(lambda t: t.counts())(trains), found[1])
+
+    slopes, values = jax.jit(jax.jacrev(fn, has_aux=True))(jnp.ones(8), keys_of_samples()[:8])
+    return jax.device_get((values, slopes))
+
+
+def mean_and_error(values, slopes):
     """Mean gradient and difference of means on the same keys; and the error of their gap."""
-    keys = jr.split(jr.key(1), samples)
-
-    @jax.jit
-    def both(x):
-        gradient = jax.vmap(lambda k: jax.jacfwd(fn)(x, k))(keys)
-        up, down = (jax.vmap(lambda k, s=s: fn(x + s * h, k))(keys) for s in (1, -1))
-        return gradient, (up - down) / (2 * h)
-
-    gradient, difference = both(x)
-    return gradient.mean(0), difference.mean(0), standard_error(gradient - difference)
+    difference = (values[1] - values[2]) / (2 * STEP)
+    error = np.std(slopes[0] - difference, axis=0, ddof=1) / len(difference) ** 0.5
+    return slopes[0].mean(0), difference.mean(0), error
 
 
-def assert_agree(fn, x, samples=8192):
-    gradient, difference, error = mean_and_error(fn, x, samples)
+def assert_agree(values, slopes):
+    gradient, difference, error = mean_and_error(values, slopes)
     # 4 standard errors: some of these are vectors of 10 to 20 components.
     assert np.all(np.abs(gradient - difference) <= 4 * error + 1e-12), (gradient, difference, error)
-    return gradient, difference, error
+    return gradient, error
 
 
 @pytest.mark.parametrize("sigma, alpha", [(0.0, 0.03), (0.5, 0.7)])
 def test_counts_of_one_neuron(sigma, alpha):
-    fn = lambda c, key: rs.losses.counts(single(c, key, sigma=sigma, alpha=alpha))
-    gradient, _, error = assert_agree(fn, jnp.asarray(1.5))
+    values, slopes = neuron(sigma, alpha)
+    gradient, error = assert_agree(values["counts"], slopes["counts"])
     assert gradient[0] > 20 * error[0]
 
 
 def test_counts_of_a_recurrent_network():
-    fn = lambda x, key: rs.losses.counts(recurrent(x, key))
-    gradient, _, error = assert_agree(fn, jnp.asarray(1.0))
+    values, slopes, _ = network()
+    gradient, error = assert_agree(values["counts"], slopes["counts"])
     assert np.all(gradient > 10 * error)
 
 
 def test_binned_counts():
+    values, slopes, train = network()
+    assert_agree(values["bins"], slopes["bins"])
     edges = (0.0, *EDGES, 0.6)
-
-    def fn(x, key):
-        train = recurrent(x, key, boundary_ts=EDGES)
-        return rs.losses.binned_counts(train, edges)
-
-    gradient, _, _ = assert_agree(fn, jnp.asarray(1.0))
-    train = recurrent(jnp.asarray(1.0), jr.key(3), boundary_ts=EDGES)
-    expected = [np.histogram(times, edges)[0] for times in train.to_lists()]
-    np.testing.assert_array_equal(rs.losses.binned_counts(train, edges), np.transpose(expected))
-    part = rs.losses.binned_counts(train, (0.2, 0.45))
-    np.testing.assert_array_equal(part[0], np.transpose(expected)[1])
-    total = jax.jacfwd(lambda x: rs.losses.counts(recurrent(x, jr.key(3))))(jnp.asarray(1.0))
-    bins = jax.jacfwd(fn)(jnp.asarray(1.0), jr.key(3))
-    np.testing.assert_allclose(bins.sum(0), total, rtol=1e-10)
+    times = [train.times[train.marks == n] for n in range(3)]
+    expected = np.transpose([np.histogram(t, edges)[0] for t in times])
+    np.testing.assert_array_equal(values["bins"][0, 0], expected)
+    np.testing.assert_array_equal(values["part"][0, 0, 0], expected[1])
+    # Of the same samples, simulated without times inside of the window.
+    total = cheap_and_general()[1][0]["cheap"]
+    np.testing.assert_allclose(slopes["bins"][0, :8].sum(1), total.T, rtol=1e-10)
 
 
 def test_untapered_signatures_are_mended_and_were_biased():
-    plain = lambda c, key: signature(single(c, key))
-    mended = lambda c, key: rs.losses.with_boundary(signature, single(c, key))
-    c = jnp.asarray(1.5)
-    assert_agree(mended, c)
-    gradient, difference, error = mean_and_error(plain, c, 4096)
+    values, slopes = neuron()
+    assert_agree(values["mended"]["signature"], slopes["mended"]["signature"])
+    gradient, difference, error = mean_and_error(
+        values["plain"]["signature"], slopes["plain"]["signature"]
+    )
     # The height (the level-1 term of the neuron) is a count: no pathwise gradient at all.
     assert gradient[1] == 0 and difference[1] > 20 * error[1]
 
 
 def test_a_signature_mmd():
     """A nonlinear function of means: correct the features, then take the distance."""
-    data = jax.vmap(lambda k: single(jnp.asarray(1.2), k))(jr.split(jr.key(5), 64))
-    target = jnp.mean(jax.vmap(signature)(data), 0)
 
-    def loss(c, key):
-        keys = jr.split(key, 4)
-        features = jax.vmap(lambda k: rs.losses.with_boundary(signature, single(c, k)))(keys)
-        gap = jnp.sum((features.mean(0) - target) ** 2)
-        return gap - jnp.sum(jnp.var(features, 0, ddof=1)) / 4
+    @jax.jit
+    def loss(features, slopes):
+        data = jax.vmap(lambda k: single(jnp.asarray(1.2), k))(jr.split(jr.key(5), 64))
+        target = jnp.mean(jax.vmap(signature)(data), 0)
 
-    gradient, _, error = assert_agree(loss, jnp.asarray(1.5), 2048)
+        def of_four(features):
+            gap = jnp.sum((features.mean(0) - target) ** 2)
+            return gap - jnp.sum(jnp.var(features, 0, ddof=1)) / 4
+
+        along = jax.vmap(jax.vmap(lambda f, s: jax.jvp(of_four, (f,), (s,))))
+        return along(*(z.reshape(3, -1, 4, z.shape[-1]) for z in (features, slopes)))
+
+    values, slopes = (z["mended"]["signature"] for z in neuron())
+    gradient, error = assert_agree(*jax.device_get(loss(values, slopes)))
     assert gradient > 5 * error
 
 
 def test_the_cheap_form_for_signatures_is_the_general_one():
     """In the distance of expected signatures, for several neurons."""
-    data = jax.vmap(lambda k: recurrent(jnp.asarray(0.9), k))(jr.split(jr.key(5), 8))
-    target = jax.vmap(signature)(data)
-    keys = jr.split(jr.key(6), 8)
-
-    def trains(x):
-        return jax.vmap(lambda k: recurrent(x, k))(keys)
-
-    def cheap(x):
-        return rs.losses.expected_signature(
-            trains(x), data, taper=0.0, boundary=True, allow_jumps=True
-        )
-
-    def general(x):
-        features = jax.vmap(lambda train: rs.losses.with_boundary(signature, train))(trains(x))
-        gap = jnp.sum((features.mean(0) - target.mean(0)) ** 2)
-        spread = [jnp.sum(jnp.var(f, 0, ddof=1)) / 8 for f in (features, target)]
-        return gap - spread[0] - spread[1]
-
-    x = jnp.asarray(1.0)
-    a, b = (jax.jit(jax.value_and_grad(f))(x) for f in (cheap, general))
-    np.testing.assert_allclose(a, b, rtol=1e-9)
-    options: Any = dict(taper=0.0, allow_jumps=True)
-    plain = jax.grad(lambda x: rs.losses.expected_signature(trains(x), data, **options))(x)
-    assert abs(plain - b[1]) > 0.01 * abs(b[1])
+    (_, _, values), (_, slopes) = cheap_and_general()
+    np.testing.assert_allclose(values["cheap"], values["general"], rtol=1e-9)
+    slopes = {name: slope.sum() for name, slope in slopes.items()}
+    np.testing.assert_allclose(slopes["cheap"], slopes["general"], rtol=1e-9)
+    assert abs(slopes["plain"] - slopes["general"]) > 0.01 * abs(slopes["general"])
+    known = rs.SpikeTrain.stack([rs.SpikeTrain.from_lists([[0.1]], t0=0.0, t1=1.0)] * 2)
     with pytest.raises(ValueError, match="needs `taper=0`"):
-        rs.losses.expected_signature(data, data, boundary=True)
+        rs.losses.expected_signature(known, known, boundary=True)
     with pytest.raises(ValueError, match="simulate"):
-        known = rs.SpikeTrain.stack([rs.SpikeTrain.from_lists([[0.1]], t0=0.0, t1=1.0)] * 2)
         rs.losses.expected_signature(known, known, taper=0.0, boundary=True)
 
 
 def test_the_cheap_form_is_the_general_one():
-    floating = lambda train: train.counts().astype(float)
-    general = lambda x, key: rs.losses.with_boundary(floating, recurrent(x, key))
-    cheap = lambda x, key: rs.losses.counts(recurrent(x, key))
-    x, keys = jnp.asarray(1.0), jr.split(jr.key(2), 5)
-    a, b = (jax.jit(jax.vmap(jax.jacrev(f), (None, 0)))(x, keys) for f in (general, cheap))
-    np.testing.assert_allclose(a, b, rtol=1e-12)
-    values = jax.vmap(lambda k: cheap(x, k))(keys)
-    trains = jax.vmap(lambda k: recurrent(x, k))(keys)
-    np.testing.assert_array_equal(values, jax.vmap(lambda t: t.counts())(trains))
+    (values, counts, _), (slopes, _) = cheap_and_general()
+    np.testing.assert_allclose(slopes["cheap"], slopes["general"], rtol=1e-12)
+    np.testing.assert_array_equal(values["cheap"], counts)
 
 
 def test_nothing_is_added_where_a_spike_may_leave():
     """Filtered trains and a tapered lift are continuous: the correction is zero."""
-    ts = jnp.linspace(0.0, 0.6, 5)
-    filtered = lambda train: rs.losses.filtered(train, ts, 0.1)
-    tapered = lambda train: signax.signature(rs.marcus_lift(train, taper=0.2), 2)
-    for fn in (filtered, tapered):
-        plain = jax.jacfwd(lambda c, fn=fn: fn(single(c, jr.key(0))))(jnp.asarray(1.5))
-        mended = jax.jacfwd(lambda c, fn=fn: rs.losses.with_boundary(fn, single(c, jr.key(0))))(
-            jnp.asarray(1.5)
-        )
+    values, slopes = neuron()
+    for name in ("filtered", "tapered"):
+        plain, mended = (slopes[kind][name] for kind in ("plain", "mended"))
         np.testing.assert_allclose(mended, plain, rtol=1e-9, atol=1e-12)
-    assert_agree(lambda c, key: filtered(single(c, key)), jnp.asarray(1.5), 2048)
+    assert_agree(values["plain"]["filtered"], slopes["plain"]["filtered"])
 
 
 def test_filtered_trains():
@@ -191,36 +253,43 @@ def test_filtered_trains():
 
 
 def test_cutting_a_train_keeps_what_belongs_to_the_end():
-    train = recurrent(jnp.asarray(1.0), jr.key(0), boundary_ts=EDGES)
-    assert train.boundary.ts == (*EDGES, 0.6)
-    early = train.window(0.0, 0.45)
+    whole = network()[-1]
+    assert whole.boundary.ts == (*EDGES, 0.6)
+
+    @jax.jit
+    def cut(train):
+        early, one = train.window(0.0, 0.45), train.only([1])
+        counts = rs.losses.counts(early), early.counts(), rs.losses.counts(one)
+        return early, counts, train.only([2, 0]), train.first(2)
+
+    early, counts, part, first = jax.device_get(cut(whole))
     assert early.boundary.ts == EDGES
-    np.testing.assert_array_equal(rs.losses.counts(early), early.counts())
-    assert rs.losses.counts(train.only([1])).shape == (1,)
+    np.testing.assert_array_equal(counts[0], counts[1])
+    assert counts[2].shape == (1,)
     # Of the right neurons, in their order.
-    whole, part = train.boundary, train.only([2, 0]).boundary
+    whole, part = whole.boundary, part.boundary
     assert not np.array_equal(whole.excess[:, 0], whole.excess[:, 2])
     np.testing.assert_array_equal(part.excess, whole.excess[:, [2, 0]])
     np.testing.assert_array_equal(part.at_risk, whole.at_risk[:, [2, 0]])
-    assert train.first(2).boundary is None
+    assert first.boundary is None
 
 
 def test_no_random_threshold_no_correction():
-    data = rs.SpikeTrain.from_lists([[0.1]], t0=0.0, t1=1.0)
-    with pytest.raises(ValueError, match="simulate"):
-        rs.losses.counts(data)
+    known = rs.SpikeTrain.from_lists([[0.1]], t0=0.0, t1=1.0)
     hard = rs.SpikingNetwork(rs.LIF((5.0, 1.0)), rs.ThresholdFiring())
     options: Any = dict(t0=0.0, t1=0.6, dt0=0.02, max_spikes=9, key=jr.key(0))
-    with pytest.raises(ValueError, match="stochastically"):
-        rs.losses.counts(rs.simulate(hard, constant(1.5), **options))
-    with pytest.raises(ValueError, match="boundary_ts"):
-        rs.losses.binned_counts(single(jnp.asarray(1.5), jr.key(0)), (0.0, 0.3, 0.6))
-    with pytest.raises(ValueError, match="increasing"):
-        single(jnp.asarray(1.5), jr.key(0), boundary_ts=(0.3, 0.2))
-    with pytest.raises(ValueError, match="saveat"):
-        single(jnp.asarray(1.5), jr.key(0), boundary_ts=(0.3,), saveat=dfx.SaveAt(t1=True))
-    with pytest.raises(ValueError, match="edges"):
-        rs.losses.binned_counts(single(jnp.asarray(1.5), jr.key(0)), (0.0,))
+    one = functools.partial(single, jnp.asarray(1.5), jr.key(0))
+    refused = {
+        "simulate": lambda: rs.losses.counts(known),
+        "stochastically": lambda: rs.losses.counts(rs.simulate(hard, constant(1.5), **options)),
+        "boundary_ts": lambda: rs.losses.binned_counts(one(), (0.0, 0.3, 0.6)),
+        "increasing": lambda: one(boundary_ts=(0.3, 0.2)),
+        "saveat": lambda: one(boundary_ts=(0.3,), saveat=dfx.SaveAt(t1=True)),
+        "edges": lambda: rs.losses.binned_counts(one(), (0.0,)),
+    }
+    for message, fn in refused.items():
+        with pytest.raises(ValueError, match=message):
+            jax.eval_shape(fn)
     # A solve that was ended on purpose did not reach the end of the window.
-    ended = single(jnp.asarray(1.5), jr.key(0), stop_after=1)
-    assert not bool(jnp.any(ended.boundary.at_risk))
+    ended = one(stop_after=1)
+    assert not np.any(ended.boundary.at_risk)

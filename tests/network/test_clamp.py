@@ -17,13 +17,13 @@ from ..helpers import constant
 W = np.array([[0.0, 0.9, -0.4], [-0.6, 0.0, 0.8], [0.5, 0.3, 0.0]])
 LEVEL, MU, RESET, BETA, TIMESCALE, T1 = (1.2, 1.1, 0.9), (8.0, 4.0), 1.2, 4.0, 0.5, 2.0
 PARAMETERS = {
-    "mu": jnp.array(MU),
-    "reset": jnp.asarray(RESET),
-    "beta": jnp.asarray(BETA),
-    "threshold": jnp.asarray(1.0),
-    "alpha": jnp.asarray(0.0),
-    "weights": jnp.asarray(W),
-    "input": jnp.array(LEVEL),
+    "mu": np.array(MU),
+    "reset": np.array(RESET),
+    "beta": np.array(BETA),
+    "threshold": np.array(1.0),
+    "alpha": np.array(0.0),
+    "weights": W,
+    "input": np.array(LEVEL),
 }
 
 
@@ -36,8 +36,22 @@ def network(p=PARAMETERS, sigma=None, weights=None):
     )
 
 
+class Wave(eqx.Module):
+    """A drive that is known by its level: made anew, it compiles nothing again."""
+
+    level: Any
+
+    def __call__(self, t):
+        return self.level + 0.3 * jnp.sin(3 * t)
+
+
 def drive(p=PARAMETERS):
-    return lambda t: p["input"] + 0.3 * jnp.sin(3 * t)
+    return Wave(jnp.asarray(p["input"]))
+
+
+def observed(lists):
+    """A train with the same room for all lists, so that one program serves them."""
+    return rs.SpikeTrain.from_lists(lists, t0=0.0, t1=T1, max_spikes=60)
 
 
 @pytest.fixture(scope="module")
@@ -82,19 +96,18 @@ def exact(trains, alpha=0.0):
 def test_the_log_likelihood_converges_to_the_closed_form_with_order_two(train, alpha):
     reference = exact(train.to_lists(), alpha)
     assert np.all(np.isfinite(reference)) and train.count > 15
-    net = network(dict(PARAMETERS, alpha=jnp.asarray(alpha)))
-    dts = 0.02 / 4 ** np.arange(3)
-    found = [jax.jit(lambda dt=dt: rs.clamp(net, drive(), train, dt0=dt))() for dt in dts]
-    found = [x.log_likelihood for x in found]
+    net = network(dict(PARAMETERS, alpha=np.array(alpha)))
+    dts = (0.02, 0.005, 0.00125)
+    found = [rs.clamp(net, drive(), train, dt0=dt).log_likelihood for dt in dts]
     errors = np.abs(np.array(found) - reference).max(1)
     assert errors[-1] < 1e-4 * np.abs(reference).max()
     assert np.polyfit(np.log(dts), np.log(errors), 1)[0] > 1.7
 
 
 def test_a_spike_in_a_refractory_part_is_impossible(train):
-    net = network(dict(PARAMETERS, alpha=jnp.array([0.0, 1.5, 0.0])))
-    found = rs.clamp(net, drive(), train, dt0=0.01).log_likelihood
-    assert found[1] == -jnp.inf and jnp.all(jnp.isfinite(found[jnp.array([0, 2])]))
+    net = network(dict(PARAMETERS, alpha=np.array([0.0, 1.5, 0.0])))
+    found = np.asarray(rs.clamp(net, drive(), train, dt0=0.01).log_likelihood)
+    assert found[1] == -np.inf and np.all(np.isfinite(found[[0, 2]]))
 
 
 def total(p, times, train, dt0=0.01):
@@ -103,43 +116,45 @@ def total(p, times, train, dt0=0.01):
     return jnp.sum(out.log_likelihood) + 0.1 * jnp.sum(jnp.sin(out.hazards))
 
 
+value_and_gradients = jax.jit(jax.value_and_grad(total, argnums=(0, 1)))
+
+
 def test_gradients_in_all_parameters_and_in_the_spike_times(train):
-    p = dict(PARAMETERS, alpha=jnp.asarray(0.01))
-    f = jax.jit(lambda p, times: total(p, times, train))
+    p = dict(PARAMETERS, alpha=np.array(0.01))
     rng = np.random.default_rng(0)
-    along = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape)), p)
+    along = jax.tree.map(lambda x: rng.normal(size=x.shape), p)
     along["weights"] *= 1 - np.eye(3)
     # The smallest steps that cells and order allow.
-    shift = jnp.where(train.marks >= 0, jnp.asarray(rng.normal(size=train.times.shape)), 0.0)
-    _, forward = jax.jvp(f, (p, train.times), (along, shift))
+    shift = np.where(train.marks >= 0, rng.normal(size=train.times.shape), 0.0)
+
+    @jax.jit
+    def line(steps):
+        def at(e):
+            moved = jax.tree.map(lambda x, d: x + e * d, p, along)
+            return total(moved, train.times + e * shift, train)
+
+        return jax.lax.map(lambda e: jax.jvp(at, (e,), (1.0,)), steps)
+
     e = 1e-6
-    at = lambda e: f(jax.tree.map(lambda x, d: x + e * d, p, along), train.times + e * shift)
-    np.testing.assert_allclose(forward, (at(e) - at(-e)) / (2 * e), rtol=1e-6)
-    grads = jax.grad(f, argnums=(0, 1))(p, train.times)
+    (up, down, _), (_, _, forward) = line(np.array([e, -e, 0.0]))
+    np.testing.assert_allclose(forward, (up - down) / (2 * e), rtol=1e-6)
+    _, grads = value_and_gradients(p, train.times, train)
     products = jax.tree.map(
-        lambda g, d: jnp.sum(jnp.where(d == 0, 0, g * d)), grads, (along, shift)
+        lambda g, d: np.sum(np.where(d == 0, 0, g * d)), jax.device_get(grads), (along, shift)
     )
     np.testing.assert_allclose(sum(jax.tree.leaves(products)), forward, rtol=1e-9)
 
 
 def test_it_is_continuous_as_a_spike_crosses_the_border_of_a_cell(train):
     for dt, bound in ((0.02, 3e-3), (0.01, 8e-4)):
-        border = 40 * dt
-        at = [
-            rs.clamp(
-                network(),
-                drive(),
-                rs.SpikeTrain.from_lists([[t], [0.3], [0.9]], t0=0.0, t1=T1),
-                dt0=dt,
-            ).log_likelihood
-            for t in (border - 1e-9, border + 1e-9)
-        ]
+        trains = (observed([[40 * dt + h], [0.3], [0.9]]) for h in (-1e-9, 1e-9))
+        at = [rs.clamp(network(), drive(), train, dt0=dt).log_likelihood for train in trains]
         np.testing.assert_allclose(at[0], at[1], atol=bound)
 
 
 def test_spikes_at_both_ends_of_the_window():
-    train = rs.SpikeTrain.from_lists([[0.0, T1], [], [0.5, T1]], t0=0.0, t1=T1)
-    found = rs.clamp(network(), drive(), train, dt0=0.0025)
+    train = observed([[0.0, T1], [], [0.5, T1]])
+    found = rs.clamp(network(), drive(), train, dt0=0.005)
     assert found.log_intensities[0] == pytest.approx(-BETA - np.log(TIMESCALE))
     assert found.hazards[0] == 0 and found.last_hazards[0] == 0
     # The spike at t0 acts like one just behind it.
@@ -151,12 +166,13 @@ def test_spikes_at_both_ends_of_the_window():
 def test_several_spikes_in_one_cell(at, bound):
     """Also in the last one, behind which the potential is taken as constant."""
     lists = [np.array([0.2, at, at + 0.002, at + 0.004]), np.array([0.7]), np.array([at + 0.003])]
-    train = rs.SpikeTrain.from_lists(lists, t0=0.0, t1=T1)
+    train = observed(lists)
     reference, log_rates = exact(lists), exact_log_rates(lists)
-    for dt, tolerance in ((0.02, bound), (0.01, bound), (0.001, 1e-4)):
-        found = jax.jit(lambda dt=dt: rs.clamp(network(), drive(), train, dt0=dt))()
+    for dt, tolerance in ((0.02, bound), (0.01, bound), (0.00125, 1e-4)):
+        found = rs.clamp(network(), drive(), train, dt0=dt)
         np.testing.assert_allclose(found.spikes.times, train.times, rtol=1e-12)
-        np.testing.assert_allclose(found.log_intensities, log_rates, atol=tolerance)
+        log_intensities = np.asarray(found.log_intensities)[: len(log_rates)]
+        np.testing.assert_allclose(log_intensities, log_rates, atol=tolerance)
         np.testing.assert_allclose(found.log_likelihood, reference, atol=tolerance, rtol=2e-3)
 
 
@@ -183,14 +199,15 @@ def test_hazards_are_the_thresholds_that_were_drawn(sigma):
     net, dt = network(sigma=sigma), 1 / 256
     path = None
     if sigma is not None:
-        path = rs.BrownianPath(0.0, T1, dt, shape=(3, 1), key=jr.key(1), interpolation="linear")
+        draw = ft.partial(rs.BrownianPath, 0.0, T1, dt, shape=(3, 1), interpolation="linear")
+        path = jax.jit(lambda: draw(key=jr.key(1)))()
     options: dict[str, Any] = dict(t0=0.0, t1=T1, dt0=dt, max_spikes=80, noise=path)
     train = rs.simulate(net, drive(), key=jr.key(4), method="lockstep", **options)
     found = rs.clamp(net, drive(), train, dt0=dt, noise=path)
     # From the hidden state at the start: -log u of each spike.
     start = rs.NeuronState(jnp.zeros(3), jnp.zeros(3), jnp.full(3, -0.7))
     again = rs.simulate(net, drive(), key=jr.key(4), method="lockstep", initial=start, **options)
-    first = rs.clamp(net, drive(), again, dt0=dt, noise=path).hazards[0]
+    first = np.asarray(rs.clamp(net, drive(), again, dt0=dt, noise=path).hazards)[0]
     np.testing.assert_allclose(first, 0.7, atol=2e-3)
     there = np.asarray(train.marks) >= 0
     thresholds = np.asarray(found.hazards)[there]
@@ -233,9 +250,8 @@ def test_the_mean_density_is_the_probability_of_the_spikes():
     def density(times, key):
         marks = jnp.where(jnp.isfinite(times), 0, -1)
         train = rs.SpikeTrain(times, marks, jnp.sum(marks >= 0), jnp.array(False), 0.0, t1, 1)
-        found = rs.clamp(
-            net, constant(1.0, 0.7), train, dt0=dt, observed=[1], key=key, max_spikes=24
-        )
+        hidden: Any = dict(observed=[1], key=key, max_spikes=24)
+        found = rs.clamp(net, constant(1.0, 0.7), train, dt0=dt, **hidden)
         return jnp.exp(found.log_likelihood[0])
 
     x, weight = np.polynomial.legendre.leggauss(6)
@@ -293,15 +309,8 @@ def test_hidden_spikes_are_those_with_the_observed_ones_as_input():
     alone = rs.SpikingNetwork(rs.LIF(MU, None, RESET), network().firing)
     data = rs.SpikeTrain.from_lists([[0.203, 0.511, 0.9, 1.307]], t0=0.0, t1=T1)
     options: dict[str, Any] = dict(dt0=0.01, max_spikes=40, key=jr.key(6))
-    free = rs.simulate(
-        alone,
-        constant(0.6),
-        t0=0.0,
-        t1=T1,
-        method="lockstep",
-        spike_input=rs.SpikeInput(data, weights[1:, :1]),
-        **options,
-    )
+    inputs: Any = dict(t0=0.0, t1=T1, spike_input=rs.SpikeInput(data, weights[1:, :1]))
+    free = rs.simulate(alone, constant(0.6), method="lockstep", **inputs, **options)
     found = rs.clamp(network(weights=weights), constant(0.6, 0.7), data, observed=[1], **options)
     assert free.count > 5
     np.testing.assert_allclose(found.spikes.to_lists()[0], free.to_lists()[0], rtol=1e-12)
@@ -309,8 +318,8 @@ def test_hidden_spikes_are_those_with_the_observed_ones_as_input():
 
 def test_a_window_that_ends_in_a_refractory_part():
     lists = [np.array([0.8, T1 - 0.002]), np.zeros(0), np.zeros(0)]
-    train = rs.SpikeTrain.from_lists(lists, t0=0.0, t1=T1)
-    net = network(dict(PARAMETERS, alpha=jnp.asarray(0.3)))
+    train = observed(lists)
+    net = network(dict(PARAMETERS, alpha=np.array(0.3)))
     found = rs.clamp(net, drive(), train, dt0=0.005)
     assert found.last_hazards[0] < 0.3
     np.testing.assert_allclose(found.log_likelihood, exact(lists, 0.3), rtol=1e-3, atol=1e-3)
@@ -320,30 +329,31 @@ def test_a_window_that_ends_in_a_refractory_part():
     "intensity", [rs.ExponentialIntensity(4.0, 1.0, 0.5), rs.SoftplusIntensity(4.0, 1.0, 0.5)]
 )
 def test_the_logarithm_of_an_intensity(intensity):
-    v = jnp.array([-5.0, 0.3, 1.0, 2.0, 9.0])
-    np.testing.assert_allclose(intensity.log(v), jnp.log(intensity(v)), rtol=1e-12)
-    # Where it rounds to 0.
-    far = jnp.array([-400.0, -1e6])
-    assert jnp.all(intensity(far) == 0)
-    slope = jax.vmap(jax.grad(intensity.log))(far)
-    np.testing.assert_allclose(slope, 4.0)
-    level = intensity.log(jnp.array([-9.0])) - 4.0 * -9.0
-    np.testing.assert_allclose(intensity.log(far), level + 4 * far, rtol=1e-12)
+
+    @jax.jit
+    def of(v):
+        return intensity(v), intensity.log(v), jax.vmap(jax.grad(intensity.log))(v)
+
+    # The last two are where it rounds to 0.
+    v = np.array([-5.0, 0.3, 1.0, 2.0, 9.0, -9.0, -400.0, -1e6])
+    rate, log, slope = jax.device_get(of(v))
+    np.testing.assert_allclose(log[:6], np.log(rate[:6]), rtol=1e-12)
+    assert np.all(rate[6:] == 0)
+    np.testing.assert_allclose(slope[6:], 4.0)
+    level = log[5] - 4.0 * -9.0
+    np.testing.assert_allclose(log[6:], level + 4 * v[6:], rtol=1e-12)
 
 
 def test_float32(train):
     cast = lambda tree: jax.tree.map(
-        lambda x: x.astype(jnp.float32) if eqx.is_inexact_array(x) else x, tree
+        lambda x: np.asarray(x, np.float32) if eqx.is_inexact_array_like(x) else x, tree
     )
-    f = lambda p, train: jnp.sum(rs.clamp(network(p), drive(p), train, dt0=0.01).log_likelihood)
-    value_and_grad = jax.jit(jax.value_and_grad(f))
-    p = cast(PARAMETERS)
-    value, grad = value_and_grad(p, cast(train))
+    value, grads = value_and_gradients(*cast((PARAMETERS, train.times, train)))
     assert value.dtype == jnp.float32
-    double, exact = value_and_grad(PARAMETERS, train)
+    double, exact = value_and_gradients(PARAMETERS, train.times, train)
     np.testing.assert_allclose(value, double, rtol=1e-4)
-    for a, b in zip(jax.tree.leaves(grad), jax.tree.leaves(exact), strict=True):
-        np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-3)
+    for name, gradient in grads[0].items():
+        np.testing.assert_allclose(gradient, exact[0][name], rtol=2e-3, atol=2e-3, err_msg=name)
 
 
 def test_bad_input(train):
@@ -369,13 +379,13 @@ def test_bad_input(train):
             run(observed=wrong)
     with pytest.raises(ValueError, match="list of integers"):
         run(observed=[0.0, 1.0, 2.0])
-    burst = rs.SpikeTrain.from_lists([np.linspace(0.101, 0.102, 7), [], []], t0=0.0, t1=T1)
+    burst = observed([np.linspace(0.101, 0.102, 7), [], []])
     with pytest.raises(eqx.EquinoxRuntimeError, match="many spikes in a few cells"):
         jax.block_until_ready(run(train=burst).hazards)
     with pytest.raises(ValueError, match="one train with times of shape"):
         run(train=rs.SpikeTrain.stack([train]))
     with pytest.raises(ValueError, match="times that are not finite"):
-        run(train=eqx.tree_at(lambda t: t.times, train, train.times.at[2].set(jnp.nan)))
+        run(train=eqx.tree_at(lambda t: t.times, train, train.times + np.nan))
     cut = eqx.tree_at(lambda t: t.overflow, train, jnp.array(True))
     with pytest.raises((ValueError, RuntimeError), match="missing"):
         run(train=cut)

@@ -1,7 +1,9 @@
 """Rows of the neurons that fired, lists of targets, and the derivative in the weights."""
 
+import functools
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -29,81 +31,127 @@ WEIGHTS: dict[str, Any] = {
 }
 
 
+def random_change(weights: Any, rng: np.random.Generator) -> Any:
+    """A direction in which the weights that are not 0 move."""
+    change = lambda w: np.where(w != 0, rng.normal(size=w.shape), 0) if w.dtype == float else w
+    return jax.tree.map(change, weights)
+
+
+def along(weights: Any, change: Any, s) -> Any:
+    """The weights, s along the change."""
+    return jax.tree.map(lambda w, c: w + s * c if w.dtype == float else w, weights, change)
+
+
+@jax.jit
+def derivatives(weights: Any, change: Any, hit, x, y):
+    """Values and derivatives in weights and x of `spread`, and of the product with a matrix."""
+    sparse = isinstance(weights, rs.SparseWeights)
+    moved = lambda s: along(weights, change, s)
+    rows = lambda s: moved(s).filled() if sparse else moved(s)
+    matrix = lambda s: moved(s).to_dense() if sparse else moved(s)
+    xs, each = jnp.stack([x, y, 2 * x]), jnp.arange(3.0)
+
+    def of(f):
+        value, forward = jax.jvp(f, (0.0, x), (1.0, y))
+        inner = lambda s: jnp.sum(jax.grad(lambda x: jnp.sum(f(s, x) ** 2))(x) * y)
+        return {
+            "value": value,
+            "forward": forward,
+            "reverse": jax.grad(lambda s, x: jnp.sum(f(s, x) * y), (0, 1))(0.0, x),
+            "mixed second": jax.jacfwd(jax.grad(lambda s: jnp.sum(f(s, x) ** 2)))(0.0),
+            "reverse over reverse, the weights last": jax.grad(inner)(0.0),
+            "batch": jax.vmap(lambda x: f(0.0, x))(xs),
+            "batch with weights": jax.vmap(f)(each, xs),
+        }
+
+    return of(lambda s, x: spread(rows(s), hit, x)), of(
+        lambda s, x: jnp.where(hit[None], x, 0) @ matrix(s)
+    )
+
+
 @pytest.mark.parametrize("kind", WEIGHTS)
 @pytest.mark.parametrize("hits", [0, 1, 4, 5, 16, 17, 70, 100])
 def test_few_rows_give_what_all_give(kind, hits):
     """Values, both derivatives in both modes, alone and in batches."""
     weights, rng = WEIGHTS[kind], np.random.default_rng(hits)
-    hit = jnp.asarray(rng.permutation(N) < hits)
-    x, y = (jnp.asarray(rng.normal(size=(3, N))) for _ in range(2))
-    change = jax.tree.map(lambda w: rng.normal(size=w.shape) if w.dtype == x.dtype else w, weights)
-    moved = lambda s: jax.tree.map(
-        lambda w, c: w + s * c if w.dtype == x.dtype else w, weights, change
-    )
-    matrix = lambda s: moved(s).to_dense() if kind == "sparse" else moved(s)
-    plain = lambda s, x: jnp.where(hit[None], x, 0) @ matrix(s)
-    rows = lambda s: moved(s).filled() if kind == "sparse" else moved(s)
-    ours = lambda s, x: spread(rows(s), hit, x)
-    check = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13)
-    check(ours(0.0, x), plain(0.0, x))
-    for order in (
-        lambda f: jax.jvp(f, (0.0, x), (1.0, y))[1],
-        lambda f: jax.grad(lambda s, x: jnp.sum(f(s, x) * y), (0, 1))(0.0, x),
-    ):
-        for a, b in zip(*(jax.tree.leaves(order(f)) for f in (ours, plain)), strict=True):
-            check(a, b)
-    # The mixed second derivative in weights and x.
-    mixed = lambda f: jax.jacfwd(jax.grad(lambda s: jnp.sum(f(s, x) ** 2)))(0.0)
-    check(mixed(ours), mixed(plain))
-    # Reverse over reverse, the weights last.
-    last = lambda f: jax.grad(lambda s: jnp.sum(jax.grad(lambda x: jnp.sum(f(s, x) ** 2))(x) * y))(
-        0.0
-    )
-    check(last(ours), last(plain))
-    xs = jnp.stack([x, y, 2 * x])
-    check(jax.vmap(lambda x: ours(0.0, x))(xs), jax.vmap(lambda x: plain(0.0, x))(xs))
-    each = jnp.arange(3.0)
-    check(jax.vmap(ours)(each, xs), jax.vmap(plain)(each, xs))
+    hit = rng.permutation(N) < hits
+    x, y = (rng.normal(size=(3, N)) for _ in range(2))
+    found, expected = derivatives(weights, random_change(weights, rng), hit, x, y)
+    for name, value in found.items():
+        for a, b in zip(jax.tree.leaves(value), jax.tree.leaves(expected[name]), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13, err_msg=name)
+    # Outside of `jit` too.
+    rows = weights.filled() if kind == "sparse" else weights
+    eager = spread(rows, jnp.asarray(hit), jnp.asarray(x))
+    np.testing.assert_allclose(eager, found["value"], rtol=1e-12, atol=1e-13)
 
 
-def network(weights, mu=(12.0, 6.0)):
-    mu = jnp.asarray(mu)
-    membrane = rs.LIF(mu, jnp.array([[0.2], [0.0]]), 1.1)
+class Ramp(eqx.Module):
+    """A drive that grows from neuron to neuron."""
+
+    neurons: int = eqx.field(static=True)
+
+    def __call__(self, t):
+        return jnp.linspace(1.0, 1.8, self.neurons) * (1 + 0.2 * jnp.sin(7 * t))
+
+
+RATES = np.array([12.0, 6.0])
+# More neurons than fit into one product.
+MANY = 80
+KEY = jr.key(1)
+
+
+def network(weights, mu=RATES):
+    membrane = rs.LIF(mu, np.array([[0.2], [0.0]]), 1.1)
     firing = rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 1.0), 0.03)
     return rs.SpikingNetwork(membrane, firing, weights)
 
 
-def times(net: rs.SpikingNetwork, method: Any = "lockstep", **options: Any):
+@functools.partial(jax.jit, static_argnames="method")
+def spike_times(weights, mu=RATES, key=KEY, method: Any = "lockstep"):
+    net = network(weights, mu)
     n = net.num_neurons
     assert n is not None
-    drive = lambda t: jnp.linspace(1.0, 1.8, n) * (1 + 0.2 * jnp.sin(7 * t))
-    options = dict[str, Any](dt0=0.02, max_spikes=12 * max(n, 20), key=jr.key(1)) | options
-    return rs.simulate(net, drive, t0=0.0, t1=0.5, method=method, **options).times
+    room: Any = dict(t0=0.0, t1=0.5, dt0=0.02, max_spikes=12 * max(n, 20), key=key)
+    return rs.simulate(net, Ramp(n), method=method, **room).times
+
+
+def finite(times, f=lambda t: t):
+    """The sum of f of all spike times."""
+    return jnp.sum(jnp.where(jnp.isfinite(times), f(times), 0))
+
+
+def loss(weights, mu=RATES, key=KEY):
+    return finite(spike_times(weights, mu, key), lambda t: jnp.sin(9 * t))
+
+
+gradient = eqx.filter_jit(eqx.filter_grad(loss))
+
+
+@jax.jit
+def along_a_line(weights, mu, change, steps):
+    """The loss at steps along a change of the weights, and its derivatives, in forward mode."""
+    value = lambda s: loss(along(weights, change, s), mu)
+    return jax.lax.map(lambda s: jax.jvp(value, (s,), (1.0,)), steps)
 
 
 @pytest.mark.parametrize("own", [False, True])
 @pytest.mark.parametrize("kind", ["dense", "sparse"])
 def test_the_derivative_in_the_weights(kind, own):
-    """Of a network of more neurons than fit into one product, against differences."""
-    n, rng = 80, np.random.default_rng(1)
-    mu = jnp.stack([jnp.linspace(8, 14, n), jnp.full(n, 6.0)]) if own else (12.0, 6.0)
-    matrix = 0.3 * random_weights(n)
-    weights: Any = jnp.asarray(matrix) if kind == "dense" else rs.SparseWeights.from_dense(matrix)
-    change = jax.tree.map(
-        lambda w: jnp.where(w != 0, rng.normal(size=w.shape), 0) if w.dtype == float else w,
-        weights,
-    )
-
-    @jax.jit
-    def along(s):
-        moved = jax.tree.map(lambda w, c: w + s * c if w.dtype == float else w, weights, change)
-        found = times(network(moved, mu))
-        return jnp.sum(jnp.where(jnp.isfinite(found), jnp.sin(9 * found), 0))
-
+    """Against differences."""
+    rng = np.random.default_rng(1)
+    mu = np.stack([np.linspace(8, 14, MANY), np.full(MANY, 6.0)]) if own else RATES
+    matrix = 0.3 * random_weights(MANY)
+    weights: Any = matrix if kind == "dense" else rs.SparseWeights.from_dense(matrix)
+    change = random_change(weights, rng)
     # Small, so that no spike crosses the border of a cell, where the second derivative jumps.
     h = 1e-8
-    numeric = (along(h) - along(-h)) / (2 * h)
-    reverse, forward = jax.jit(jax.grad(along))(0.0), jax.jit(jax.jacfwd(along))(0.0)
+    (up, down, _), slopes = along_a_line(weights, mu, change, np.array([h, -h, 0.0]))
+    numeric, forward = (up - down) / (2 * h), slopes[2]
+    found = gradient(weights, mu, KEY)
+    if kind == "sparse":
+        found, change = found.values, change.values
+    reverse = np.sum(np.asarray(found) * change)
     assert abs(numeric) > 0.01
     np.testing.assert_allclose(reverse, numeric, rtol=1e-5)
     np.testing.assert_allclose(forward, reverse, rtol=1e-10)
@@ -112,59 +160,54 @@ def test_the_derivative_in_the_weights(kind, own):
 @pytest.mark.parametrize("neurons", [6, 70])
 def test_second_derivatives_in_the_weights(neurons):
     matrix = 0.5 * random_weights(neurons, 3 / neurons)
+    slope = jax.grad(lambda s: finite(spike_times(matrix * (1 + s)), jnp.square))
 
     @jax.jit
-    def along(s):
-        found = times(network(jnp.asarray(matrix * (1 + s))))
-        return jnp.sum(jnp.where(jnp.isfinite(found), found, 0) ** 2)
+    def forward_over_reverse(steps):
+        return jax.lax.map(lambda s: jax.jvp(slope, (s,), (1.0,)), steps)
 
-    slope, h = jax.jit(jax.grad(along)), 1e-7
-    second = (slope(h) - slope(-h)) / (2 * h)
-    for twice in (jax.jacfwd(slope), jax.grad(slope)):
-        np.testing.assert_allclose(jax.jit(twice)(0.0), second, rtol=1e-5)
+    h = 1e-7
+    (up, down, _), second = forward_over_reverse(np.array([h, -h, 0.0]))
+    for found in (second[2], jax.jit(jax.grad(slope))(0.0)):
+        np.testing.assert_allclose(found, (up - down) / (2 * h), rtol=1e-5)
 
 
 @pytest.mark.parametrize("neurons", [7, 70])
 def test_rates_of_their_own_that_are_the_same(neurons):
     """The sums over spikes are others, what comes out is not."""
-    weights = jnp.asarray(0.5 * random_weights(neurons, 3 / neurons))
-    own = network(weights, mu=jnp.broadcast_to(jnp.array([[12.0], [6.0]]), (2, neurons)))
-    found, expected = times(own), times(network(weights))
+    weights = 0.5 * random_weights(neurons, 3 / neurons)
+    own = np.broadcast_to(RATES[:, None], (2, neurons))
+    found, expected = spike_times(weights, own), spike_times(weights)
     np.testing.assert_allclose(found, expected, rtol=1e-12)
     # Not for want of spikes that act.
-    assert np.any(np.asarray(times(network(0 * weights)) != expected))
+    assert np.any(np.asarray(spike_times(0 * weights)) != np.asarray(expected))
 
 
 @pytest.mark.parametrize("method", ["event", "lockstep"])
 def test_lists_of_targets_are_the_matrix(method):
     matrix = 0.4 * random_weights(7, 0.4)
     sparse = rs.SparseWeights.from_dense(matrix)
-    np.testing.assert_array_equal(sparse.to_dense(), matrix)
-    expected = times(network(jnp.asarray(matrix)), method=method)
-    np.testing.assert_allclose(times(network(sparse), method=method), expected, rtol=1e-12)
+    to_dense = jax.jit(rs.SparseWeights.to_dense)
+    np.testing.assert_array_equal(to_dense(sparse), matrix)
+    expected = spike_times(matrix, method=method)
+    np.testing.assert_allclose(spike_times(sparse, method=method), expected, rtol=1e-12)
     few = rs.SparseWeights([[1, -1], [2, -1], [-1, -1]], np.arange(1.0, 7.0).reshape(3, 2))
-    np.testing.assert_array_equal(few.to_dense(), [[0, 1, 0], [0, 0, 3], [0, 0, 0]])
-    np.testing.assert_array_equal(few.row(jnp.array(0)), [0, 1, 0])
+    np.testing.assert_array_equal(to_dense(few), [[0, 1, 0], [0, 0, 3], [0, 0, 0]])
+    np.testing.assert_array_equal(jax.jit(lambda w: w.row(0))(few), [0, 1, 0])
     # Entries of one target add up, and -1 is none.
 
 
 def test_samples_share_the_weights():
     """A batch over keys, and one over keys and weights; each as it is alone."""
-    n = 70
-    matrix = jnp.asarray(0.3 * random_weights(n))
-    keys = jr.split(jr.key(3), 3)
-
-    def loss(weights, key):
-        found = times(network(weights), key=key)
-        return jnp.sum(jnp.where(jnp.isfinite(found), found, 0))
-
-    gradient = jax.jit(jax.grad(loss))
-    alone = jnp.stack([gradient(matrix, key) for key in keys])
-    batch = jax.jit(jax.vmap(jax.grad(loss), (None, 0)))(matrix, keys)
+    matrix = 0.3 * random_weights(MANY)
+    keys = jax.jit(lambda: jr.split(jr.key(3), 3))()
+    alone = np.stack([gradient(matrix, RATES, key) for key in keys])
+    one = lambda weights, key: loss(weights, key=key)
+    batch = jax.jit(jax.vmap(jax.grad(one), (None, 0)))(matrix, keys)
     np.testing.assert_allclose(batch, alone, rtol=1e-9, atol=1e-12)
-    each = jax.jit(jax.vmap(jax.grad(loss)))(jnp.stack([matrix] * 3), keys)
+    each = jax.jit(jax.vmap(jax.grad(one)))(np.stack([matrix] * 3), keys)
     np.testing.assert_allclose(each, alone, rtol=1e-9, atol=1e-12)
-    mean = jax.jit(jax.grad(lambda w: jnp.mean(jax.vmap(lambda k: loss(w, k))(keys))))(matrix)
+    mean = jax.jit(jax.grad(lambda w: jnp.mean(jax.vmap(lambda k: one(w, k))(keys))))(matrix)
     np.testing.assert_allclose(mean, alone.mean(0), rtol=1e-9, atol=1e-12)
 
 

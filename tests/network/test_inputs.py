@@ -11,14 +11,16 @@ import pytest
 
 import roughsnn as rs
 
+from ..helpers import constant
+
 WINDOW: Any = dict(t0=0.0, t1=1.0)
-MU, DRIVE = jnp.array([15.0, 6.0]), jnp.array([0.9, 0.7])
+MU, DRIVE = np.array([15.0, 6.0]), np.array([0.9, 0.7])
 LINKS = np.array([[0.0, 0.4], [-0.3, 0.0]])
-FEED = jnp.array([[0.6, 0.2], [0.0, 0.5], [-0.4, 0.3]])
+FEED = np.array([[0.6, 0.2], [0.0, 0.5], [-0.4, 0.3]])
 
 
-@functools.partial(jax.jit, static_argnames=("method", "dt", "sigma"))
-def spike_times(z, method: Any, dt, sigma=0.3):
+@functools.partial(jax.jit, static_argnames=("method", "dt"))
+def spike_times(z, method: Any, dt, sigma=((0.3,), (0.0,))):
     """The network with the spikes of three inputs."""
     count = z["times"].shape[0]
     train = rs.SpikeTrain(
@@ -31,48 +33,47 @@ def spike_times(z, method: Any, dt, sigma=0.3):
         num_neurons=3,
     )
     network = rs.SpikingNetwork(
-        rs.LIF(z["mu"], ((sigma,), (0.0,)), 1.2),
+        rs.LIF(z["mu"], sigma, 1.2),
         rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 1.0), 0.03),
         z["links"],
     )
-    return rs.simulate(
-        network,
-        lambda t: DRIVE,
-        **WINDOW,
-        dt0=dt,
-        max_spikes=20,
-        key=jr.key(5),
-        method=method,
-        spike_input=rs.SpikeInput(train, z["feed"]),
-    )
+    room: Any = dict(dt0=dt, max_spikes=20, key=jr.key(5), method=method)
+    inputs = rs.SpikeInput(train, z["feed"])
+    return rs.simulate(network, constant(*DRIVE), spike_input=inputs, **WINDOW, **room)
 
 
 AT = {
-    "times": jnp.array([0.013, 0.0999, 0.25, 0.3001, 0.41, 0.55, 0.69, 0.71]),
+    "times": np.array([0.013, 0.0999, 0.25, 0.3001, 0.41, 0.55, 0.69, 0.71]),
     "mu": MU,
-    "links": jnp.asarray(LINKS),
+    "links": LINKS,
     "feed": FEED,
 }
+
+
+@functools.partial(jax.jit, static_argnames=("method", "dt"))
+def value_and_gradient(z, method, dt):
+    """Of the sum of all spike times; and how many spikes there are."""
+
+    def value(z):
+        found = spike_times(z, method, dt)
+        return jnp.sum(jnp.where(found.marks >= 0, found.times, 0)), found.count
+
+    return jax.value_and_grad(value, has_aux=True)(z)
 
 
 @pytest.mark.parametrize("method", ["event", "lockstep"])
 def test_gradients_through_input_spikes(method):
     """In times, weights and rates, against differences on the same noise."""
-
-    @jax.jit
-    def value(z):
-        found = spike_times(z, method, 0.02)
-        return jnp.sum(jnp.where(found.marks >= 0, found.times, 0))
-
-    assert int(spike_times(AT, method, 0.02).count) >= 3
-    gradient = jax.jit(jax.grad(value))(AT)
+    (_, count), gradient = value_and_gradient(AT, method, 0.02)
+    assert count >= 3
     h = 1e-6
     for name in AT:
-        way = jnp.asarray(np.random.default_rng(0).normal(size=AT[name].shape))
+        way = np.random.default_rng(0).normal(size=AT[name].shape)
         if name == "links":
-            way = jnp.where(LINKS != 0, way, 0)
-        up, down = (value(AT | {name: AT[name] + s * h * way}) for s in (1, -1))
-        slope = float(jnp.sum(gradient[name] * way))
+            way = np.where(LINKS != 0, way, 0)
+        moved = (AT | {name: AT[name] + s * h * way} for s in (1, -1))
+        up, down = (value_and_gradient(z, method, 0.02)[0][0] for z in moved)
+        slope = np.sum(np.asarray(gradient[name]) * way)
         assert abs(slope) > 1e-3
         np.testing.assert_allclose(slope, (up - down) / (2 * h), rtol=1e-5, err_msg=name)
 
@@ -81,18 +82,15 @@ def test_gradients_through_input_spikes(method):
 def test_input_spikes_cross_the_border_of_a_cell(method):
     """Spike times are continuous there, and the difference across it is the mean of the
     derivatives on both sides, which agree as dt falls."""
-
-    @functools.partial(jax.jit, static_argnums=1)
-    def last(t, dt):
-        found = spike_times(AT | {"times": AT["times"].at[2].set(t)}, method, dt)
-        return jnp.sum(jnp.where(found.marks >= 0, found.times, 0))
-
-    gaps = []
+    border, h, gaps = 0.24, 1e-7, []
     for dt in (0.02, 0.005):
-        border, h = 0.24, 1e-7
-        left, right = (last(border + s * h, dt) for s in (-1, 1))
-        slopes = [float(jax.grad(last)(border + s * h, dt)) for s in (-1, 1)]
-        np.testing.assert_allclose((right - left) / (2 * h), np.mean(slopes), rtol=1e-4)
+        values, slopes = [], []
+        for s in (-1, 1):
+            times = np.where(np.arange(8) == 2, border + s * h, AT["times"])
+            (value, _), gradient = value_and_gradient(AT | {"times": times}, method, dt)
+            values.append(value)
+            slopes.append(np.asarray(gradient["times"])[2])
+        np.testing.assert_allclose((values[1] - values[0]) / (2 * h), np.mean(slopes), rtol=1e-4)
         gaps.append(abs(slopes[1] - slopes[0]) / abs(slopes[0]))
     assert gaps[1] < gaps[0] / 4
 
@@ -100,10 +98,11 @@ def test_input_spikes_cross_the_border_of_a_cell(method):
 def test_engines_agree_on_input_spikes():
     gaps = []
     for dt in (0.04, 0.0025, 0.00125):
-        a, b = (spike_times(AT, m, dt, sigma=0.0) for m in ("event", "lockstep"))
-        assert jnp.array_equal(a.counts(), b.counts()) and int(a.count) >= 3
-        there = jnp.isfinite(a.times)
-        gaps.append(float(jnp.max(jnp.abs(jnp.where(there, a.times - b.times, 0)))))
+        a, b = (spike_times(AT, m, dt, None) for m in ("event", "lockstep"))
+        np.testing.assert_array_equal(a.counts(), b.counts())
+        assert int(a.count) >= 3
+        there = np.isfinite(a.times)
+        gaps.append(np.max(np.abs(np.asarray(a.times)[there] - np.asarray(b.times)[there])))
     # Second order and more.
     assert gaps[1] < gaps[0] / 16**2 and gaps[2] < gaps[1] / 4
 
@@ -114,17 +113,9 @@ def test_one_input_spike_moves_the_threshold_crossing_as_it_must(method):
     mu1, mu2, w, s = 5.0, 2.0, 6.0, 0.21
     train = rs.SpikeTrain.from_lists([[s]], t0=0.0, t1=1.0)
     network = rs.SpikingNetwork(rs.LIF((mu1, mu2), None, 1.0), rs.ThresholdFiring(1.0))
-    found = rs.simulate(
-        network,
-        lambda t: jnp.zeros(1),
-        **WINDOW,
-        dt0=0.001,
-        max_spikes=1,
-        key=jr.key(0),
-        stop_after=1,
-        spike_input=rs.SpikeInput(train, [[w]]),
-        method=method,
-    )
+    room: Any = dict(dt0=0.001, max_spikes=1, stop_after=1, key=jr.key(0), method=method)
+    inputs = rs.SpikeInput(train, [[w]])
+    found = rs.simulate(network, constant(0.0), spike_input=inputs, **WINDOW, **room)
     x = float(found.times[0]) - s
     v = mu1 * w * (np.exp(-mu2 * x) - np.exp(-mu1 * x)) / (mu1 - mu2)
     np.testing.assert_allclose(v, 1.0, atol=1e-4)
@@ -132,21 +123,26 @@ def test_one_input_spike_moves_the_threshold_crossing_as_it_must(method):
 
 def test_an_input_spike_in_a_last_cell_that_is_shorter():
     """Its effect on the hazard until t1 = 33 1/3 cells."""
-    z = AT | {"times": jnp.array([0.9901]), "feed": 5 * jnp.ones((3, 2))}
-    boundaries = [spike_times(z, method, 0.03, 0.0).boundary for method in ("event", "lockstep")]
-    none = spike_times(z | {"feed": jnp.zeros((3, 2))}, "event", 0.03, 0.0).boundary
-    assert none is not None and boundaries[0] is not None and boundaries[1] is not None
-    effects = [b.excess - none.excess for b in boundaries if b is not None]
+    z = AT | {"times": np.array([0.9901])}
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def excess(feed, method):
+        boundary = spike_times(z | {"feed": feed}, method, 0.03, None).boundary
+        assert boundary is not None
+        return boundary.excess
+
+    strong, none = np.full((3, 2), 5.0), np.zeros((3, 2))
+    effects = [excess(strong, m) - excess(none, "event") for m in ("event", "lockstep")]
     assert np.all(effects[0] > 5e-4)
     np.testing.assert_allclose(effects[1], effects[0], rtol=0.5)
 
 
 @pytest.mark.parametrize("method", ["event", "lockstep"])
-@pytest.mark.parametrize("traced", [False, True])
-def test_float32(method, traced):
+def test_float32(method):
     """The same spikes to rounding, whatever the precision of the input and the noise is."""
 
     def run(dtype, times):
+        cast = lambda x: np.asarray(x, dtype)
         train = rs.SpikeTrain(
             times=times,
             marks=jnp.arange(8, dtype=jnp.int32) % 3,
@@ -156,36 +152,27 @@ def test_float32(method, traced):
             num_neurons=3,
         )
         network = rs.SpikingNetwork(
-            rs.LIF(MU.astype(dtype), jnp.array([[0.3], [0.0]], dtype), jnp.asarray(1.2, dtype)),
-            rs.StochasticFiring(
-                rs.ExponentialIntensity(jnp.asarray(5.0, dtype), jnp.asarray(1.0, dtype)),
-                jnp.asarray(0.03, dtype),
-            ),
-            jnp.asarray(LINKS, dtype),
+            rs.LIF(cast(MU), cast([[0.3], [0.0]]), cast(1.2)),
+            rs.StochasticFiring(rs.ExponentialIntensity(cast(5.0), cast(1.0)), cast(0.03)),
+            cast(LINKS),
         )
         noise = rs.fractional_path(0.0, 1.0, 0.02, hurst=0.4, shape=(2, 1), key=jr.key(3))
-        return rs.simulate(
-            network,
-            lambda t: DRIVE.astype(dtype),
-            **WINDOW,
-            dt0=0.02,
-            max_spikes=20,
-            key=jr.key(5),
-            method=method,
-            spike_input=rs.SpikeInput(train, FEED),
-            noise=noise,
-        )
+        room: Any = dict(dt0=0.02, max_spikes=20, key=jr.key(5), method=method, noise=noise)
+        inputs, drive = rs.SpikeInput(train, FEED), constant(*DRIVE, dtype=dtype)
+        return rs.simulate(network, drive, spike_input=inputs, **WINDOW, **room)
 
-    single, double = (
-        jax.jit(functools.partial(run, d))(AT["times"])
-        if traced
-        else jax.jit(functools.partial(run, d, AT["times"]))()
-        for d in (jnp.float32, jnp.float64)
-    )
-    assert single.times.dtype == jnp.float32 and int(single.count) >= 3
-    np.testing.assert_array_equal(single.marks, double.marks)
+    times = AT["times"]
+    # Known input spikes, and traced ones.
+    double = jax.jit(lambda: run(jnp.float64, jnp.asarray(times)))()
     there = np.isfinite(double.times)
-    np.testing.assert_allclose(single.times[there], double.times[there], atol=2e-5)
+    for single in (
+        jax.jit(lambda: run(jnp.float32, jnp.asarray(times)))(),
+        jax.jit(functools.partial(run, jnp.float32))(times),
+    ):
+        assert single.times.dtype == jnp.float32 and int(single.count) >= 3
+        np.testing.assert_array_equal(single.marks, double.marks)
+        found, expected = np.asarray(single.times)[there], np.asarray(double.times)[there]
+        np.testing.assert_allclose(found, expected, atol=2e-5)
 
 
 def test_a_network_feeds_another():
@@ -196,20 +183,17 @@ def test_a_network_feeds_another():
     room: Any = dict(t0=0.0, t1=1.0, dt0=0.02, max_spikes=10)
 
     @jax.jit
-    def value(c):
+    @functools.partial(jax.value_and_grad, has_aux=True)
+    def value_and_slope(c):
         drive = jnp.stack([c, c])
         first = rs.simulate(network, lambda t: drive, key=jr.key(0), **room)
-        second = rs.simulate(
-            network,
-            lambda t: DRIVE,
-            key=jr.key(1),
-            spike_input=rs.SpikeInput(first, FEED[:2]),
-            **room,
-        )
+        inputs = rs.SpikeInput(first, FEED[:2])
+        second = rs.simulate(network, constant(*DRIVE), key=jr.key(1), spike_input=inputs, **room)
         return jnp.sum(jnp.where(second.marks >= 0, second.times, 0)), second.count
 
-    slope, count = jax.grad(value, has_aux=True)(jnp.asarray(1.3))
-    difference = (value(1.3 + 1e-6)[0] - value(1.3 - 1e-6)[0]) / 2e-6
+    (_, count), slope = value_and_slope(1.3)
+    up, down = (value_and_slope(1.3 + h)[0][0] for h in (1e-6, -1e-6))
+    difference = (up - down) / 2e-6
     assert int(count) >= 2 and abs(slope) > 1e-3
     np.testing.assert_allclose(slope, difference, rtol=1e-5)
 
@@ -274,14 +258,14 @@ def test_many_neurons_with_rates_of_their_own():
     """Past the size at which the gradient in the weights is summed over spikes, which must leave
     the input in; against the event engine, and against differences."""
     n, rng = 70, np.random.default_rng(0)
-    train = rs.poisson_spikes(0.0, 0.4, rates=np.full(5, 60.0), max_spikes=60, key=jr.key(3))
-    mu = jnp.asarray(rng.uniform(0.8, 1.2, (2, n)) * np.array([[15.0], [6.0]]))
+    draw = functools.partial(rs.poisson_spikes, 0.0, 0.4, rates=np.full(5, 60.0), max_spikes=60)
+    train = jax.jit(lambda: draw(key=jr.key(3)))()
+    mu = rng.uniform(0.8, 1.2, (2, n)) * np.array([[15.0], [6.0]])
     at = {
-        "links": jnp.asarray(rng.normal(size=(n, n)) * 0.1 * (1 - np.eye(n))),
-        "feed": jnp.asarray(rng.normal(0.02, 0.1, (5, n))),
+        "links": rng.normal(size=(n, n)) * 0.1 * (1 - np.eye(n)),
+        "feed": rng.normal(0.02, 0.1, (5, n)),
     }
 
-    @functools.partial(jax.jit, static_argnames=("method", "dt"))
     def value(z, method: Any = "lockstep", dt=0.01):
         network = rs.SpikingNetwork(
             rs.LIF(mu, None, 1.2),
@@ -301,15 +285,21 @@ def test_many_neurons_with_rates_of_their_own():
         )
         return jnp.sum(jnp.where(found.marks >= 0, found.times - 0.4, 0))
 
-    gaps = [abs(float(value(at, "event", dt) - value(at, "lockstep", dt))) for dt in (0.01, 0.0025)]
-    assert gaps[1] < gaps[0] / 4 and abs(float(value(at))) > 1
-    gradient = jax.jit(jax.grad(value))(at)
+    other = jax.jit(value, static_argnums=(1, 2))
+    value_and_gradient = jax.jit(jax.value_and_grad(value))
+    middle, gradient = value_and_gradient(at)
+    gaps = [
+        abs(other(at, "event", 0.01) - middle),
+        abs(other(at, "event", 0.0025) - other(at, "lockstep", 0.0025)),
+    ]
+    assert gaps[1] < gaps[0] / 4 and abs(middle) > 1
     for name in at:
-        way = jnp.asarray(rng.normal(size=at[name].shape))
+        way = rng.normal(size=at[name].shape)
         if name == "links":
-            way = way * (1 - jnp.eye(n))
-        up, down = (value(at | {name: at[name] + step * way}) for step in (1e-6, -1e-6))
-        slope = float(jnp.sum(gradient[name] * way))
+            way = way * (1 - np.eye(n))
+        moved = (at | {name: at[name] + step * way} for step in (1e-6, -1e-6))
+        up, down = (value_and_gradient(z)[0] for z in moved)
+        slope = np.sum(np.asarray(gradient[name]) * way)
         assert abs(slope) > 1e-3
         np.testing.assert_allclose(slope, (up - down) / 2e-6, rtol=1e-5, err_msg=name)
 
@@ -325,7 +315,7 @@ def test_bad_input(method):
     run: Any = functools.partial(
         rs.simulate,
         network,
-        lambda t: DRIVE,
+        constant(*DRIVE),
         t0=0.0,
         dt0=0.1,
         max_spikes=3,
@@ -336,7 +326,8 @@ def test_bad_input(method):
         run(t1=2.0, spike_input=rs.SpikeInput(train, np.ones((2, 2))))
     with pytest.raises(ValueError, match=r"shape \(inputs, 2\)"):
         run(t1=1.0, spike_input=rs.SpikeInput(train, np.ones((2, 3))))
-    full = rs.poisson_spikes(0.0, 1.0, rates=np.array([50.0]), max_spikes=2, key=jr.key(0))
+    draw = functools.partial(rs.poisson_spikes, 0.0, 1.0, rates=np.array([50.0]), max_spikes=2)
+    full = jax.jit(lambda: draw(key=jr.key(0)))()
     with pytest.raises(ValueError, match="spikes missing"):
         rs.SpikeInput(full, np.ones((1, 1)))
 
@@ -377,22 +368,18 @@ def test_neurons_that_fire_in_the_cell_of_an_input(hard, bound):
     rng = np.random.default_rng(1)
     lists = [sorted(rng.uniform(0.01, 0.99, 40)) for _ in range(2)]
     train = rs.SpikeTrain.from_lists(lists, t0=0.0, t1=1.0)
-    inputs = rs.SpikeInput(train, jnp.array([[0.2, 0.1], [0.1, 0.2]]))
+    feed = np.array([[0.2, 0.1], [0.1, 0.2]])
 
-    @functools.partial(jax.jit, static_argnums=(0, 1))
-    def times(method, dt):
-        return rs.simulate(
-            rs.SpikingNetwork(ResetToZero(), firing),
-            lambda t: jnp.array([0.6, 0.5]),
-            **WINDOW,
-            dt0=dt,
-            max_spikes=400,
-            key=jr.key(0),
-            spike_input=inputs,
-            method=method,
-        ).per_neuron(6)
+    @functools.partial(jax.jit, static_argnums=(1, 2))
+    def times(train, method, dt):
+        network = rs.SpikingNetwork(ResetToZero(), firing)
+        room: Any = dict(dt0=dt, max_spikes=400, key=jr.key(0), method=method)
+        inputs = rs.SpikeInput(train, feed)
+        found = rs.simulate(network, constant(0.6, 0.5), spike_input=inputs, **WINDOW, **room)
+        return found.per_neuron(6)
 
-    exact = times("event", 1 / 1024)
+    exact = times(train, "event", 1 / 1024)
     assert np.all(np.isfinite(exact))
-    gaps = [float(np.sqrt(np.mean((times("lockstep", 1 / n) - exact) ** 2))) for n in (64, 256)]
+    found = (times(train, "lockstep", 1 / n) for n in (64, 256))
+    gaps = [float(np.sqrt(np.mean((x - exact) ** 2))) for x in found]
     assert gaps[0] / gaps[1] > 8 and gaps[1] < bound, gaps

@@ -17,11 +17,13 @@ SAMPLES = 20_000
 
 def values(make, cells, **options: Any):
     """Values at the ends of the cells, shape (samples, cells)."""
-    keys = jr.split(jr.key(3), SAMPLES)
-    increments = jax.vmap(
-        lambda k: make(0.0, 1.0, 1 / cells, shape=(), key=k, **options).increments
-    )
-    return np.cumsum(np.asarray(increments(keys)), 1)
+    return np.cumsum(samples(make, 1 / cells, **options), 1)
+
+
+def samples(make, dt, t1=1.0, seed=3, number=SAMPLES, shape=(), **options: Any):
+    """Increments of many paths."""
+    one = lambda k: make(0.0, t1, dt, shape=shape, key=k, **options).increments
+    return np.asarray(jax.jit(lambda: jax.vmap(one)(jr.split(jr.key(seed), number)))())
 
 
 def check_covariance(x, expected):
@@ -45,10 +47,7 @@ def test_covariance_of_fractional_motion(hurst, cells):
 def test_fractional_motion_is_self_similar(hurst):
     """X(at) has the law of a^H X(t), and increments are stationary: spread over many scales."""
     cells = 2**12
-    make = jax.vmap(
-        lambda k: rs.fractional_path(0.0, 1.0, 1 / cells, hurst=hurst, shape=(), key=k).increments
-    )
-    x = np.cumsum(np.asarray(make(jr.split(jr.key(0), 400))), 1)
+    x = np.cumsum(samples(rs.fractional_path, 1 / cells, seed=0, number=400, hurst=hurst), 1)
     for lag in (1, 16, 256, 2048):
         jump = x[:, lag::lag] - x[:, :-lag:lag]
         per_sample = (jump**2).mean(1) / (lag / cells) ** (2 * hurst)
@@ -57,10 +56,8 @@ def test_fractional_motion_is_self_similar(hurst):
 
 
 def test_entries_of_fractional_motion_are_independent():
-    paths = jax.vmap(
-        lambda k: rs.fractional_path(0.0, 1.0, 0.5, hurst=0.7, shape=(2, 2), key=k).increments
-    )(jr.split(jr.key(1), SAMPLES))
-    ends = np.asarray(paths.sum(1)).reshape(SAMPLES, 4)
+    paths = samples(rs.fractional_path, 0.5, seed=1, shape=(2, 2), hurst=0.7)
+    ends = paths.sum(1).reshape(SAMPLES, 4)
     check_covariance(ends, np.eye(4))
 
 
@@ -86,10 +83,9 @@ def test_covariance_of_coloured_noise(timescale):
 
 def test_coloured_noise_is_exact_in_small_cells():
     """In float32 too, where the terms of its variance would cancel."""
-    make = lambda k: rs.coloured_path(
-        0.0, 1e-3, 1e-3, timescale=1.0, shape=(), key=k, dtype=jnp.float32
-    ).increments[0]
-    x = np.asarray(jax.vmap(make)(jr.split(jr.key(0), SAMPLES)), float) / 1e-3
+    x = samples(rs.coloured_path, 1e-3, t1=1e-3, seed=0, timescale=1.0, dtype=jnp.float32)
+    assert x.dtype == np.float32
+    x = x[:, 0].astype(float) / 1e-3
     assert abs(x.var() / 0.5 - 1) < 5 * (2 / SAMPLES) ** 0.5
 
 
@@ -98,8 +94,10 @@ def test_coarsened_brownian_motion_is_the_coarse_one(interpolation):
     make = lambda dt: rs.BrownianPath(
         0.0, 1.0, dt, shape=(2,), key=jr.key(0), interpolation=interpolation
     )
-    for factor in (1, 2, 8):
-        found, expected = rs.coarsened(make(0.2 / factor), factor).arrays(), make(0.2).arrays()
+    factors = (1, 2, 8)
+    paths = lambda: ([rs.coarsened(make(0.2 / m), m).arrays() for m in factors], make(0.2).arrays())
+    coarse, expected = jax.jit(paths)()
+    for found in coarse:
         for a, b in zip(found, expected, strict=True):
             assert (a is None) == (b is None)
             if a is not None and b is not None:
@@ -110,24 +108,24 @@ def test_correlated_noise_has_its_covariance():
     covariance = np.array([[1.0, 0.6, 0.0], [0.6, 1.0, -0.3], [0.0, -0.3, 0.5]])
     factor = np.linalg.cholesky(covariance)
 
-    @functools.partial(jax.vmap, in_axes=(0, None))
-    def both(key, interpolation):
+    @jax.vmap
+    def both(key):
         path = rs.BrownianPath(
-            0.0, 1.0, 0.5, shape=(3, 1), key=key, interpolation=interpolation, columns=None
+            0.0, 1.0, 0.5, shape=(3, 1), key=key, interpolation="parabola", columns=None
         )
         mixed = rs.correlated(path, covariance=covariance)
         assert mixed.areas is not None
         other = rs.correlated(path, factor=factor)
         return mixed.evaluate(1.0)[:, 0], 12**0.5 * mixed.areas.sum(0)[:, 0], other.evaluate(1.0)
 
-    ends, areas, others = both(jr.split(jr.key(2), SAMPLES), "parabola")
+    ends, areas, others = jax.device_get(jax.jit(lambda: both(jr.split(jr.key(2), SAMPLES)))())
     for x in (ends, areas, others[..., 0]):
-        check_covariance(np.asarray(x), covariance)
+        check_covariance(x, covariance)
 
 
 def test_a_singular_covariance_is_one():
-    path = rs.BrownianPath(0.0, 1.0, 0.1, shape=(2, 1), key=jr.key(0))
-    shared = rs.correlated(path, covariance=np.ones((2, 2))).increments
+    path = lambda: rs.BrownianPath(0.0, 1.0, 0.1, shape=(2, 1), key=jr.key(0))
+    shared = jax.jit(lambda: rs.correlated(path(), covariance=np.ones((2, 2))).increments)()
     np.testing.assert_allclose(shared[:, 0], shared[:, 1], atol=1e-12)
 
 
@@ -148,6 +146,23 @@ DRIVERS: dict[str, Any] = {
         rs.BrownianPath(0.0, 1.0, dt, shape=(1, 2), key=jr.key(7)), factor=np.ones((3, 1))
     ),
 }
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def drivers(dt, factors=(1,)):
+    """Each driver on a grid of dt, and on grids that are so many times coarser.
+
+    All are parabolas, a chord one of area 0, so that they differ in numbers only.
+    """
+
+    def parabolas(path):
+        areas = jnp.zeros_like(path.increments) if path.areas is None else path.areas
+        return rs.GridPath(path.increments, t0=path.t0, t1=path.t1, dt=path.dt, areas=areas)
+
+    paths = {name: driver(dt) for name, driver in DRIVERS.items()}
+    return {
+        name: [parabolas(rs.coarsened(path, m)) for m in factors] for name, path in paths.items()
+    }
 
 
 @functools.partial(jax.jit, static_argnames=("method", "dt"))
@@ -177,78 +192,81 @@ PARAMS: Any = dict(
 )
 
 
-def mean_time(at, method):
-    train = spikes(at["params"], at["noise"], method)
-    return jnp.sum(jnp.where(train.marks >= 0, train.times, 0)) / 5
+@functools.partial(jax.jit, static_argnums=3)
+def derivatives(at, way, steps, method):
+    """The number of spikes, the mean time at steps along a way, its derivative and its gradient."""
 
+    def mean_time(at):
+        train = spikes(at["params"], at["noise"], method)
+        return jnp.sum(jnp.where(train.marks >= 0, train.times, 0)) / 5, train.count
 
-# One program for all drivers: they differ in numbers only.
-value = jax.jit(mean_time, static_argnums=1)
-gradient = jax.jit(jax.grad(mean_time), static_argnums=1)
-derivative = jax.jit(
-    lambda at, way, method: jax.jvp(lambda z: mean_time(z, method), (at,), (way,))[1],
-    static_argnums=2,
-)
+    along = lambda step: jax.tree.map(lambda x, d: x + step * d, at, way)
+    _, forward, count = jax.jvp(mean_time, (at,), (way,), has_aux=True)
+    backward = jax.grad(mean_time, has_aux=True)(at)[0]
+    return count, jax.lax.map(lambda s: mean_time(along(s))[0], steps), forward, backward
 
 
 @pytest.mark.parametrize("method", ["event", "lockstep"])
 def test_gradients_under_every_driver(method):
     """Reverse and forward mode against differences on the same noise, also in the noise."""
     rng = np.random.default_rng(0)
-    for driver in DRIVERS.values():
-        at = {"params": PARAMS, "noise": driver(0.01)}
-        way = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape) * (1e-2 + abs(x))), at)
-        weights = way["params"]["weights"]
-        way["params"]["weights"] = jnp.where(WEIGHTS != 0, weights, 0)
-        leaves = (jax.tree.leaves(tree) for tree in (gradient(at, method), way))
-        slope = sum(float(jnp.sum(a * b)) for a, b in zip(*leaves, strict=True))
-        assert int(spikes(**at, method=method).count) >= 4 and abs(slope) > 1e-4
-        np.testing.assert_allclose(derivative(at, way, method), slope, rtol=1e-9)
-        along = [
-            float(value(jax.tree.map(lambda x, d: x + step * d, at, way), method))  # noqa: B023
-            for step in (2e-6, 1e-6, -1e-6, -2e-6)
-        ]
-        difference = (8 * (along[1] - along[2]) - (along[0] - along[3])) / 12e-6
+    steps = np.array([2e-6, 1e-6, -1e-6, -2e-6])
+    for (path,) in drivers(0.01).values():
+        at = jax.device_get({"params": PARAMS, "noise": path})
+        way = jax.tree.map(lambda x: rng.normal(size=x.shape) * (1e-2 + abs(x)), at)
+        way["params"]["weights"] = np.where(WEIGHTS != 0, way["params"]["weights"], 0)
+        count, values, forward, backward = jax.device_get(derivatives(at, way, steps, method))
+        leaves = (jax.tree.leaves(tree) for tree in (backward, way))
+        slope = sum(float(np.sum(a * b)) for a, b in zip(*leaves, strict=True))
+        assert count >= 4 and abs(slope) > 1e-4
+        np.testing.assert_allclose(forward, slope, rtol=1e-9)
+        difference = (8 * (values[1] - values[2]) - (values[0] - values[3])) / 12e-6
         np.testing.assert_allclose(slope, difference, rtol=2e-6)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def first_spikes(paths, method, dt):
+    """The number of spikes, and the first of each neuron, under each of some paths."""
+    trains = jax.tree.map(lambda *z: jnp.stack(z), *paths)
+    trains = jax.vmap(lambda path: spikes(PARAMS, path, method, dt))(trains)
+    # With t1 for what is missing: continuous where a spike leaves the window.
+    return trains.count, jnp.minimum(jax.vmap(lambda z: z.per_neuron(6))(trains), 1.0)
 
 
 def test_both_engines_agree_as_dt_falls():
     """On one path of each driver, refined as far as the finest grid goes."""
-    for name, driver in DRIVERS.items():
-        finest = driver(1 / 1600)
-        gaps = []
-        for factor in (64, 8, 1):
-            path = rs.coarsened(finest, factor)
-            a, b = (spikes(PARAMS, path, m, path.dt) for m in ("event", "lockstep"))
-            assert int(a.count) >= 4
-            # With t1 for what is missing: continuous where a spike leaves the window.
-            a, b = (jnp.minimum(x.per_neuron(6), 1.0) for x in (a, b))
-            gaps.append(float(jnp.max(jnp.abs(a - b))))
-        print(name, gaps)
-        # A step 64 times finer, and more than 64 times closer: slope 1 and more.
-        assert gaps[-1] < gaps[0] / 64
+    gaps = []
+    for grids in zip(*drivers(1 / 1600, (64, 1)).values(), strict=True):
+        (n, a), (m, b) = (
+            jax.device_get(first_spikes(grids, method, grids[0].dt))
+            for method in ("event", "lockstep")
+        )
+        assert np.all(n >= 4) and np.all(m >= 4)
+        gaps.append(np.abs(a - b).max((1, 2)))
+    print(list(DRIVERS), gaps)
+    # A step 64 times finer, and more than 64 times closer: slope 1 and more.
+    assert np.all(gaps[-1] < gaps[0] / 64)
 
 
 def test_brownian_motion_as_noise_is_the_default():
-    key = jr.key(1)
-    path = rs.BrownianPath(
-        0.0, 1.0, 0.01, shape=(3, 2), key=jr.split(key)[0], interpolation="linear"
-    )
-    network = rs.SpikingNetwork(NETWORK["membrane"], NETWORK["firing"], WEIGHTS)
-    room: Any = dict(t0=0.0, t1=1.0, dt0=0.01, max_spikes=30, key=key)
-    a, b = (
-        rs.simulate(network, lambda t: PARAMS["drive"], noise=noise, **room)
-        for noise in (None, path)
-    )
-    assert a.equals(b)
+
+    @jax.jit
+    def equal():
+        path = rs.BrownianPath(
+            0.0, 1.0, 0.01, shape=(3, 2), key=jr.split(jr.key(1))[0], interpolation="linear"
+        )
+        a, b = (spikes(PARAMS, noise) for noise in (None, path))
+        return a.equals(b), a.count
+
+    same, count = equal()
+    assert same and count > 0
 
 
 def test_a_grid_path_drives_an_equation():
     """dY = Y o dX has the solution exp X for a driver of any roughness."""
-    errors = []
-    finest = rs.fractional_path(0.0, 1.0, 1 / 1024, hurst=0.4, shape=(), key=jr.key(0))
-    for factor in (16, 4, 1):
-        path = rs.coarsened(finest, factor)
+
+    @jax.jit
+    def error(path):
         term = dfx.ControlTerm(lambda t, y, args: y, path)
         sol = rs.eventsolve(
             term,
@@ -262,7 +280,14 @@ def test_a_grid_path_drives_an_equation():
             key=jr.key(0),
             conditions="waive",
         )
-        errors.append(abs(float(jnp.log(sol.y1[0]) - path.evaluate(1.0))))
+        return jnp.abs(jnp.log(sol.y1[0]) - path.evaluate(1.0))
+
+    @jax.jit
+    def grids():
+        finest = rs.fractional_path(0.0, 1.0, 1 / 1024, hurst=0.4, shape=(), key=jr.key(0))
+        return [rs.coarsened(finest, factor) for factor in (16, 4, 1)]
+
+    errors = [error(path) for path in grids()]
     assert errors[2] < errors[1] < errors[0] and errors[2] < 1e-2
 
 
@@ -306,8 +331,11 @@ def test_bad_input():
 
 def test_noise_that_does_not_fit_a_network(key):
     path: Any = DRIVERS["rough"]
+    fractional = lambda t1, neurons: rs.fractional_path(
+        0.0, t1, 0.01, hurst=0.4, shape=(neurons, 2), key=jr.key(0)
+    )
     with pytest.raises(ValueError, match=r"shape \(neurons, channels\) = \(3, 2\)"):
-        spikes(PARAMS, rs.fractional_path(0.0, 1.0, 0.01, hurst=0.4, shape=(2, 2), key=jr.key(0)))
+        jax.eval_shape(lambda: spikes(PARAMS, fractional(1.0, 2)))
     with pytest.raises(TypeError, match=r"roughsnn\.GridPath"):
         rs.simulate(
             rs.SpikingNetwork(NETWORK["membrane"], NETWORK["firing"]),
@@ -321,10 +349,9 @@ def test_noise_that_does_not_fit_a_network(key):
         )
     for method in ("event", "lockstep"):
         with pytest.raises(ValueError, match="whole multiples of the steps"):
-            spikes(PARAMS, path(0.01), method, dt=0.02)
-        short = rs.fractional_path(0.0, 0.5, 0.01, hurst=0.4, shape=(3, 2), key=jr.key(0))
+            jax.eval_shape(lambda: spikes(PARAMS, path(0.01), method, dt=0.02))  # noqa: B023
         with pytest.raises(ValueError, match="reach t1"):
-            spikes(PARAMS, short, method)
+            jax.eval_shape(lambda: spikes(PARAMS, fractional(0.5, 3), method))  # noqa: B023
     with pytest.raises(ValueError, match="must be those of the solve"):
-        spikes(PARAMS, path(0.02), "lockstep")
-    assert int(spikes(PARAMS, path(0.02)).count) > 0
+        jax.eval_shape(lambda: spikes(PARAMS, path(0.02), "lockstep"))
+    assert jax.jit(lambda: spikes(PARAMS, path(0.02)).count)() > 0

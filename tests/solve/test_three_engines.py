@@ -46,31 +46,35 @@ def outputs(sol):
     return jnp.where(sol.event_marks >= 0, sol.event_times, 0), sol.y1.v
 
 
-def compare(hard, noisy, solver, dt0, **reference):
+def compare(hard, noisy, solver, dt0, jacobian=jax.jacfwd, **reference):
     """Largest relative differences of values and of all first derivatives."""
     problem, p = problem_of(hard, noisy), recurrent_parameters()
+    adjoint = dfx.ForwardMode() if jacobian is jax.jacfwd else None
 
     def slow(p):
         terms, event, y0, _ = problem(p)
-        sol = rs.reference_solve(terms, solver, 0.0, T1, dt0, y0, event=event, **reference, **ROOM)
-        return outputs(sol), sol.event_marks
+        sol = rs.reference_solve(
+            terms, solver, 0.0, T1, dt0, y0, event=event, adjoint=adjoint, **reference, **ROOM
+        )
+        return outputs(sol), (outputs(sol), sol.event_marks)
 
     def fast(p):
         terms, event, y0, _ = problem(p)
         sol = rs.eventsolve(terms, solver, 0.0, T1, min(dt0, CELL / 8), y0, event=event, **ROOM)
-        return outputs(sol), sol.event_marks
+        return outputs(sol), (outputs(sol), sol.event_marks)
 
-    (a, marks), (b, other) = jax.jit(slow)(p), jax.jit(fast)(p)
-    np.testing.assert_array_equal(marks, other)
-    assert int(jnp.sum(marks >= 0)) >= 2
-    gradients = [jax.jit(jax.jacrev(lambda p, f=f: f(p)[0]))(p) for f in (slow, fast)]
-    return largest_difference(a, b), largest_difference(*gradients)
+    slopes, (values, marks) = jax.jit(jacobian(slow, has_aux=True))(p)
+    other_slopes, (other_values, other_marks) = jax.jit(jacobian(fast, has_aux=True))(p)
+    np.testing.assert_array_equal(marks, other_marks)
+    assert np.sum(np.asarray(marks) >= 0) >= 2
+    return largest_difference(values, other_values), largest_difference(slopes, other_slopes)
 
 
-@pytest.mark.parametrize("hard", [False, True])
-def test_without_noise_and_with_adaptive_steps(hard):
+@pytest.mark.parametrize(("hard", "jacobian"), [(False, jax.jacfwd), (True, jax.jacrev)])
+def test_without_noise_and_with_adaptive_steps(hard, jacobian):
+    controller = dfx.PIDController(1e-10, 1e-12)
     values, gradients = compare(
-        hard, False, dfx.Tsit5(), 0.01, stepsize_controller=dfx.PIDController(1e-10, 1e-12)
+        hard, False, dfx.Tsit5(), 0.01, jacobian, stepsize_controller=controller
     )
     assert values < 1e-8 and gradients < 1e-7
 
@@ -85,18 +89,31 @@ def test_with_noise_as_the_steps_shrink():
 
 
 def test_reference_reports_failures():
-    terms, event, y0, _ = problem_of(True, False)(recurrent_parameters())
-    room: Any = {"max_events": 20}
-    solve = lambda **kwargs: rs.reference_solve(
-        terms, dfx.Tsit5(), 0.0, T1, 0.01, y0, event=event, key=jr.key(3), **(room | kwargs)
-    )
-    few = solve(max_events=2)
-    assert bool(few.result == rs.RESULTS.max_events_reached) and int(few.event_count) == 2
-    assert bool(solve(max_steps=2).result == rs.RESULTS.step_failed)
-    bisection = optx.Bisection(1e-12, 1e-12, flip="detect")
-    np.testing.assert_allclose(
-        solve(root_finder=bisection).event_times, solve().event_times, atol=1e-9
-    )
+    """Too many spikes, and then too few: none ends the first of the stretches between them."""
+
+    def solver(root_finder=None):
+        def solve(scale):
+            p = recurrent_parameters()
+            terms, event, y0, _ = problem_of(True, False)(dict(p, input=scale * p["input"]))
+            return rs.reference_solve(
+                *(terms, dfx.Tsit5(), 0.0, T1, 0.01, y0),
+                event=event,
+                root_finder=root_finder,
+                max_steps=20,
+                **ROOM,
+            )
+
+        return jax.jit(solve)
+
+    solve = solver()
+    many = solve(4.0)
+    assert bool(many.result == rs.RESULTS.max_events_reached)
+    assert int(many.event_count) == ROOM["max_events"]
+    assert bool(solve(0.0).result == rs.RESULTS.step_failed)
+    usual = solve(1.0)
+    assert bool(usual.result == rs.RESULTS.successful)
+    bisected = solver(optx.Bisection(1e-12, 1e-12, flip="detect"))(1.0)
+    np.testing.assert_allclose(bisected.event_times, usual.event_times, atol=1e-9)
 
 
 def online_errors(hard: bool, cell: float, solver) -> tuple[float, float]:
@@ -138,16 +155,24 @@ def test_the_recursion_with_the_default_solver():
 def test_the_recursion_takes_many_directions_at_once():
     p, problem = recurrent_parameters(), problem_of(True, True)
     directions = [random_direction(p, n, hard=True) for n in range(3)]
+    # Linear in the direction.
+    mixed = jax.tree.map(lambda a, b: 2 * a - b, directions[0], directions[2])
+    directions, some = (
+        jax.tree.map(lambda *x: np.stack(x), *those)
+        for those in (directions, (directions[1], mixed))
+    )
 
     def run(direction):
         return rs.online_gradient(
             problem, p, direction, solver=dfx.Heun(), t0=0.0, t1=T1, dt0=CELL, **ROOM
         ).time_derivatives
 
-    together = jax.vmap(run)(jax.tree.map(lambda *x: jnp.stack(x), *directions))
-    np.testing.assert_allclose(together[1], run(directions[1]), rtol=1e-12)
-    # Linear in the direction.
-    both = run(jax.tree.map(lambda a, b: 2 * a - b, directions[0], directions[2]))
+    @jax.jit
+    def run_all(directions, some):
+        return jax.vmap(run)(directions), jax.lax.map(run, some)
+
+    together, (alone, both) = run_all(directions, some)
+    np.testing.assert_allclose(together[1], alone, rtol=1e-12)
     np.testing.assert_allclose(both, 2 * together[0] - together[2], rtol=1e-9, atol=1e-12)
 
 
