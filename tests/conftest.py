@@ -31,20 +31,29 @@ def key():
     return jr.key(5678)
 
 
-# What a worker may hold: half of the machine in all, as compiled programs are large.
+# Compiled programs are large, and each takes several of the memory maps that a process may have
+# (without them it dies in the compiler). A worker may hold half of the maps, and its share of half
+# of the machine.
 _WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-_LIMIT = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // (2 * _WORKERS)
+_BYTES = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // (2 * _WORKERS)
+_PROC = Path("/proc")
+
+
+def _holds_too_much() -> bool:
+    try:
+        pages = int((_PROC / "self/statm").read_text().split()[1])
+        maps = (_PROC / "self/maps").read_bytes().count(b"\n")
+        most = int((_PROC / "sys/vm/max_map_count").read_text()) // 2
+    except OSError:
+        return False
+    return pages * os.sysconf("SC_PAGE_SIZE") > _BYTES or maps > most
 
 
 @pytest.fixture(autouse=True)
 def bounded_memory():
-    """What JAX compiled is given up where a process holds more than its share (if /proc says)."""
+    """What JAX compiled is given up where a process holds too much of it, if /proc can tell."""
     yield
-    statm = Path("/proc/self/statm")
-    if not statm.exists():
-        return
-    pages = int(statm.read_text().split()[1])
-    if pages * os.sysconf("SC_PAGE_SIZE") > _LIMIT:
+    if _holds_too_much():
         jax.clear_caches()
         gc.collect()
         # Back to the system, not only to the allocator.
