@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import diffrax as dfx
 import equinox as eqx
@@ -37,9 +38,9 @@ class Constant(eqx.Module):
         return self.value
 
 
-def constant(*values: float, dtype=jnp.float64) -> Constant:
+def constant(*values: Any, dtype=jnp.float64) -> Constant:
     """A constant drive of these numbers."""
-    return Constant(jnp.asarray(np.array(values, dtype)))
+    return Constant(jnp.asarray(values, dtype))
 
 
 def recurrent_parameters() -> PyTree:

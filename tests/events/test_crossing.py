@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,30 +17,33 @@ CROSSINGS = {
 }
 
 
-def first(crossing, coefficients, length=1.0):
+def first(name, coefficients, length=1.0):
     """The first crossing of rows a + b r + c r^2."""
-    a, b, c = jnp.moveaxis(jnp.asarray(coefficients, float), -1, 0)
-    length = jnp.asarray(length)
+    return _first(name, np.array(coefficients, float), length)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _first(name, coefficients, length):
+    a, b, c = coefficients.T
 
     def along(r):
         return a + b * r + c * r**2
 
-    return crossing.first(along, length, along(jnp.zeros(())), along(length))
+    return CROSSINGS[name].first(along, length, along(jnp.zeros(())), along(length))
 
 
 @pytest.mark.parametrize("name", CROSSINGS)
 def test_offset_index_and_slope(name):
     # Roots at 0.8, 0.5 (first), and none.
-    found = first(CROSSINGS[name], [[-0.8, 1, 0], [-0.75, 1, 1], [-1, 0.5, 0]])
+    found = first(name, [[-0.8, 1, 0], [-0.75, 1, 1], [-1, 0.5, 0]])
     np.testing.assert_allclose(found.offset, 0.5, rtol=1e-14)
     assert int(found.index) == 1
     np.testing.assert_allclose(found.slope, 2.0, rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", CROSSINGS)
-@pytest.mark.parametrize("transform", [jax.jacfwd, jax.jacrev])
-def test_first_and_second_derivatives(name, transform):
-    """The root of a + r + r^2 is r(a) = (-1 + sqrt(1 - 4a))/2."""
+@functools.cache
+def derivatives(name):
+    """First and second ones of the root of a + r + r^2, by each mode."""
 
     def offset(a):
         coefficients = jnp.stack([a, jnp.ones(()), jnp.ones(())])[None]
@@ -50,15 +55,24 @@ def test_first_and_second_derivatives(name, transform):
         one = jnp.ones(())
         return CROSSINGS[name].first(along, one, along(0 * one), along(one)).offset
 
-    a = jnp.asarray(-0.75)
-    root = (1 - 4 * a) ** 0.5
-    np.testing.assert_allclose(transform(offset)(a), -1 / root, rtol=1e-10)
-    np.testing.assert_allclose(transform(transform(offset))(a), -2 / root**3, rtol=1e-8)
+    modes = (jax.jacfwd, jax.jacrev)
+    both = jax.jit(lambda a: [(d(offset)(a), d(d(offset))(a)) for d in modes])(-0.75)
+    return dict(zip(modes, jax.device_get(both), strict=True))
+
+
+@pytest.mark.parametrize("name", CROSSINGS)
+@pytest.mark.parametrize("transform", [jax.jacfwd, jax.jacrev])
+def test_first_and_second_derivatives(name, transform):
+    """r(a) = (-1 + sqrt(1 - 4a))/2."""
+    slope, curvature = derivatives(name)[transform]
+    root = (1 - 4 * -0.75) ** 0.5
+    np.testing.assert_allclose(slope, -1 / root, rtol=1e-10)
+    np.testing.assert_allclose(curvature, -2 / root**3, rtol=1e-8)
 
 
 @pytest.mark.parametrize("name", CROSSINGS)
 def test_a_coordinate_above_zero_fires_at_once(name):
-    found = first(CROSSINGS[name], [[-0.8, 1, 0], [0.1, 1, 0]])
+    found = first(name, [[-0.8, 1, 0], [0.1, 1, 0]])
     assert float(found.offset) == 0 and int(found.index) == 1
 
 
@@ -75,18 +89,18 @@ def test_no_crossing_is_finite_with_finite_derivative(name):
 
         return CROSSINGS[name].first(along, one, along(0 * one), along(one))
 
-    value, slope = jax.value_and_grad(offset)(jnp.asarray(-1.0))
+    value, slope = jax.jit(jax.value_and_grad(offset))(-1.0)
     assert np.isfinite(value) and np.isfinite(slope)
 
 
 @pytest.mark.parametrize("name", CROSSINGS)
 def test_leaving_zero_downwards_is_no_event(name):
     """From 0, down, and up again through 0.5: only the closed form sees the second root."""
-    down = first(CROSSINGS[name], [[-0.8, 1, 0], [0.0, -1, 0]])
+    down = first(name, [[-0.8, 1, 0], [0.0, -1, 0]])
     assert int(down.index) == 0
     np.testing.assert_allclose(down.offset, 0.8, rtol=1e-14)
     if name == "closed form":
-        np.testing.assert_allclose(first(CROSSINGS[name], [[0.0, -1, 2]]).offset, 0.5)
+        np.testing.assert_allclose(first(name, [[0.0, -1, 2]]).offset, 0.5)
 
 
 @pytest.mark.parametrize("level, root", [(-0.3, 0.3), (-0.75, (3**0.5 + 1) / 4)])
@@ -101,7 +115,7 @@ def test_pieces_have_quadratics_of_their_own(level, root):
 
         return rs.QuadraticCrossing(pieces=2).first(along, one, along(0 * one), along(one)).offset
 
-    value, slope = jax.value_and_grad(offset)(jnp.asarray(level))
+    value, slope = jax.jit(jax.value_and_grad(offset))(level)
     np.testing.assert_allclose(value, root, rtol=1e-14)
     speed = 1.0 if root < 0.5 else 3**0.5
     np.testing.assert_allclose(slope, -1 / speed, rtol=1e-14)
@@ -109,5 +123,5 @@ def test_pieces_have_quadratics_of_their_own(level, root):
 
 @pytest.mark.parametrize("name", CROSSINGS)
 def test_a_double_root_has_no_slope(name):
-    found = first(CROSSINGS[name], [[-0.25, 1.0, -1.0]], length=0.5)
+    found = first(name, [[-0.25, 1.0, -1.0]], length=0.5)
     assert float(found.slope) < 1e-6

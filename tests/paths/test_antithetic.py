@@ -1,5 +1,6 @@
 """Mirrored keys: 1 - u for u, -z for z, in whatever takes a key."""
 
+import functools
 from typing import Any
 
 import diffrax as dfx
@@ -20,37 +21,39 @@ def test_brownian_motion_is_mirrored(dtype, interpolation):
     make = lambda key: rs.BrownianPath(
         0.0, 1.0, 0.1, shape=(3,), key=key, interpolation=interpolation, dtype=dtype
     ).arrays()
-    for a, b in zip(make(jr.key(0)), make(rs.antithetic(jr.key(0))), strict=True):
+    both = jax.jit(lambda key: (make(key), make(rs.antithetic(key))))(jr.key(0))
+    for a, b in zip(*both, strict=True):
         if a is not None and b is not None:
             np.testing.assert_allclose(a, -b, rtol=2e-4 if dtype == jnp.float32 else 1e-10)
 
 
 def test_other_paths_are_mirrored():
-    options: Any = dict(shape=(2,), key=jr.key(0))
-    mirrored: Any = dict(options, key=rs.antithetic(jr.key(0)))
-    for make in (
+    makers = (
         lambda **o: rs.fractional_path(0.0, 1.0, 0.1, hurst=0.4, **o),
         lambda **o: rs.coloured_path(0.0, 1.0, 0.1, timescale=0.2, **o),
         lambda **o: rs.ornstein_uhlenbeck_path(0.0, 1.0, 0.1, timescale=0.2, **o),
-    ):
-        found, expected = make(**mirrored).increments, -make(**options).increments
-        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-14)
+    )
+    paths = lambda key: [make(shape=(2,), key=key).increments for make in makers]
+    both = jax.jit(lambda key: (paths(rs.antithetic(key)), paths(key)))(jr.key(0))
+    for found, expected in zip(*jax.device_get(both), strict=True):
+        np.testing.assert_allclose(found, -expected, rtol=1e-9, atol=1e-14)
 
 
 def test_waiting_times_are_mirrored_and_sizes_are_not():
     """The first time is -log(u) / rate, its mirror image -log(1 - u) / rate."""
-    key = jr.key(1)
-    spikes = lambda key: rs.poisson_spikes(
-        0.0, 100.0, rates=jnp.array([2.0]), max_spikes=400, key=key
-    )
-    first, other = spikes(key).times[0], spikes(rs.antithetic(key)).times[0]
-    np.testing.assert_allclose(jnp.exp(-2 * first) + jnp.exp(-2 * other), 1.0, rtol=1e-12)
-    jumps = lambda key: rs.compound_poisson_path(
-        0.0, 1.0, intensity=3.0, jump=jr.normal, max_jumps=30, key=key
-    )
-    a, b = jumps(key), jumps(rs.antithetic(key))
-    np.testing.assert_array_equal(a.sizes, b.sizes)
-    assert float(a.jump_times[0]) != float(b.jump_times[0])
+
+    def drawn(key):
+        train = rs.poisson_spikes(0.0, 100.0, rates=np.array([2.0]), max_spikes=400, key=key)
+        path = rs.compound_poisson_path(
+            0.0, 1.0, intensity=3.0, jump=jr.normal, max_jumps=30, key=key
+        )
+        return train.times[0], path.sizes, path.jump_times[0]
+
+    both = jax.jit(lambda key: (drawn(key), drawn(rs.antithetic(key))))(jr.key(1))
+    (first, sizes, time), (other, mirrored_sizes, mirrored_time) = jax.device_get(both)
+    np.testing.assert_allclose(np.exp(-2 * first) + np.exp(-2 * other), 1.0, rtol=1e-12)
+    np.testing.assert_array_equal(sizes, mirrored_sizes)
+    assert time != mirrored_time
 
 
 def test_thresholds_are_mirrored():
@@ -61,18 +64,19 @@ def test_thresholds_are_mirrored():
     )
     methods: Any = ("event", "lockstep")
     for method in methods:
-        first = lambda key, method=method: rs.simulate(
+        first = lambda key, method: rs.simulate(
             net, constant(0.0, 0.0), t0=0.0, t1=4.0, dt0=0.1, max_spikes=99, key=key, method=method
         ).per_neuron(1)[:, 0]
-        u = lambda times: jnp.exp(0.1 - times / 0.2)
-        total = u(first(jr.key(0))) + u(first(rs.antithetic(jr.key(0))))
-        np.testing.assert_allclose(total, 1.0, rtol=1e-6)
+        both = lambda key, m=method: (first(key, m), first(rs.antithetic(key), m))  # noqa: B023
+        u = [np.exp(0.1 - times / 0.2) for times in jax.device_get(jax.jit(both)(jr.key(0)))]
+        np.testing.assert_allclose(u[0] + u[1], 1.0, rtol=1e-6)
 
 
 def test_the_noise_of_a_network_is_mirrored():
     """Without spikes v is linear in the noise: the mean of a pair is the noise-free solution."""
     never = rs.StochasticFiring(rs.ExponentialIntensity(1.0, 100.0, 1.0))
 
+    @jax.jit
     def end(sigma, key):
         _, sol = rs.simulate(
             rs.SpikingNetwork(rs.LIF((5.0, 3.0), sigma), never),
@@ -86,19 +90,25 @@ def test_the_noise_of_a_network_is_mirrored():
         )
         return sol.y1.v
 
-    noisy, key = ((0.4, 0.1), (0.0, 0.3)), jr.key(0)
-    pair = (end(noisy, key) + end(noisy, rs.antithetic(key))) / 2
-    np.testing.assert_allclose(pair, end(None, key), rtol=1e-12)
-    assert abs(float((end(noisy, key) - pair)[0])) > 1e-3
+    noisy, key = np.array([[0.4, 0.1], [0.0, 0.3]]), jr.key(0)
+    one, other, free = jax.device_get(
+        (end(noisy, key), end(noisy, rs.antithetic(key)), end(0 * noisy, key))
+    )
+    pair = (one + other) / 2
+    np.testing.assert_allclose(pair, free, rtol=1e-12)
+    assert abs((one - pair)[0]) > 1e-3
 
 
 def test_engines_agree_on_a_mirrored_sample():
-    p = recurrent_parameters()
-    net, key = recurrent_network(p), rs.antithetic(jr.key(3))
-    run = lambda method: rs.simulate(
-        net, lambda t: p["input"], t0=0.0, t1=0.6, dt0=0.0025, max_spikes=40, key=key, method=method
-    )
-    a, b = run("event"), run("lockstep")
+
+    @jax.jit
+    def both(key):
+        p, options = recurrent_parameters(), dict(t0=0.0, t1=0.6, dt0=0.0025, max_spikes=40)
+        key, net = rs.antithetic(key), recurrent_network(p)
+        run: Any = functools.partial(rs.simulate, net, lambda t: p["input"], key=key, **options)
+        return run(method="event"), run(method="lockstep")
+
+    a, b = jax.device_get(both(jr.key(3)))
     np.testing.assert_array_equal(a.marks, b.marks)
     np.testing.assert_allclose(a.times, b.times, atol=1e-3)
     assert a.boundary is not None and b.boundary is not None
@@ -124,13 +134,14 @@ def test_pairs_have_a_smaller_variance_and_the_same_mean():
     def both(key):
         return jnp.stack(jax.jvp(lambda c: first(c, key), (jnp.asarray(1.5),), (jnp.ones(()),)))
 
-    keys = jr.split(jr.key(1), 4096)
-    one = np.asarray(jax.jit(jax.vmap(both))(keys))
-    other = np.asarray(jax.jit(jax.vmap(lambda key: both(rs.antithetic(key))))(keys))
+    samples = 4096
+    run = jax.jit(lambda key: jax.vmap(both)(jr.split(key, samples)))
+    mirrored = lambda key: jax.vmap(lambda k: both(rs.antithetic(k)))(jr.split(key, samples))
+    one, other = np.asarray(run(jr.key(1))), np.asarray(jax.jit(mirrored)(jr.key(1)))
     pairs = (one + other) / 2
-    error = pairs.std(0, ddof=1) / len(keys) ** 0.5
-    fresh = np.asarray(jax.jit(jax.vmap(both))(jr.split(jr.key(2), 4096)))
-    error = np.hypot(error, fresh.std(0, ddof=1) / len(keys) ** 0.5)
+    error = pairs.std(0, ddof=1) / samples**0.5
+    fresh = np.asarray(run(jr.key(2)))
+    error = np.hypot(error, fresh.std(0, ddof=1) / samples**0.5)
     assert np.all(np.abs(pairs.mean(0) - fresh.mean(0)) < 4 * error)
     # Two independent samples would have half of the variance.
     ratio = pairs.var(0, ddof=1) / fresh.var(0, ddof=1)
@@ -152,4 +163,5 @@ def test_transitions_of_eventsolve_are_mirrored():
         max_events=3,
         key=key,
     ).y1[1]
-    np.testing.assert_allclose(last(jr.key(0)) + last(rs.antithetic(jr.key(0))), 1.0, rtol=1e-12)
+    total = jax.jit(lambda key: last(key) + last(rs.antithetic(key)))(jr.key(0))
+    np.testing.assert_allclose(total, 1.0, rtol=1e-12)

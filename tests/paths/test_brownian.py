@@ -1,3 +1,4 @@
+import functools
 from typing import Any
 
 import jax
@@ -9,6 +10,9 @@ import pytest
 import roughsnn as rs
 
 
+@functools.partial(
+    jax.jit, static_argnames=("dt", "shape", "interpolation", "t1", "dtype", "columns")
+)
 def make(key, dt=0.1, shape=(), interpolation: Any = "parabola", t1=1.0, **options: Any):
     return rs.BrownianPath(
         0.0, t1, dt, shape=shape, key=key, interpolation=interpolation, **options
@@ -20,8 +24,7 @@ def test_moments_of_increments_and_areas(cells):
     """Var W = h, Var H = h/12, uncorrelated between cells and with each other."""
     h = 1.0 / cells
     samples = 20_000
-    keys = jr.split(jr.key(0), samples)
-    paths = jax.vmap(lambda k: make(k, h))(keys)
+    paths = jax.jit(lambda: jax.vmap(lambda k: make(k, h))(jr.split(jr.key(0), samples)))()
     both = np.concatenate([paths.increments, np.asarray(paths.areas) * 12**0.5], 1) / h**0.5
     covariance = both.T @ both / samples
     # The standard error of an entry is at most sqrt(2 / samples).
@@ -33,7 +36,7 @@ def test_same_motion_at_every_power_of_two(key, interpolation):
     coarse = make(key, 0.2, (3,), interpolation)
     for factor in (2, 4, 16):
         fine = make(key, 0.2 / factor, (3,), interpolation)
-        summed = fine.increments.reshape(-1, factor, 3).sum(1)
+        summed = np.asarray(fine.increments).reshape(-1, factor, 3).sum(1)
         np.testing.assert_allclose(summed, coarse.increments, atol=1e-14)
 
 
@@ -56,18 +59,21 @@ def test_linear_and_parabola_share_increments(key):
 
 @pytest.mark.parametrize("interpolation", ["linear", "parabola"])
 def test_evaluate_adds_up_and_has_its_derivative(key, interpolation):
-    path = make(key, 0.1, (2,), interpolation)
-    total = path.evaluate(0.0, 1.0)
-    np.testing.assert_allclose(total, path.increments.sum(0), atol=1e-13)
-    parts = path.evaluate(0.0, 0.33) + path.evaluate(0.33, 1.0)
-    np.testing.assert_allclose(parts, total, atol=1e-13)
-    t = jnp.asarray(0.537)
-    slope = path.derivative(t)
     h = 1e-6
-    difference = (path.evaluate(t + h) - path.evaluate(t - h)) / (2 * h)
+
+    @jax.jit
+    def values(path, t):
+        inside = path.cell(jnp.asarray(5)).derivative(0.037)
+        whole, parts = path.evaluate(0.0, 1.0), path.evaluate(0.0, 0.33) + path.evaluate(0.33, 1.0)
+        difference = (path.evaluate(t + h) - path.evaluate(t - h)) / (2 * h)
+        return whole, parts, path.derivative(t), difference, inside
+
+    path = make(key, 0.1, (2,), interpolation)
+    total, parts, slope, difference, inside = values(path, 0.537)
+    np.testing.assert_allclose(total, np.asarray(path.increments).sum(0), atol=1e-13)
+    np.testing.assert_allclose(parts, total, atol=1e-13)
     np.testing.assert_allclose(slope, difference, rtol=1e-7)
-    inside = path.cell(jnp.asarray(5))
-    np.testing.assert_allclose(inside.derivative(0.037), slope, rtol=1e-12)
+    np.testing.assert_allclose(inside, slope, rtol=1e-12)
 
 
 def test_last_cell_may_reach_beyond(key):
@@ -102,17 +108,16 @@ def test_traced_window_is_refused(key):
 
 def test_no_channels_and_odd_numbers_of_cells():
     """Nothing to draw, and nothing to halve."""
-    empty = rs.BrownianPath(0.0, 1.0, 0.1, shape=(3, 0), key=jr.key(0))
+    empty = make(jr.key(0), shape=(3, 0))
     assert empty.increments.shape == (10, 3, 0)
-    odd = rs.BrownianPath(0.0, 0.7, 0.1, shape=(2,), key=jr.key(0), interpolation="linear")
+    odd = make(jr.key(0), shape=(2,), t1=0.7, interpolation="linear")
     assert odd.increments.shape == (7, 2) and odd.areas is None
 
 
 def test_the_same_motion_in_both_precisions():
     """Up to rounding: the numbers come from the same bits."""
     a, b = (
-        rs.BrownianPath(0.0, 1.0, 1 / 64, shape=(5,), key=jr.key(0), dtype=d).increments
-        for d in (jnp.float32, jnp.float64)
+        make(jr.key(0), 1 / 64, shape=(5,), dtype=d).increments for d in (jnp.float32, jnp.float64)
     )
     np.testing.assert_allclose(a, b, atol=1e-5)
 
@@ -122,15 +127,27 @@ def test_the_same_motion_in_both_precisions():
 def test_columns_that_are_not_drawn_are_zero(columns, interpolation):
     """The others are those of the whole path."""
     room: Any = dict(shape=(4, 3), key=jr.key(0), interpolation=interpolation)
-    whole = rs.BrownianPath(0.0, 1.0, 0.05, **room)
-    some = rs.BrownianPath(0.0, 1.0, 0.05, columns=columns, **room)
-    assert some.increments.shape == (20, 4, len(columns))
     drawn = np.isin(np.arange(3), columns)
-    for n in (0, 7, 19):
-        a, b = some.cell(n), whole.cell(n)
-        np.testing.assert_allclose(a.evaluate(0.02), np.where(drawn, b.evaluate(0.02), 0))
-        np.testing.assert_allclose(a.derivative(0.03), np.where(drawn, b.derivative(0.03), 0))
-    found, expected = (x.evaluate(jnp.asarray(0.33)) for x in (some, whole))
+
+    @jax.jit
+    def values():
+        whole = rs.BrownianPath(0.0, 1.0, 0.05, **room)
+        some = rs.BrownianPath(0.0, 1.0, 0.05, columns=columns, **room)
+        assert some.increments.shape == (20, 4, len(columns))
+        cells = [[path.cell(n) for path in (some, whole)] for n in (0, 7, 19)]
+        exact = [
+            pair
+            for a, b in cells
+            for pair in (
+                (a.evaluate(0.02), b.evaluate(0.02)),
+                (a.derivative(0.03), b.derivative(0.03)),
+            )
+        ]
+        return exact, [path.evaluate(jnp.asarray(0.33)) for path in (some, whole)]
+
+    exact, (found, expected) = jax.device_get(values())
+    for a, b in exact:
+        np.testing.assert_allclose(a, np.where(drawn, b, 0))
     np.testing.assert_allclose(found, np.where(drawn, expected, 0), atol=1e-12)
     for bad in ((1, 0), (0, 0), (3,), (-1,)):
         with pytest.raises(ValueError, match="`columns` must be increasing"):

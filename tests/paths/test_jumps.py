@@ -30,36 +30,48 @@ def solve(terms, y0, solver: Any = None, dt=0.05, **options: Any):
     return eqx.filter_jit(run)(terms, solver, 0.0, 1.0, dt, y0)
 
 
+@functools.partial(jax.jit, static_argnames=("law", "t1", "room"))
 def poisson(key, law="normal", intensity: Any = 8.0, t1=1.0, room=40):
     return rs.compound_poisson_path(
         0.0, t1, intensity=intensity, jump=LAWS[law], max_jumps=room, key=key
     )
 
 
+@jax.jit
+def geometric(path):
+    """The logarithm of dY = Y o dX at the end by two solvers, and X there."""
+    term = dfx.ControlTerm(lambda t, y, args: y, path)
+    ends = [
+        jnp.log(solve(term, jnp.asarray(2.0), solver).y1 / 2)
+        for solver in (dfx.Tsit5(), dfx.Heun())
+    ]
+    return *ends, path.evaluate(1.0)
+
+
 @pytest.mark.parametrize("law", LAWS)
 def test_geometric_process(law):
     """dY = Y o dX has Y = Y_0 exp X, where an Ito solution would be a product of 1 + jumps."""
     path = poisson(jr.key(3), law)
-    assert int(jnp.sum(jnp.isfinite(path.jump_times))) > 3
-    term = dfx.ControlTerm(lambda t, y, args: y, path)
-    end = jnp.log(solve(term, jnp.asarray(2.0)).y1 / 2)
-    np.testing.assert_allclose(end, path.evaluate(1.0), atol=1e-7)
-    rough = float(jnp.log(solve(term, jnp.asarray(2.0), dfx.Heun()).y1 / 2))
-    assert 1e-7 < abs(rough - path.evaluate(1.0)) < 2e-2
+    assert np.sum(np.isfinite(path.jump_times)) > 3
+    end, rough, expected = jax.device_get(geometric(path))
+    np.testing.assert_allclose(end, expected, atol=1e-7)
+    assert 1e-7 < abs(rough - expected) < 2e-2
 
 
 def test_change_of_variables():
     """Y = tan X: the flow of 1 + y^2, with a Brownian driver beside the jumps."""
     jumps = rs.JumpPath([0.2, 0.55, 0.8], [0.3, -0.5, 0.4], t0=0.0, t1=1.0)
     field = lambda t, y, args: 1 + y**2
-    errors = []
-    for dt in (0.1, 0.025):
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def error(dt):
         noise = rs.BrownianPath(0.0, 1.0, dt, shape=(), key=jr.key(1))
         noise = rs.GridPath(0.3 * noise.increments, t0=0.0, t1=1.0, dt=dt)
         terms = dfx.MultiTerm(dfx.ControlTerm(field, noise), dfx.ControlTerm(field, jumps))
         total = noise.evaluate(1.0) + jumps.evaluate(1.0)
-        errors.append(abs(float(jnp.arctan(solve(terms, jnp.asarray(0.0), dt=dt).y1) - total)))
-    assert max(errors) < 1e-5
+        return jnp.abs(jnp.arctan(solve(terms, jnp.asarray(0.0), dt=dt).y1) - total)
+
+    assert max(error(0.1), error(0.025)) < 1e-5
 
 
 def test_jumps_at_one_time_are_applied_together():
@@ -69,31 +81,43 @@ def test_jumps_at_one_time_are_applied_together():
         lambda t, y, args: jnp.asarray(m) @ y, rs.JumpPath([0.33], [1.0], t0=0.0, t1=1.0)
     )
     y0 = np.array([1.0, -2.0])
-    found = solve(dfx.MultiTerm(make(a), make(b)), jnp.asarray(y0)).y1
+
+    @jax.jit
+    def ends(y0):
+        twice = rs.JumpPath([0.33, 0.33], [0.4, 0.6], t0=0.0, t1=1.0)
+        term = dfx.ControlTerm(lambda t, y, args: jnp.asarray(a + b) @ y, twice)
+        return solve(dfx.MultiTerm(make(a), make(b)), y0).y1, solve(term, y0).y1
+
+    found, of_twice = ends(y0)
     np.testing.assert_allclose(found, expm(a + b) @ y0, rtol=1e-8)
     assert np.max(np.abs(found - expm(b) @ expm(a) @ y0)) > 1e-2
-    twice = rs.JumpPath([0.33, 0.33], [0.4, 0.6], t0=0.0, t1=1.0)
-    term = dfx.ControlTerm(lambda t, y, args: jnp.asarray(a + b) @ y, twice)
-    np.testing.assert_allclose(solve(term, jnp.asarray(y0)).y1, expm(a + b) @ y0, rtol=1e-8)
+    np.testing.assert_allclose(of_twice, expm(a + b) @ y0, rtol=1e-8)
+
+
+SIZES = np.array([[1.0, 0.0], [0.5, -1.0], [0.0, 2.0]])
+
+
+@jax.jit
+def additive(times):
+    """All that a solve of dY = dX saves, its end, and both limits of X at the first jump."""
+    path = rs.JumpPath(times, SIZES, t0=0.0, t1=1.0)
+    term = dfx.ControlTerm(lambda t, y, args: jnp.eye(2), path)
+    sol = solve(term, jnp.zeros(2), saveat=dfx.SaveAt(t1=True, steps=True))
+    return sol.ts, sol.ys, sol.y1, *(path.evaluate(times[0], left=side) for side in (True, False))
 
 
 @pytest.mark.parametrize("times", [[0.1, 0.2, 1.0], [1e-9, 0.05, 0.999], [0.3, 0.3, 0.30001]])
 def test_additive_jumps_are_exact_wherever_they_are(times):
     """At borders of cells, together, at the end; the limits on both sides are saved."""
-    sizes = np.array([[1.0, 0.0], [0.5, -1.0], [0.0, 2.0]])
-    path = rs.JumpPath(times, sizes, t0=0.0, t1=1.0)
-    term = dfx.ControlTerm(lambda t, y, args: jnp.eye(2), path)
-    sol = solve(term, jnp.zeros(2), saveat=dfx.SaveAt(t1=True, steps=True))
-    assert sol.ts is not None
-    np.testing.assert_allclose(sol.y1, sizes.sum(0))
-    there = np.isfinite(sol.ts)
-    ts, ys = np.asarray(sol.ts)[there], np.asarray(sol.ys)[there]
+    ts, ys, end, left, right = jax.device_get(additive(np.array(times)))
+    np.testing.assert_allclose(end, SIZES.sum(0))
+    there = np.isfinite(ts)
+    ts, ys = ts[there], ys[there]
     for t in times:
         both = ys[np.abs(ts - t) < 1e-12]
-        jump = sizes[np.array(times) == t].sum(0)
+        jump = SIZES[np.array(times) == t].sum(0)
         np.testing.assert_allclose(both.max(0) - both.min(0), np.abs(jump), atol=1e-12)
-    left, right = (path.evaluate(times[0], left=side) for side in (True, False))
-    np.testing.assert_allclose(right - left, sizes[np.array(times) == times[0]].sum(0))
+    np.testing.assert_allclose(right - left, SIZES[np.array(times) == times[0]].sum(0))
 
 
 def test_drivers_that_take_turns():
@@ -106,7 +130,7 @@ def test_drivers_that_take_turns():
         make([0.1, 0.5, 0.8, np.inf], [1.0, 2.0, 3.0, 50.0]),
         make([0.2, 0.5, 0.6], [-0.5, 4.0, 0.25]),
     )
-    found = solve(terms, jnp.asarray(0.0), jump_ts=[0.15, 0.7]).y1
+    found = jax.jit(lambda: solve(terms, jnp.asarray(0.0), jump_ts=[0.15, 0.7]).y1)()
     times = np.array([0.1, 0.5, 0.8, 0.2, 0.5, 0.6])
     sizes = np.array([1.0, 2.0, 3.0, -0.5, 4.0, 0.25])
     np.testing.assert_allclose(found, np.sum(sizes * np.exp(-2 * (1 - times))), rtol=1e-8)
@@ -117,7 +141,6 @@ def test_shot_noise_has_its_mean_and_variance():
     r E[z^2] (1 - e^{-2aT}) / (2a)."""
     a, rate, samples = 3.0, 8.0, 4000
 
-    @jax.jit
     @jax.vmap
     def run(key):
         path = poisson(key, "exponential", rate)
@@ -127,7 +150,7 @@ def test_shot_noise_has_its_mean_and_variance():
         )
         return solve(terms, jnp.asarray(0.0)).y1
 
-    v = np.asarray(run(jr.split(jr.key(0), samples)))
+    v = np.asarray(jax.jit(lambda: run(jr.split(jr.key(0), samples)))())
     mean = rate * 0.5 * (1 - np.exp(-a)) / a
     variance = rate * 0.5 * (1 - np.exp(-2 * a)) / (2 * a)
     assert abs(v.mean() - mean) < 4 * (variance / samples) ** 0.5
@@ -136,17 +159,20 @@ def test_shot_noise_has_its_mean_and_variance():
 
 def test_poisson_laws():
     samples, rates = 4000, np.array([3.0, 0.0, 20.0])
-    trains = jax.vmap(lambda k: rs.poisson_spikes(0.5, 2.5, rates=rates, max_spikes=90, key=k))(
-        jr.split(jr.key(0), samples)
-    )
-    assert not np.any(trains.overflow)
-    counts = np.asarray(jax.vmap(lambda t: t.counts())(trains)).astype(float)
+
+    @jax.vmap
+    def run(key):
+        train = rs.poisson_spikes(0.5, 2.5, rates=rates, max_spikes=90, key=key)
+        return train.overflow, train.times, train.counts()
+
+    overflow, times, counts = jax.device_get(jax.jit(lambda: run(jr.split(jr.key(0), samples)))())
+    assert not np.any(overflow)
+    counts = counts.astype(float)
     mean = 2 * rates
     assert np.all(np.abs(counts.mean(0) - mean) <= 4 * (mean / samples) ** 0.5)
     error = ((2 * mean**2 + mean) / samples) ** 0.5
     assert np.all(np.abs(counts.var(0) - mean) <= 4 * error)
     assert abs(np.corrcoef(counts[:, 0], counts[:, 2])[0, 1]) < 4 / samples**0.5
-    times = np.asarray(trains.times)
     known = times[np.isfinite(times)]
     assert known.min() >= 0.5 and known.max() <= 2.5
     assert abs(known.mean() - 1.5) < 4 * (4 / 12 / len(known)) ** 0.5
@@ -169,45 +195,55 @@ def test_times_and_sizes_move_with_the_parameters():
         )
         return solve(terms, jnp.asarray(0.3), dt=0.1).y1
 
-    end = jax.jit(end)
-    at = (jnp.asarray(6.0), jnp.asarray(0.5))
-    gradient = jax.grad(end, (0, 1))(*at)
-    for n in range(2):
-        h = 1e-5
-        shift = lambda s: end(*(x + s * h * (m == n) for m, x in enumerate(at)))  # noqa: B023
-        np.testing.assert_allclose(gradient[n], (shift(1) - shift(-1)) / (2 * h), rtol=1e-6)
-        assert abs(gradient[n]) > 1e-3
+    h, at = 1e-5, np.array([6.0, 0.5])
+
+    @jax.jit
+    def differentiated(points):
+        along = lambda p: end(p[0], p[1])
+        return jax.grad(along)(jnp.asarray(at)), jax.lax.map(along, points)
+
+    e = h * np.eye(2)
+    gradient, values = jax.device_get(differentiated(np.concatenate([at + e, at - e])))
+    np.testing.assert_allclose(gradient, (values[:2] - values[2:]) / (2 * h), rtol=1e-6)
+    assert np.all(np.abs(gradient) > 1e-3)
 
 
 def test_a_driver_that_jumps_at_an_event_is_reported():
     event = rs.Event(lambda t, y, args: y - 1.0, lambda t, y, args, k, u: y - 2.0)
     path = rs.JumpPath([0.4], [[2.0]], t0=0.0, t1=1.0)
     terms = dfx.ControlTerm(lambda t, y, args: jnp.eye(1), path)
-    run: Any = functools.partial(
-        rs.eventsolve,
-        terms,
-        dfx.Heun(),
-        0.0,
-        1.0,
-        0.1,
-        jnp.zeros(1),
-        event=event,
-        max_events=3,
-        key=jr.key(0),
-    )
+
+    def run(**options: Any):
+        return rs.eventsolve(
+            terms,
+            dfx.Heun(),
+            0.0,
+            1.0,
+            0.1,
+            jnp.zeros(1),
+            event=event,
+            max_events=3,
+            key=jr.key(0),
+            **options,
+        ).result
+
     with pytest.raises(ValueError, match="C1"):
         run()
-    sol = run(conditions="waive", throw=False)
-    assert sol.result == rs.RESULTS.driver_jumped
+    assert jax.jit(lambda: run(conditions="waive", throw=False))() == rs.RESULTS.driver_jumped
     with pytest.raises(RuntimeError, match="A jump of a driver"):
-        run(conditions="waive")
+        jax.block_until_ready(jax.jit(lambda: run(conditions="waive"))())
 
 
 def test_too_many_jumps():
     with pytest.raises(RuntimeError, match="more than `max_jumps` = 2"):
-        poisson(jr.key(0), intensity=50.0, room=2)
-    train = rs.poisson_spikes(0.0, 1.0, rates=np.array([50.0]), max_spikes=2, key=jr.key(0))
+        jax.block_until_ready(poisson(jr.key(0), intensity=50.0, room=2).jump_times)
+    train = jax.jit(
+        lambda: rs.poisson_spikes(0.0, 1.0, rates=np.array([50.0]), max_spikes=2, key=jr.key(0))
+    )()
     assert bool(train.overflow) and int(train.count) == 2
+
+
+times_of_a_path = jax.jit(lambda t: rs.JumpPath(t, np.ones(2), t0=0.0, t1=1.0).jump_times)
 
 
 @pytest.mark.parametrize(
@@ -217,13 +253,15 @@ def test_bad_times(times):
     with pytest.raises(ValueError, match="`jump_times` must be in increasing order and in"):
         rs.JumpPath(times, np.ones(2), t0=0.0, t1=1.0)
     with pytest.raises(RuntimeError, match="`jump_times` must be in increasing order"):
-        jax.jit(lambda t: rs.JumpPath(t, np.ones(2), t0=0.0, t1=1.0).jump_times)(jnp.array(times))
+        jax.block_until_ready(times_of_a_path(np.array(times)))
 
 
 @pytest.mark.parametrize("intensity", [0.0, -1.0, np.inf, np.nan])
 def test_bad_intensity(intensity):
     with pytest.raises(ValueError, match="`intensity` must"):
-        poisson(jr.key(0), intensity=intensity)
+        rs.compound_poisson_path(
+            0.0, 1.0, intensity=intensity, jump=jr.normal, max_jumps=40, key=jr.key(0)
+        )
 
 
 def test_bad_input():

@@ -6,14 +6,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jax.random as jr
 import numpy as np
 import pytest
 import scipy.special
 
 import roughsnn as rs
-
-from ..helpers import constant, single_neuron
 
 WINDOW = 2.0
 
@@ -36,13 +33,18 @@ PLAIN = rs.SignatureKernel(0.3, time_scale=0.7, taper=0.0, scaling="none")
 
 
 def batch_of(*trains):
-    return rs.SpikeTrain.stack(trains)
+    return jax.tree.map(lambda *z: np.stack(z), *trains)
 
 
-def signature(x: rs.SpikeTrain, kernel: rs.SignatureKernel, depth: int) -> list[np.ndarray]:
+plain_kernel = jax.jit(lambda x, y: PLAIN(x, y))
+plain_spikes = jax.jit(lambda x: PLAIN.spikes(x))
+
+
+@functools.cache
+def signature(name: str, depth: int) -> list[np.ndarray]:
     """Levels of e^{a e_0} (1 + w e_m) ..., by multiplication of tensors."""
-    times, heights, marks = (np.asarray(z)[0] for z in kernel.spikes(batch_of(x)))
-    dim = 1 + x.num_neurons
+    times, heights, marks = (np.asarray(z)[0] for z in plain_spikes(batch_of(TRAINS[name])))
+    dim = 1 + TRAINS[name].num_neurons
     levels = [np.ones(1)] + [np.zeros(dim**n) for n in range(1, depth + 1)]
 
     def times_letters(letter, coefficients):
@@ -56,12 +58,12 @@ def signature(x: rs.SpikeTrain, kernel: rs.SignatureKernel, depth: int) -> list[
         return out
 
     now = 0.0
-    for t, w, m in zip(times * kernel.time_scale, heights, marks, strict=True):
+    for t, w, m in zip(times * PLAIN.time_scale, heights, marks, strict=True):
         levels = times_letters(0, [(t - now) ** k / math.factorial(k) for k in range(depth + 1)])
         if m >= 0:
             levels = times_letters(m + 1, [1.0, w])
         now = t
-    rest = kernel.time_scale - now
+    rest = PLAIN.time_scale - now
     return times_letters(0, [rest**k / math.factorial(k) for k in range(depth + 1)])
 
 
@@ -69,9 +71,9 @@ def signature(x: rs.SpikeTrain, kernel: rs.SignatureKernel, depth: int) -> list[
 @pytest.mark.parametrize("a", ["silent", "both", "many", "coincident", "ends"])
 def test_it_is_the_inner_product_of_all_levels(a, b):
     depth = 11
-    left, right = (signature(TRAINS[z], PLAIN, depth) for z in (a, b))
+    left, right = (signature(z, depth) for z in (a, b))
     expected = sum(float(x @ y) for x, y in zip(left, right, strict=True))
-    np.testing.assert_allclose(PLAIN(TRAINS[a], TRAINS[b]), expected, rtol=1e-12)
+    np.testing.assert_allclose(plain_kernel(TRAINS[a], TRAINS[b]), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("scale", [1.0, 15.0])
@@ -80,17 +82,17 @@ def test_closed_forms(scale, dtype, tolerance):
     """Time alone gives I_0; one spike of a neuron on each side adds one matched pair."""
     bessel = lambda a, b: scipy.special.iv(0, 2 * np.sqrt(a * b))
     kernel = rs.SignatureKernel(0.6, time_scale=scale, taper=0.0, scaling="none")
-    cast = functools.partial(train, dtype=dtype)
-    silent = kernel(cast([], []), cast([], []))
+    lists = (([], []), ([0.7], []), ([1.2], []), ([], [1.2]))
+    trains = [train(*z, dtype=dtype) for z in lists]
+    silent, one, unmatched = jax.jit(
+        lambda n, x, same, other: (kernel(n, n), kernel(x, same), kernel(x, other))
+    )(*trains)
     assert silent.dtype == dtype
     np.testing.assert_allclose(silent, bessel(scale, scale), rtol=tolerance)
     s, t = 0.35 * scale, 0.6 * scale
     matched = bessel(scale, scale) + 0.36 * bessel(s, t) * bessel(scale - s, scale - t)
-    one = kernel(cast([0.7], []), cast([1.2], []))
     np.testing.assert_allclose(one, matched, rtol=tolerance)
-    np.testing.assert_allclose(
-        kernel(cast([0.7], []), cast([], [1.2])), bessel(scale, scale), rtol=tolerance
-    )
+    np.testing.assert_allclose(unmatched, bessel(scale, scale), rtol=tolerance)
 
 
 @pytest.mark.parametrize("dtype, tolerance", [(jnp.float64, 3e-14), (jnp.float32, 2e-6)])
@@ -98,30 +100,23 @@ def test_a_dilation_needs_its_own_order(dtype, tolerance):
     """It is the same as longer time and higher jumps."""
     plain: Any = dict(taper=0.0, scaling="none")
     x, y = (train(*z, dtype=dtype) for z in (([0.3, 1.1], [0.5]), ([0.2], [])))
-    dilated = rs.SignatureKernel(0.2, dilation=3.0, **plain)
-    longer = rs.SignatureKernel(0.6, time_scale=3.0, **plain)
-    np.testing.assert_allclose(dilated(x, y), longer(x, y), rtol=tolerance)
-    order = rs.SignatureKernel(0.6, time_scale=3.0, order=24, **plain)
-    np.testing.assert_allclose(longer(x, y), order(x, y), rtol=tolerance)
+
+    @jax.jit
+    def values(x, y, dilation):
+        kernels = (
+            rs.SignatureKernel(0.2, dilation=3.0, **plain),
+            rs.SignatureKernel(0.6, time_scale=3.0, order=24, **plain),
+            rs.SignatureKernel(0.2, dilation=dilation, longest=4.0, **plain),
+        )
+        longer = rs.SignatureKernel(0.6, time_scale=3.0, **plain)
+        return [kernel(x, y) for kernel in kernels], longer(x, y)
+
+    found, longer = values(x, y, 3.0)
+    np.testing.assert_allclose(found, np.full(3, longer), rtol=tolerance)
     with pytest.raises(ValueError, match="pass `longest`"):
-        jax.jit(lambda r: rs.SignatureKernel(0.2, dilation=r, **plain)(x, y))(3.0)
+        jax.eval_shape(lambda r: rs.SignatureKernel(0.2, dilation=r, **plain)(x, y), 3.0)
     with pytest.raises(ValueError, match="longest=None"):
         rs.SignatureKernel(dilation=3.0, longest=2.0)
-    traced = jax.jit(lambda r: rs.SignatureKernel(0.2, dilation=r, longest=4.0, **plain)(x, y))
-    np.testing.assert_allclose(traced(3.0), longer(x, y), rtol=tolerance)
-
-
-def coupled(neurons):
-    weights = 0.4 * (1 - jnp.eye(neurons)) if neurons > 1 else None
-    membrane = rs.LIF(jnp.array([15.0, 6.0]), jnp.array([[0.25], [0.0]]), 1.4)
-    return rs.SpikingNetwork(membrane, single_neuron().firing, weights)
-
-
-def batch(samples, key, neurons=2):
-    network = coupled(neurons)
-    drive = constant(*jnp.linspace(1.5, 1.3, neurons).tolist())
-    run = lambda k: rs.simulate(network, drive, t0=0.0, t1=1.0, dt0=0.02, max_spikes=24, key=k)
-    return jax.jit(jax.vmap(run))(jr.split(key, samples))
 
 
 @pytest.mark.parametrize("lift", [rs.ItoLift(), rs.MarcusLift()])
@@ -135,17 +130,22 @@ def test_second_derivatives(lift):
 
     rng = np.random.default_rng(1)
     dx, dy = (jnp.asarray(rng.normal(size=6)) for _ in range(2))
-    along = lambda s: kernel(move(x, s * dx), move(y, s * dy))
-    slope, h = jax.jit(jax.grad(along)), 1e-5
-    second = (slope(h) - slope(-h)) / (2 * h)
-    for twice in (jax.jacfwd(jax.jacrev(along)), jax.jacrev(jax.jacrev(along))):
-        np.testing.assert_allclose(jax.jit(twice)(0.0), second, rtol=1e-6, atol=1e-8)
+    slope, h = jax.grad(lambda s: kernel(move(x, s * dx), move(y, s * dy))), 1e-5
+
+    @jax.jit
+    def derivatives():
+        _, forward = jax.linearize(slope, 0.0)
+        (backward,) = jax.linear_transpose(forward, 0.0)(1.0)
+        return jax.lax.map(slope, jnp.array([h, -h])), forward(1.0), backward
+
+    (above, below), *second = jax.device_get(derivatives())
+    for found in second:
+        np.testing.assert_allclose(found, (above - below) / (2 * h), rtol=1e-6, atol=1e-8)
 
 
 def test_bad_input():
-    x = batch(3, jr.key(0))
     with pytest.raises(ValueError, match="same window"):
-        rs.gram_matrix(PLAIN, x, batch(3, jr.key(0), 1))
+        rs.gram_matrix(PLAIN, batch_of(train([0.1], [])), batch_of(train([0.1])))
     with pytest.raises(ValueError, match=r"batch of trains"):
         rs.gram_matrix(PLAIN, train([0.1], []), train([0.2], []))
     wrong: Any = (dict(height=-0.1), dict(taper=1.5), dict(time_scale=0.0), dict(time_scale=1e3))

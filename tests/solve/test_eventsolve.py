@@ -181,14 +181,7 @@ def test_simultaneous_events_take_the_lowest_first_and_both_fire():
         ),
     )
     term = dfx.ODETerm(lambda t, y, args: jnp.array([1.0, 2.0, 2.0]))
-    sol = rs.eventsolve(
-        term,
-        dfx.Euler(),
-        *(0.0, 0.9, 0.3),
-        jnp.zeros(3),
-        event=event,
-        **NINE,
-    )
+    sol = rs.eventsolve(term, dfx.Euler(), 0.0, 0.9, 0.3, jnp.zeros(3), event=event, **NINE)
     np.testing.assert_allclose(sol.event_times[:2], [0.5, 0.5])
     np.testing.assert_array_equal(sol.event_marks[:2], [1, 2])
     assert int(sol.event_count) == 2
@@ -202,14 +195,7 @@ def test_the_first_in_time_fires_when_several_cross_in_one_step():
         ),
     )
     term = dfx.ODETerm(lambda t, y, args: jnp.array([1.1, 3.0, 2.0]))
-    sol = rs.eventsolve(
-        term,
-        dfx.Euler(),
-        *(0.0, 1.0, 1.0),
-        jnp.zeros(3),
-        event=event,
-        **NINE,
-    )
+    sol = rs.eventsolve(term, dfx.Euler(), 0.0, 1.0, 1.0, jnp.zeros(3), event=event, **NINE)
     np.testing.assert_array_equal(sol.event_marks[:4], [1, 2, 0, 1])
     np.testing.assert_allclose(sol.event_times[:4], [1 / 3, 1 / 2, 1 / 1.1, 1.0])
 
