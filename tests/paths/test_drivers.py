@@ -236,7 +236,7 @@ def first_spikes(paths, method, dt):
 def test_both_engines_agree_as_dt_falls():
     """On one path of each driver, refined as far as the finest grid goes."""
     gaps = []
-    for grids in zip(*drivers(1 / 1600, (64, 1)).values(), strict=True):
+    for grids in zip(*drivers(1 / 1600, (64, 8, 1)).values(), strict=True):
         (n, a), (m, b) = (
             jax.device_get(first_spikes(grids, method, grids[0].dt))
             for method in ("event", "lockstep")
