@@ -23,27 +23,33 @@ _SERIES, _TERMS = 0.5, 14
 
 @ft.partial(jax.custom_jvp, nondiff_argnums=(0,))
 @ft.partial(jax.jit, static_argnums=0)
-def _phi(k: int, x: Array) -> Array:
-    r"""$\varphi_k(-x)$ for $x \ge 0$: $\varphi_0(z) = e^z$, $\varphi_k(z) =
-    (\varphi_{k-1}(z) - 1/(k-1)!)/z$."""
-    if k == 0:
-        return jnp.exp(-x)
+def _phis(order: int, x: Array) -> tuple[Array, ...]:
+    r"""$\varphi_1(-x), \dots, \varphi_{order}(-x)$ for $x \ge 0$, where $\varphi_0(z) = e^z$ and
+    $\varphi_k(z) = (\varphi_{k-1}(z) - 1/(k-1)!)/z$.
+
+    Where x is small the last one is a series, and the recursion goes down from there.
+    """
     series = jnp.zeros_like(x)
     for j in reversed(range(_TERMS)):
-        series = 1 / math.factorial(j + k) - x * series
+        series = 1 / math.factorial(j + order) - x * series
+    small = [series]
+    for k in reversed(range(1, order)):
+        small.append(1 / math.factorial(k) - x * small[-1])
     large = jnp.maximum(x, _SERIES)
-    value = jnp.exp(-large)
-    for j in range(k):
-        value = (1 / math.factorial(j) - value) / large
-    return jnp.where(x < _SERIES, series, value)
+    value, found = jnp.exp(-large), []
+    for k in range(order):
+        value = (1 / math.factorial(k) - value) / large
+        found.append(jnp.where(x < _SERIES, small[order - 1 - k], value))
+    return tuple(found)
 
 
-@_phi.defjvp
-def _phi_jvp(k, primals, tangents):
+@_phis.defjvp
+def _phis_jvp(order, primals, tangents):
     r"""$\varphi_k' = \varphi_k - k\varphi_{k+1}$; nothing divides by x."""
     (x,), (dx,) = primals, tangents
-    value = _phi(k, x)
-    return value, (k * _phi(k + 1, x) - value) * dx
+    found = _phis(order + 1, x)
+    slopes = (k * found[k] - found[k - 1] for k in range(1, order + 1))
+    return found[:order], tuple(slope * dx for slope in slopes)
 
 
 def _advance(y0, f0, df, rate, r, theta, bend=None):
@@ -51,11 +57,12 @@ def _advance(y0, f0, df, rate, r, theta, bend=None):
     and a forcing that has changed by `df * theta + 6 bend theta (1 - theta)` at r."""
     if rate is None:
         return y0 + r * (f0 + df * (theta / 2))
-    x = rate * r
     if bend is None:
-        return y0 + r * (_phi(1, x) * f0 + _phi(2, x) * (df * theta))
-    curved = 12 * theta**2 * _phi(3, x) * bend
-    return y0 + r * (_phi(1, x) * f0 + _phi(2, x) * ((df + 6 * bend) * theta) - curved)
+        first, second = _phis(2, rate * r)
+        return y0 + r * (first * f0 + second * (df * theta))
+    first, second, third = _phis(3, rate * r)
+    curved = 12 * theta**2 * third * bend
+    return y0 + r * (first * f0 + second * ((df + 6 * bend) * theta) - curved)
 
 
 class CurrentResponse(eqx.Module):
@@ -68,12 +75,12 @@ class CurrentResponse(eqx.Module):
 
     def __call__(self, r: Array) -> tuple[Array, Array]:
         """(v, i) at a time r after the jump."""
-        i = _phi(0, self.rate_i * r)
+        i = jnp.exp(-self.rate_i * r)
         return _advance(0.0, self.gain, self.gain * (i - 1), self.rate_v, r, 1), i
 
     def decay(self, r: Array) -> Array:
         """What is left of a jump of v after a time r."""
-        return _phi(0, self.rate_v * r)
+        return jnp.exp(-self.rate_v * r)
 
 
 def current_response(membrane: AbstractLinearMembrane) -> CurrentResponse:
