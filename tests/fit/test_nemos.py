@@ -109,7 +109,7 @@ def test_likelihood_and_filters_are_those_of_nemos(train):
         value, gradient = jax.device_get(value_and_gradient(p, train))
         return -value, -gradient
 
-    found = scipy.optimize.minimize(loss, np.ones(3), jac=True, tol=1e-6)
+    found = scipy.optimize.minimize(loss, np.ones(3), jac=True, tol=1e-10)
     ours = float(value_and_gradient(found.x, train)[0])
     filters, densities = [], []
     for dt in (2e-3, 1e-3):

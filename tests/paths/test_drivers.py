@@ -211,7 +211,8 @@ def test_gradients_under_every_driver(method):
     """Reverse and forward mode against differences on the same noise, also in the noise."""
     rng = np.random.default_rng(0)
     steps = np.array([2e-6, 1e-6, -1e-6, -2e-6])
-    for (path,) in drivers(0.01).values():
+    # And a chord, which has no area.
+    for path in [*(path for (path,) in drivers(0.01).values()), DRIVERS["rough"](0.01)]:
         at = jax.device_get({"params": PARAMS, "noise": path})
         way = jax.tree.map(lambda x: rng.normal(size=x.shape) * (1e-2 + abs(x)), at)
         way["params"]["weights"] = np.where(WEIGHTS != 0, way["params"]["weights"], 0)
@@ -349,9 +350,9 @@ def test_noise_that_does_not_fit_a_network(key):
         )
     for method in ("event", "lockstep"):
         with pytest.raises(ValueError, match="whole multiples of the steps"):
-            jax.eval_shape(lambda: spikes(PARAMS, path(0.01), method, dt=0.02))  # noqa: B023
+            jax.eval_shape(lambda m=method: spikes(PARAMS, path(0.01), m, dt=0.02))
         with pytest.raises(ValueError, match="reach t1"):
-            jax.eval_shape(lambda: spikes(PARAMS, fractional(0.5, 3), method))  # noqa: B023
+            jax.eval_shape(lambda m=method: spikes(PARAMS, fractional(0.5, 3), m))
     with pytest.raises(ValueError, match="must be those of the solve"):
         jax.eval_shape(lambda: spikes(PARAMS, path(0.02), "lockstep"))
     assert jax.jit(lambda: spikes(PARAMS, path(0.02)).count)() > 0

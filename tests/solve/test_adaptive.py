@@ -100,7 +100,8 @@ def slopes_and_values(mode, constant_steps=False):
         options: Any = {"controller": dfx.PIDController(tolerance, tolerance)}
         if constant_steps:
             options = {"controller": None, "dt0": 0.002, "solver": dfx.Tsit5()}
-        return 2 * (outcome({**PARAMETERS, "input": c}, **options),)
+        found = outcome({**PARAMETERS, "input": c}, **options)
+        return found, found
 
     return jax.jit(mode(run, has_aux=True))
 
