@@ -18,11 +18,13 @@ def _rotate(x: Array, by: int) -> Array:
     return (x << by) | (x >> (32 - by))
 
 
+@jax.jit
 def threefry_2x32(seed: tuple[Array, Array], counter: tuple[Array, Array]) -> tuple[Array, Array]:
     """Threefry-2x32 with 20 rounds (Salmon et al., SC 2011), unrolled.
 
     `jax.random` runs the rounds as a loop on a CPU. Inside the loop over steps that loop
-    would cost more than the rest of the step; unrolled, the rounds are one fused kernel.
+    would cost more than the rest of the step; unrolled, the rounds are one fused kernel. A
+    function of its own (`jit`), so that its 100 operations are traced once.
     """
     keys = (*seed, seed[0] ^ seed[1] ^ jnp.uint32(0x1BD11BDA))
     a, b = counter[0] + keys[0], counter[1] + keys[1]
