@@ -12,7 +12,7 @@ from ._random import antithetic as antithetic
 from ._path.base import AbstractCellPath as AbstractCellPath
 from ._path.base import AbstractGridPath as AbstractGridPath
 from ._path.base import AbstractJumpPath as AbstractJumpPath
-from ._path.boundary import Boundary as Boundary
+from ._train.boundary import Boundary as Boundary
 from ._path.brownian import BrownianPath as BrownianPath
 from ._path.cadlag import CadlagPath as CadlagPath
 from ._path.coloured import coloured_path as coloured_path
@@ -23,15 +23,15 @@ from ._path.grid import coarsened as coarsened
 from ._path.grid import correlated as correlated
 from ._path.jumps import JumpPath as JumpPath
 from ._path.jumps import compound_poisson_path as compound_poisson_path
-from ._path.jumps import poisson_spikes as poisson_spikes
-from ._path.marcus import marcus_lift as marcus_lift
-from ._path.spike_train import SpikeTrain as SpikeTrain
+from ._train.poisson import poisson_spikes as poisson_spikes
+from ._train.marcus import marcus_lift as marcus_lift
+from ._train.spike_train import SpikeTrain as SpikeTrain
 from ._path.step import StepPath as StepPath
 
 # events
 from ._event.chandrupatla import Chandrupatla as Chandrupatla
-from ._event.conditions import ConditionReport as ConditionReport
-from ._event.conditions import check_event as check_event
+from ._conditions.conditions import ConditionReport as ConditionReport
+from ._conditions.conditions import check_event as check_event
 from ._event.crossing import AbstractCrossing as AbstractCrossing
 from ._event.crossing import BracketedCrossing as BracketedCrossing
 from ._event.crossing import QuadraticCrossing as QuadraticCrossing
@@ -48,28 +48,28 @@ from ._solve.reference import reference_solve as reference_solve
 from ._solve.solution import Solution as Solution
 
 # networks
-from ._network.clamp import Clamped as Clamped
-from ._network.clamp import clamp as clamp
-from ._network.connectivity import SparseWeights as SparseWeights
-from ._network.connectivity import random_targets as random_targets
-from ._network.dale import DaleWeights as DaleWeights
-from ._network.eligibility import Eligibility as Eligibility
-from ._network.eligibility import eligibility as eligibility
-from ._network.exponential import ExponentialTrapezoid as ExponentialTrapezoid
-from ._network.firing import AbstractFiring as AbstractFiring
-from ._network.firing import StochasticFiring as StochasticFiring
-from ._network.firing import ThresholdFiring as ThresholdFiring
-from ._network.inputs import SpikeInput as SpikeInput
-from ._network.intensity import AbstractIntensity as AbstractIntensity
-from ._network.intensity import ExponentialIntensity as ExponentialIntensity
-from ._network.intensity import SoftplusIntensity as SoftplusIntensity
-from ._network.membrane import LIF as LIF
-from ._network.membrane import AbstractLinearMembrane as AbstractLinearMembrane
-from ._network.membrane import AbstractMembrane as AbstractMembrane
-from ._network.multiplicative import MultiplicativeLIF as MultiplicativeLIF
-from ._network.network import SpikingNetwork as SpikingNetwork
-from ._network.simulate import simulate as simulate
-from ._network.state import NeuronState as NeuronState
+from ._engine.clamp import Clamped as Clamped
+from ._engine.clamp import clamp as clamp
+from ._model.connectivity import SparseWeights as SparseWeights
+from ._model.connectivity import random_targets as random_targets
+from ._model.dale import DaleWeights as DaleWeights
+from ._engine.eligibility import Eligibility as Eligibility
+from ._engine.eligibility import eligibility as eligibility
+from ._engine.exponential import ExponentialTrapezoid as ExponentialTrapezoid
+from ._model.firing import AbstractFiring as AbstractFiring
+from ._model.firing import StochasticFiring as StochasticFiring
+from ._model.firing import ThresholdFiring as ThresholdFiring
+from ._model.inputs import SpikeInput as SpikeInput
+from ._model.intensity import AbstractIntensity as AbstractIntensity
+from ._model.intensity import ExponentialIntensity as ExponentialIntensity
+from ._model.intensity import SoftplusIntensity as SoftplusIntensity
+from ._model.membrane import LIF as LIF
+from ._model.membrane import AbstractLinearMembrane as AbstractLinearMembrane
+from ._model.membrane import AbstractMembrane as AbstractMembrane
+from ._model.multiplicative import MultiplicativeLIF as MultiplicativeLIF
+from ._model.network import SpikingNetwork as SpikingNetwork
+from ._engine.simulate import simulate as simulate
+from ._model.state import NeuronState as NeuronState
 
 # kernels
 from ._kernel.base import AbstractTrainKernel as AbstractTrainKernel

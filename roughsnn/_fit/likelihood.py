@@ -6,11 +6,11 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
 
+from .._engine.clamp import clamp
 from .._misc import check_positive_int
-from .._network.clamp import clamp
-from .._network.network import SpikingNetwork
-from .._path.spike_train import SpikeTrain
+from .._model.network import SpikingNetwork
 from .._random import RandomKey, antithetic, original
+from .._train.spike_train import SpikeTrain
 from .._types import Drive, Scalar
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import equinox as eqx
 import numpy as np
 
-from .._path.spike_train import SpikeTrain
+from .._train.spike_train import SpikeTrain
 
 _MICROSECONDS = 1e-3  # in milliseconds
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from .._misc import check_window, static_float
-from .._path.spike_train import SpikeTrain
+from .._train.spike_train import SpikeTrain
 
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 TimeUnit = Literal["s", "ms", "us"]

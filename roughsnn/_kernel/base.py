@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from .._path.check import check_same_kind, check_trains
-from .._path.spike_train import SpikeTrain
+from .._train.check import check_same_kind, check_trains
+from .._train.spike_train import SpikeTrain
 from .._types import Scalar
 
 # Where a function of spike trains may jump: two neurons' spikes swap order, one leaves the window.

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._misc import as_float_array, is_concrete, tensordot
-from .._path.spike_train import SpikeTrain
+from .._train.spike_train import SpikeTrain
 from .base import AbstractTrainKernel
 from .gaussian import known
 from .gram import gram_matrix

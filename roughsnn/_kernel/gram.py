@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from .._misc import is_concrete
-from .._path.check import check_same_kind, check_trains
-from .._path.spike_train import SpikeTrain
+from .._train.check import check_same_kind, check_trains
+from .._train.spike_train import SpikeTrain
 from .base import AbstractTrainKernel
 
 # Kernels of features need no more numbers for a pair than this; all pairs are a matrix product,

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Array
 
 from .._misc import as_float_array, is_concrete
-from .._path.spike_train import SpikeTrain
+from .._train.spike_train import SpikeTrain
 from .._types import Numeric, Scalar
 
 

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._misc import as_float_array, check_positive_float, check_positive_int, matmul
-from .._path.spike_train import SpikeTrain
-from .._path.taper import check_taper, tapered
+from .._train.spike_train import SpikeTrain
+from .._train.taper import check_taper, tapered
 from .._types import Numeric
 from .base import AbstractTrainKernel, jumps_of
 from .gaussian import gaussian_block, gaussian_pairs, known, lifted, mean_square_distance

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._misc import check_positive_float
-from .._path.taper import check_taper, tapered
+from .._train.taper import check_taper, tapered
 from .._types import Numeric
 from .base import AbstractTrainKernel, against, jumps_of
 from .gaussian import known

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from .._misc import static_float, tensordot
-from .._path.marks import sum_by_mark
-from .._path.spike_train import SpikeTrain
+from .._train.marks import sum_by_mark
+from .._train.spike_train import SpikeTrain
 from .._types import Scalar
 
 

@@ -12,9 +12,9 @@ import signax
 from jaxtyping import Array, Float
 
 from .._misc import check_positive_int, matmul
-from .._path.check import check_batches, check_same_kind, check_trains
-from .._path.marcus import marcus_lift
-from .._path.spike_train import SpikeTrain
+from .._train.check import check_batches, check_same_kind, check_trains
+from .._train.marcus import marcus_lift
+from .._train.spike_train import SpikeTrain
 from .._types import Scalar
 from .boundary import correction_of
 from .distance import Mean, squared_mean_distance

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 from jaxtyping import Array
 
-from .._path.spike_train import SpikeTrain
+from .._train.spike_train import SpikeTrain
 
 _WHERE = {
     "swap": "the spikes of two neurons swap order",

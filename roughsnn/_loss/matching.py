@@ -13,7 +13,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from .._misc import check_positive_float, matmul
-from .._path.spike_train import SpikeTrain
+from .._train.spike_train import SpikeTrain
 from .._types import Scalar
 from .statistics import smoothed
 

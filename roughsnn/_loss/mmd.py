@@ -11,10 +11,10 @@ from .._kernel.gram import Lifted, cross_gram, finite, symmetric_gram
 from .._kernel.lag import LagKernel
 from .._kernel.point import PointKernel
 from .._misc import check_positive_int
-from .._path.check import check_batches, check_same_kind
-from .._path.spike_train import SpikeTrain
 from .._signature.kernel import SignatureKernel
 from .._signature.per_neuron import PerNeuronKernel
+from .._train.check import check_batches, check_same_kind
+from .._train.spike_train import SpikeTrain
 from .._types import Scalar
 from .guard import refuse_gradient
 

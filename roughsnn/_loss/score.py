@@ -5,8 +5,8 @@ from jaxtyping import Array, Float
 
 from .._kernel.base import AbstractTrainKernel
 from .._kernel.gram import Lifted, cross_gram, finite, symmetric_gram
-from .._path.check import check_batches, check_same_kind
-from .._path.spike_train import SpikeTrain
+from .._train.check import check_batches, check_same_kind
+from .._train.spike_train import SpikeTrain
 from .._types import Scalar
 from .guard import refuse_gradient
 from .mmd import own_mean

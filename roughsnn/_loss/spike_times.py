@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._misc import check_positive_int
-from .._path.check import check_batches
-from .._path.spike_train import SpikeTrain
+from .._train.check import check_batches
+from .._train.spike_train import SpikeTrain
 from .._types import Scalar
 from .distance import squared_mean_distance
 

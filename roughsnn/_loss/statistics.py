@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._misc import check_positive_float, einsum
-from .._path.check import check_batches, check_trains
-from .._path.spike_train import SpikeTrain
+from .._train.check import check_batches, check_trains
+from .._train.spike_train import SpikeTrain
 from .._types import Scalar
 from .boundary import counts, filtered
 from .distance import squared_mean_distance

@@ -9,8 +9,8 @@ from jaxtyping import Array, Float
 from .._kernel.base import AbstractTrainKernel, pooled
 from .._kernel.gram import gram_matrix
 from .._misc import check_positive_int, matmul
-from .._path.check import check_batches
-from .._path.spike_train import SpikeTrain
+from .._train.check import check_batches
+from .._train.spike_train import SpikeTrain
 from .._types import PRNGKey, Scalar
 from .mmd import default_kernel
 

@@ -1,4 +1,4 @@
-"""Drivers that jump: declared jumps, compound Poisson processes, Poisson spike trains."""
+"""Drivers that jump: declared jumps, compound Poisson processes."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,6 @@ from .._misc import (
 from .._random import RandomKey, original, seeds, split, uniform
 from .._types import Numeric, PRNGKey, RealScalar
 from .base import AbstractJumpPath
-from .spike_train import SpikeTrain
 
 
 class JumpPath(AbstractJumpPath):
@@ -91,7 +90,7 @@ def check_jump_times(times: Array, t0: float, t1: float) -> Array:
     return eqx.error_if(times, jnp.any(outside) | jnp.any(times[1:] < times[:-1]), message)
 
 
-def _arrivals(words, coordinate, number: int, rate: Array, t0: float, t1: float) -> Array:
+def arrivals(words, coordinate, number: int, rate: Array, t0: float, t1: float) -> Array:
     """The first times of a Poisson process, inf behind t1. Differentiable in the rate."""
     u = uniform(words, coordinate, jnp.arange(number, dtype=jnp.int32), rate.dtype)
     times = t0 - jnp.cumsum(jnp.log(u)) / jnp.where(rate > 0, rate, 1)
@@ -129,58 +128,19 @@ def compound_poisson_path(
     """
     t0, t1, _ = check_window(t0, t1, 1.0, "dt")
     max_jumps = check_positive_int("max_jumps", max_jumps)
-    rate = _check_rates("intensity", intensity, 0)
+    rate = check_rates("intensity", intensity, 0)
     if is_concrete(rate):
         check_positive_float("intensity", rate)
     times_key, sizes_key = split(key)
-    times = _arrivals(seeds(times_key), 0, max_jumps + 1, rate, t0, t1)
+    times = arrivals(seeds(times_key), 0, max_jumps + 1, rate, t0, t1)
     message = f"There are more than `max_jumps` = {max_jumps} jumps. Raise it."
     times = eqx.error_if(times, jnp.isfinite(times[-1]), message)[:-1]
     sizes = jax.vmap(jump)(jr.split(original(sizes_key), max_jumps))
     return JumpPath(times, sizes, t0=t0, t1=t1)
 
 
-def poisson_spikes(
-    t0: RealScalar, t1: RealScalar, *, rates: Numeric, max_spikes: int, key: RandomKey
-) -> SpikeTrain:
-    r"""Independent Poisson spike trains, e.g. as input of a network.
-
-    Each neuron has its own random numbers, so its train depends on its own rate only, and its
-    spike times are differentiable in it.
-
-    **Arguments:**
-
-    - `t0`, `t1`: the window; concrete numbers.
-    - `rates`: spikes per unit of time, shape `(neurons,)`, not negative.
-    - `max_spikes`: the room for the spikes of one neuron; the train has room for all of them.
-    - `key`: a `jax.random.key`.
-
-    **Returns:** a [`roughsnn.SpikeTrain`][]; `overflow` where a neuron had no room.
-
-    **Raises:** `ValueError` for rates that are negative or not finite.
-    """
-    t0, t1, _ = check_window(t0, t1, 1.0, "dt")
-    max_spikes = check_positive_int("max_spikes", max_spikes)
-    rate = _check_rates("rates", rates, 1)
-    neurons, words = rate.shape[0], seeds(key)
-    number = jnp.arange(neurons, dtype=jnp.int32)
-    times = jax.vmap(lambda n, r: _arrivals(words, n, max_spikes + 1, r, t0, t1))(number, rate)
-    overflow = jnp.any(jnp.isfinite(times[:, -1]))
-    flat = times[:, :-1].reshape(-1)
-    marks = jnp.where(jnp.isfinite(flat), jnp.repeat(number, max_spikes), -1)
-    order = jnp.argsort(jax.lax.stop_gradient(flat))
-    return SpikeTrain(
-        times=flat[order],
-        marks=marks[order],
-        count=jnp.sum(marks >= 0, dtype=jnp.int32),
-        overflow=overflow,
-        t0=t0,
-        t1=t1,
-        num_neurons=neurons,
-    )
-
-
-def _check_rates(name: str, value: Numeric, ndim: int) -> Array:
+def check_rates(name: str, value: Numeric, ndim: int) -> Array:
+    """Rates that are not negative, as far as they are known."""
     rates = as_float_array(name, value)
     if rates.ndim != ndim:
         wanted = "a scalar" if ndim == 0 else "of shape (neurons,)"

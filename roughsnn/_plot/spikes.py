@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._loss.statistics import psth as psth_of
-from .._path.check import check_same_kind, check_trains
-from .._path.spike_train import SpikeTrain
+from .._train.check import check_same_kind, check_trains
+from .._train.spike_train import SpikeTrain
 from .axes import BLUE, ORANGE, make_axes
 
 _SPIKES = "#222222"

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._loss.statistics import psth
-from .._path.check import check_batches, check_trains
-from .._path.spike_train import SpikeTrain
+from .._train.check import check_batches, check_trains
+from .._train.spike_train import SpikeTrain
 
 
 def _elephant() -> Any:

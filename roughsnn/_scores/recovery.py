@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._path.check import check_trains
-from .._path.spike_train import SpikeTrain
+from .._train.check import check_trains
+from .._train.spike_train import SpikeTrain
 
 
 @dataclasses.dataclass(frozen=True)

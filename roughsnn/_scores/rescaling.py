@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from .._network.clamp import Clamped
-from .._path.check import check_trains
-from .._path.spike_train import SpikeTrain
+from .._engine.clamp import Clamped
+from .._train.check import check_trains
+from .._train.spike_train import SpikeTrain
 
 
 def rescaled_quantiles(

@@ -11,7 +11,7 @@ from .._kernel.base import AbstractTrainKernel, against, jumps_of
 from .._kernel.gaussian import known
 from .._kernel.height import as_height, height_for, mean_count
 from .._misc import as_float_array, check_positive_int, is_concrete, static_float
-from .._path.taper import check_taper, tapered
+from .._train.taper import check_taper, tapered
 from .._types import Numeric, Scalar
 from .cell import cheapest, enough
 from .lift import AbstractLift, ItoLift

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from .._kernel.base import AbstractTrainKernel, against
 from .._kernel.height import mean_count
 from .._misc import check_positive_int
-from .._path.marks import find_first
+from .._train.marks import find_first
 from .kernel import SignatureKernel
 
 

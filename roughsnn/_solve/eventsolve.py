@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import PyTree
 
-from .._event.conditions import conditions_of
+from .._conditions.conditions import conditions_of
 from .._event.crossing import AbstractCrossing
 from .._event.event import Event
 from .._misc import (

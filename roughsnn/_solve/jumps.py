@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from .._event.affine import is_constant
+from .._conditions.affine import is_constant
 from .._misc import any_in_batch, as_array, is_concrete, is_term, term_product
 from .._path.base import AbstractJumpPath
 from .._path.jumps import JumpPath

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from .._event.affine import is_constant
+from .._conditions.affine import is_constant
 from .._misc import is_term, term_product
 from .._path.base import AbstractCellPath, AbstractGridPath
 from .._path.jumps import JumpPath

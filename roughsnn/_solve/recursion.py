@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Float, Int, PyTree
 
+from .._conditions.fields import smooth_drift
 from .._event.crossing import AbstractCrossing
 from .._event.event import Event
-from .._event.fields import smooth_drift
 from .._misc import check_positive_int, check_window, entry, one_hot, where_tree
 from .._random import RandomKey, uniform
 from .._results import RESULTS

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, PyTree
 
+from .._conditions.fields import smooth_drift
 from .._event.event import Event
-from .._event.fields import smooth_drift
 from .._misc import check_positive_int, check_window, entry, one_hot, where_tree
 from .._random import RandomKey, seeds, uniform
 from .._results import RESULTS

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array
 
-from .._event.affine import is_affine
+from .._conditions.affine import is_affine
 from .._event.chandrupatla import Chandrupatla
 from .._event.crossing import AbstractCrossing, BracketedCrossing, QuadraticCrossing
 from .._event.event import Event

@@ -12,13 +12,13 @@ from jaxtyping import PyTree
 
 from .._event.event import Event
 from .._misc import one_hot, static_float
-from .._network.firing import StochasticFiring
-from .._network.network import SpikingNetwork
-from .._network.state import NeuronState
+from .._model.firing import StochasticFiring
+from .._model.network import SpikingNetwork
+from .._model.state import NeuronState
 from .._path.base import AbstractJumpPath
 from .._path.brownian import BrownianPath
-from .._path.spike_train import SpikeTrain
 from .._solve.eventsolve import eventsolve
+from .._train.spike_train import SpikeTrain
 from .._types import Drive, RealScalar
 
 

@@ -1,7 +1,7 @@
 import jax.numpy as jnp
 import pytest
 
-from roughsnn._event.affine import is_affine
+from roughsnn._conditions.affine import is_affine
 
 W = jnp.arange(6.0).reshape(2, 3)
 AFFINE = {

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import roughsnn as rs
-from roughsnn._network.spread import spread
+from roughsnn._engine.spread import spread
 
 N = 100
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from roughsnn._network.exponential import _phis
+from roughsnn._engine.exponential import _phis
 
 POINTS = np.concatenate([[0.0], np.logspace(-9, -0.302, 30), np.logspace(-0.3, 1.5, 40)])
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import roughsnn as rs
-from roughsnn._path.marks import count_by_mark, sum_by_mark
+from roughsnn._train.marks import count_by_mark, sum_by_mark
 
 LISTS = [[0.1, 0.5], [], [0.2, 0.3, 0.9]]
 

@@ -10,10 +10,10 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
+from .._event.event import Event
 from .._misc import is_concrete, is_term, term_product
 from .._path.base import AbstractCellPath, AbstractJumpPath
 from .._types import Args, RealScalar, Scalar, State
-from .event import Event
 
 
 def smooth_drift(terms: PyTree, t: RealScalar, y: State, args: Args) -> State:

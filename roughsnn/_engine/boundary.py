@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._path.boundary import Boundary
-from .._path.marks import count_by_mark
-from .._path.spike_train import SpikeTrain
+from .._model.network import SpikingNetwork
 from .._random import RandomKey, seeds, uniform
-from .network import SpikingNetwork
+from .._train.boundary import Boundary
+from .._train.marks import count_by_mark
+from .._train.spike_train import SpikeTrain
 
 
 def boundary_of(

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._model.connectivity import SparseWeights
 from .._solve.adjoint import AbstractAdjoint
 from .._solve.setup import compact
-from .connectivity import SparseWeights
 from .delivery import deliver_all
 from .lockstep import CellInput, Lockstep, LockstepCarry, LockstepEmitted
 from .spread import is_small

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._misc import at_least
+from .._model.membrane import AbstractLinearMembrane
+from .._model.state import NeuronState
 from .._solve.localise import combined_rate
-from .membrane import AbstractLinearMembrane
-from .state import NeuronState
 
 # Below this x a series of so many terms is exact to the rounding of float64 (the next one is
 # below 0.5^14/15! = 5e-17), above it the recursion loses one digit for two orders.

@@ -10,10 +10,16 @@ import numpy as np
 import optimistix as optx
 from jaxtyping import Array
 
-from .._event.conditions import conditions_of
+from .._conditions.conditions import conditions_of
 from .._event.crossing import AbstractCrossing, QuadraticCrossing
 from .._event.event import Event
 from .._misc import as_array, check_finite, is_concrete
+from .._model.firing import StochasticFiring, ThresholdFiring
+from .._model.inputs import SpikeInput
+from .._model.membrane import LIF, AbstractLinearMembrane
+from .._model.multiplicative import MultiplicativeLIF
+from .._model.network import SpikingNetwork, evaluate_drive
+from .._model.state import NeuronState
 from .._path.base import AbstractGridPath, AbstractJumpPath
 from .._path.brownian import BrownianPath
 from .._path.grid import GridPath
@@ -21,12 +27,6 @@ from .._random import RandomKey, seeds, split, uniform
 from .._solve.localise import check_grid
 from .._types import Drive
 from .exponential import ExponentialTrapezoid
-from .firing import StochasticFiring, ThresholdFiring
-from .inputs import SpikeInput
-from .membrane import LIF, AbstractLinearMembrane
-from .multiplicative import MultiplicativeLIF
-from .network import SpikingNetwork, evaluate_drive
-from .state import NeuronState
 
 
 class Model(NamedTuple):

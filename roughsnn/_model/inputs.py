@@ -1,19 +1,13 @@
 """Spikes that come from outside of a network."""
 
-import dataclasses
-
 import equinox as eqx
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from .._misc import as_float_array, is_concrete
 from .._path.jumps import JumpPath, check_jump_times
-from .._path.spike_train import SpikeTrain
-from .._solve.step import Grid
+from .._train.spike_train import SpikeTrain
 from .._types import Numeric
-from .delivery import deliver_all
-from .lockstep import Lockstep
 
 
 class SpikeInput(eqx.Module):
@@ -68,26 +62,3 @@ class SpikeInput(eqx.Module):
         rows = self.weights[jnp.where(there, self.spikes.marks, 0)]
         sizes = jnp.where(there[:, None], rows, 0)
         return JumpPath(self.spikes.times, sizes, t0=t0, t1=t1)
-
-
-def in_cells(
-    spikes: SpikeTrain, grid: Grid, lengths: Float[Array, " cells"]
-) -> tuple[Int[Array, " spikes"], Float[Array, " spikes"]]:
-    """The cell of each spike, and how long after its start it is; cell 0 for padding."""
-    times = jnp.where(spikes.marks >= 0, spikes.times.astype(lengths.dtype), grid.t0)
-    since = times - grid.t0
-    cell = jnp.floor(jax.lax.stop_gradient(since) / grid.dt0).astype(jnp.int32)
-    cell = jnp.minimum(cell, lengths.shape[0] - 1)
-    return cell, since - cell.astype(since.dtype) * grid.dt0
-
-
-def delivered_inputs(
-    engine: Lockstep, inputs: SpikeInput, grid: Grid, lengths: Float[Array, " cells"]
-) -> Float[Array, "cells 3 neurons"]:
-    """What the spikes of an input add to each cell of a lockstep simulation."""
-    times = check_jump_times(inputs.spikes.times, grid.t0, grid.t1)
-    spikes = dataclasses.replace(inputs.spikes, times=times)
-    cell, offset = in_cells(spikes, grid, lengths)
-    weights = inputs.weights.astype(lengths.dtype)
-    left = lengths[cell] - offset
-    return deliver_all(weights, spikes.marks, cell, left, lengths, engine.response)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from .._misc import at_most, matmul, max_in_batch
-from .connectivity import SparseWeights
+from .._model.connectivity import SparseWeights
 from .spread import Weights, is_small, spread
 
 

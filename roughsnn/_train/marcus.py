@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .cadlag import CadlagPath
+from .._path.cadlag import CadlagPath
 from .spike_train import SpikeTrain
 from .taper import check_taper, tapered
 

@@ -9,15 +9,15 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from .._event.crossing import first_of_pieces
 from .._misc import at_least, at_most
+from .._model.connectivity import SparseWeights
+from .._model.firing import AbstractFiring, StochasticFiring
+from .._model.membrane import AbstractLinearMembrane
+from .._model.state import NeuronState
 from .._random import uniform
 from .._solve.step import GRAZED, JUMPED, OK, RETRIGGERED
 from .._types import Scalar
-from .connectivity import SparseWeights
 from .delivery import Quadratic, Response, deliver
 from .exponential import current_response, exponential_step, middle_shift
-from .firing import AbstractFiring, StochasticFiring
-from .membrane import AbstractLinearMembrane
-from .state import NeuronState
 
 # A fault beside those of `_solve.step`: spikes of a neuron that the cells cannot keep up with.
 CROWDED = JUMPED + 1

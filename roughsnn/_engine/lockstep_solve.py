@@ -8,21 +8,22 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._event.affine import is_affine, is_constant
+from .._conditions.affine import is_affine, is_constant
 from .._misc import is_concrete, num_cells
+from .._model.inputs import SpikeInput
+from .._model.membrane import AbstractLinearMembrane
+from .._model.network import SpikingNetwork, evaluate_drive
 from .._path.base import AbstractGridPath, AbstractJumpPath
-from .._path.spike_train import SpikeTrain
 from .._random import seeds
 from .._results import RESULTS
 from .._solve.adjoint import AbstractAdjoint
 from .._solve.setup import compact
 from .._solve.step import GRAZED, RETRIGGERED, Grid
+from .._train.spike_train import SpikeTrain
 from .._types import Drive
 from .cells import run_cells
-from .inputs import SpikeInput, delivered_inputs
+from .inputs import delivered_inputs
 from .lockstep import CROWDED, LATE, CellInput, Lockstep
-from .membrane import AbstractLinearMembrane
-from .network import SpikingNetwork, evaluate_drive
 from .prepare import Model, Prepared
 
 

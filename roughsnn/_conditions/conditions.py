@@ -7,9 +7,9 @@ import diffrax as dfx
 import jax
 from jaxtyping import PyTree
 
+from .._event.event import Event
 from .._types import Args, PRNGKey, RealScalar, State
 from .decide import Condition, decide
-from .event import Event
 from .fields import Fields
 
 _REMEDIES = {

@@ -9,19 +9,19 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Float
 
+from .._conditions.fields import smooth_drift
 from .._event.crossing import AbstractCrossing
-from .._event.fields import smooth_drift
 from .._misc import check_positive_int, check_window, entry, one_hot, where_tree
-from .._path.spike_train import SpikeTrain
+from .._model.network import SpikingNetwork
+from .._model.state import NeuronState
 from .._random import RandomKey, uniform
 from .._results import RESULTS
 from .._solve.failure import raise_if_failed, result_of
 from .._solve.recursion import event_or_stop
 from .._solve.setup import check_problem, compact, set_up
+from .._train.spike_train import SpikeTrain
 from .._types import Drive, RealScalar
-from .network import SpikingNetwork
 from .prepare import Prepared, check_model, prepare
-from .state import NeuronState
 
 
 class Eligibility(eqx.Module):

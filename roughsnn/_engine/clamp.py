@@ -11,24 +11,25 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from .._misc import at_least, at_most, check_positive_int, check_window, num_cells
+from .._model.connectivity import SparseWeights
+from .._model.firing import StochasticFiring
+from .._model.inputs import SpikeInput
+from .._model.network import SpikingNetwork
+from .._model.state import NeuronState
 from .._path.base import AbstractGridPath
-from .._path.check import check_trains
-from .._path.marks import sum_by_mark
-from .._path.spike_train import SpikeTrain
 from .._random import RandomKey, seeds
 from .._solve.adjoint import AbstractAdjoint, CheckpointAdjoint
 from .._solve.step import Grid
+from .._train.check import check_trains
+from .._train.marks import sum_by_mark
+from .._train.spike_train import SpikeTrain
 from .._types import Drive, RealScalar
 from .cells import run_cells
-from .connectivity import SparseWeights
 from .delivery import deliver_all
-from .firing import StochasticFiring
-from .inputs import SpikeInput, delivered_inputs, in_cells
+from .inputs import delivered_inputs, in_cells
 from .lockstep import LATE, Lockstep
 from .lockstep_solve import cell_inputs, check_lockstep, marked, raise_result, result_of, train_of
-from .network import SpikingNetwork
 from .prepare import check_model, prepare
-from .state import NeuronState
 
 
 class Clamped(eqx.Module):

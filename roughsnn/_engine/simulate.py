@@ -12,21 +12,21 @@ import optimistix as optx
 
 from .._event.crossing import AbstractCrossing
 from .._misc import check_positive_int, check_window, static_float
+from .._model.inputs import SpikeInput
+from .._model.network import SpikingNetwork
+from .._model.state import NeuronState
 from .._path.base import AbstractGridPath
-from .._path.spike_train import SpikeTrain
 from .._random import RandomKey
 from .._results import RESULTS
 from .._solve.adjoint import AbstractAdjoint, CheckpointAdjoint
 from .._solve.eventsolve import eventsolve
 from .._solve.saveat import check_saveat
 from .._solve.solution import Solution
+from .._train.spike_train import SpikeTrain
 from .._types import Drive, RealScalar
 from .boundary import boundary_of
-from .inputs import SpikeInput
 from .lockstep_solve import check_lockstep, solve_lockstep
-from .network import SpikingNetwork
 from .prepare import check_model, prepare
-from .state import NeuronState
 
 
 @overload

@@ -15,7 +15,7 @@ from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Bool, Float
 
 from .._misc import einsum, matmul
-from .connectivity import SparseWeights
+from .._model.connectivity import SparseWeights
 
 # Up to so many neurons a product with all rows is quicker than finding those that fired.
 _FEW = 64
