@@ -37,7 +37,7 @@ LAYERS = {
     "_plot": GROUND | {"_train", "_loss"},
     "scores": {"_scores"},
     "plot": {"_plot"},
-    "_testing": GROUND | {"_path", "_event", "_conditions", "_solve", "_model", "_engine"},
+    "_testing": GROUND | {"_path", "_train", "_event", "_conditions", "_solve", "_model", "_engine"},
     "losses": {"_loss"},
     "testing": {"_testing"},
     "pytest_plugin": {"_testing"},
