@@ -92,25 +92,21 @@ def solve(driver: str, noise, solver, key) -> tuple:
     membrane: Any = rs.LIF(mu, sigma)
     if driver.startswith("multiplicative"):
         membrane = rs.MultiplicativeLIF(mu, sigma)
-    dt0 = noise.dt
 
-    def run(threshold, **options):
+    def run(threshold, stop_after=None, saveat=None):
         firing = rs.StochasticFiring(rs.ExponentialIntensity(5.0, threshold, 1.0), 0.03)
         return rs.simulate(
             rs.SpikingNetwork(membrane, firing),
-            lambda t: jnp.full(1, 1.5),
-            t0=0.0,
-            t1=T1,
-            dt0=dt0,
+            jnp.full(1, 1.5),
+            rs.Window(0.0, T1, noise.dt, stop_after=stop_after),
             max_spikes=1,
             key=key,
             noise=noise,
-            solver=solver,
-            **options,
+            engine=rs.EventByEvent(solver=solver, saveat=saveat),
         )
 
-    _, quiet = run(100.0, saveat=dfx.SaveAt(t1=True))
-    return quiet.y1.v[0], jnp.minimum(run(1.0, stop_after=1).times[0], T1)
+    quiet = run(100.0, saveat=dfx.SaveAt(t1=True)).states
+    return quiet.y1.v[0], jnp.minimum(run(1.0, stop_after=1).spikes.times[0], T1)
 
 
 def errors(driver: str, interpolation: str, solver: str, samples: int) -> dict:

@@ -38,11 +38,11 @@ class Row:
     large: bool = False
 
 
-def layers(method: str, batch: int) -> Callable:
+def layers(engine: str, batch: int) -> Callable:
     """The network 4-16-2 of a batch."""
 
     def make():
-        run, weights = feed_forward(method=method)
+        run, weights = feed_forward(engine=engine)
         return mean_square(run), weights, (jr.split(jr.key(0), batch),)
 
     return make

@@ -36,14 +36,11 @@ class Network:
         )
         return rs.simulate(
             network,
-            lambda t: drive,
-            t0=0.0,
-            t1=1.0,
-            dt0=dt0,
-            method="lockstep",
+            drive,
+            rs.Window(0.0, 1.0, dt0),
             max_spikes=max_spikes or 4 * self.neurons,
             key=jr.key(0) if key is None else key,
-        )
+        ).spikes
 
     def sparse(self) -> rs.SparseWeights:
         """Lists of targets."""

@@ -8,9 +8,10 @@ import numpy as np
 import roughsnn as rs
 
 BATCH = 128
+ENGINES = {"event": rs.EventByEvent(), "lockstep": rs.Lockstep()}
 
 
-def single_neuron(c: float, max_spikes: int = 3, **options):
+def single_neuron(c: float, max_spikes: int = 3, *, engine: str = "event"):
     """One neuron on [0, 5] with 500 cells, ended at its third spike; the input is trained."""
     network = rs.SpikingNetwork(
         rs.LIF(mu=(15.0, 0.0), sigma=((0.25, 0.0), (0.0, 0.0)), v_reset=1.4),
@@ -20,20 +21,17 @@ def single_neuron(c: float, max_spikes: int = 3, **options):
     def run(c, key):
         return rs.simulate(
             network,
-            lambda t: c[None],
-            t0=0.0,
-            t1=5.0,
-            dt0=0.01,
+            c[None],
+            rs.Window(0.0, 5.0, 0.01, stop_after=3 if max_spikes == 3 else None),
             max_spikes=max_spikes,
-            stop_after=3 if max_spikes == 3 else None,
             key=key,
-            **options,
-        )
+            engine=ENGINES[engine],
+        ).spikes
 
     return run, jnp.asarray(c)
 
 
-def feed_forward(dt0: float = 0.01, **options):
+def feed_forward(dt0: float = 0.01, *, engine: str = "event"):
     """22 neurons, 4-16-2, on [0, 1] with 100 cells; all weights are trained."""
     layers = (4, 16, 2)
     starts = np.cumsum((0, *layers))
@@ -54,15 +52,13 @@ def feed_forward(dt0: float = 0.01, **options):
         network = rs.SpikingNetwork(membrane, firing, weights, mask)
         return rs.simulate(
             network,
-            lambda t: drive,
-            t0=0.0,
-            t1=1.0,
-            dt0=dt0,
+            drive,
+            rs.Window(0.0, 1.0, dt0),
             max_spikes=256,
             key=key,
             initial=initial,
-            **options,
-        )
+            engine=ENGINES[engine],
+        ).spikes
 
     return run, jnp.asarray(weights)
 
@@ -72,11 +68,11 @@ PROBLEMS = {
     "single neuron, c = 0.565": lambda: single_neuron(0.565),
     "single neuron, all spikes": lambda: single_neuron(1.5, 60),
     "network 4-16-2": feed_forward,
-    "network 4-16-2, lockstep": lambda: feed_forward(method="lockstep"),
-    "network 4-16-2, lockstep, dt = 0.02": lambda: feed_forward(0.02, method="lockstep"),
-    "single neuron, c = 1.5, lockstep": lambda: single_neuron(1.5, method="lockstep"),
-    "single neuron, c = 0.565, lockstep": lambda: single_neuron(0.565, method="lockstep"),
-    "single neuron, all spikes, lockstep": lambda: single_neuron(1.5, 60, method="lockstep"),
+    "network 4-16-2, lockstep": lambda: feed_forward(engine="lockstep"),
+    "network 4-16-2, lockstep, dt = 0.02": lambda: feed_forward(0.02, engine="lockstep"),
+    "single neuron, c = 1.5, lockstep": lambda: single_neuron(1.5, engine="lockstep"),
+    "single neuron, c = 0.565, lockstep": lambda: single_neuron(0.565, engine="lockstep"),
+    "single neuron, all spikes, lockstep": lambda: single_neuron(1.5, 60, engine="lockstep"),
 }
 
 

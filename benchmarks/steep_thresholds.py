@@ -6,8 +6,6 @@ differences of means on the same keys, each with its standard error.
     python benchmarks/steep_thresholds.py
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -24,8 +22,8 @@ def first_spike(beta: float, c: jax.Array, key: jax.Array) -> jax.Array:
         rs.LIF((15.0, 0.0), ((0.5,), (0.0,)), 1.4),
         rs.StochasticFiring(rs.ExponentialIntensity(beta, 1.0, 0.02)),
     )
-    options: Any = dict(t0=0.0, t1=END, dt0=0.005, max_spikes=1, stop_after=1, method="lockstep")
-    train = rs.simulate(network, lambda t: c[None], key=key, **options)
+    window = rs.Window(0.0, END, 0.005, stop_after=1)
+    train = rs.simulate(network, c[None], window, max_spikes=1, key=key).spikes
     return jnp.minimum(train.times[0], END)
 
 

@@ -198,15 +198,12 @@ def test_poisson_input():
         train = rs.poisson_spikes(0.0, 1.0, rates=rates, max_spikes=400, key=spikes_key)
         return rs.simulate(
             network,
-            lambda t: jnp.full(n, POISSON["c"], jnp.float32),
-            t0=0.0,
-            t1=1.0,
-            dt0=0.001,
+            jnp.full(n, POISSON["c"], jnp.float32),
+            rs.Window(0.0, 1.0, 0.001),
             max_spikes=20_000,
             key=key,
-            spike_input=rs.SpikeInput(train, weights),
-            method="lockstep",
-        )
+            inputs=rs.SpikeInput(train, weights),
+        ).spikes
 
     ours = []
     for seed in range(runs):

@@ -14,6 +14,8 @@ import pytest
 
 import roughsnn as rs
 
+from .problems import ENGINES
+
 NEURONS, BATCH, RATE, T1, DT = 22, 128, 20.0, 1.0, 0.01
 ROOM: Any = dict(shape=(NEURONS, 1))
 DRIVERS = {
@@ -27,10 +29,10 @@ DRIVERS = {
 }
 
 
-@pytest.mark.parametrize("method", ["event", "lockstep"])
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", DRIVERS)
 @pytest.mark.parametrize("mode", ["given", "drawn"])
-def test_driver(benchmark, name, method, mode):
+def test_driver(benchmark, name, engine, mode):
     """Forward; Poisson: 20 input spikes on average, onto all neurons."""
     draw = jax.jit(jax.vmap(DRIVERS[name]))
     weights = 0.1 * jnp.ones((4, NEURONS))
@@ -44,18 +46,16 @@ def test_driver(benchmark, name, method, mode):
     def one(key, driver):
         options: Any = {"noise": driver if noisy else None}
         if name == "Poisson":
-            options["spike_input"] = rs.SpikeInput(driver, weights)
+            options["inputs"] = rs.SpikeInput(driver, weights)
         return rs.simulate(
             network,
-            lambda t: jnp.full(NEURONS, 1.0),
-            t0=0.0,
-            t1=T1,
-            dt0=DT,
+            jnp.full(NEURONS, 1.0),
+            rs.Window(0.0, T1, DT),
             max_spikes=120,
             key=key,
-            method=method,
+            engine=ENGINES[engine],
             **options,
-        ).times
+        ).spikes.times
 
     keys = jr.split(jr.key(0), (2, BATCH))
     if mode == "given":
@@ -63,7 +63,7 @@ def test_driver(benchmark, name, method, mode):
     else:
         arguments, run = (keys[0], keys[1]), jax.vmap(lambda a, b: one(a, DRIVERS[name](b)))
     compiled = jax.jit(run).lower(*arguments).compile()
-    benchmark.group = f"{method}, {mode}"
+    benchmark.group = f"{engine}, {mode}"
     benchmark.pedantic(
         lambda: jax.block_until_ready(compiled(*arguments)), rounds=20, warmup_rounds=2
     )

@@ -4,7 +4,6 @@ python -m pytest benchmarks/test_eager.py --benchmark-columns=median,rounds
 """
 
 import diffrax as dfx
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -13,20 +12,12 @@ import pytest
 
 import roughsnn as rs
 
+from .problems import ENGINES
+
 WEIGHTS = np.random.default_rng(0).uniform(0, 0.5, (6, 6)) * (1 - np.eye(6))
 
 
-class Constant(eqx.Module):
-    """An input whose numbers may change."""
-
-    level: jax.Array
-
-    def __call__(self, t):
-        """The input."""
-        return self.level
-
-
-def simulated(x: float, method):
+def simulated(x: float, engine):
     """Spikes of a network of six neurons, 100 cells."""
     network = rs.SpikingNetwork(
         rs.LIF((6.0, 5.0), ((0.25, 0.0), (0.0, 0.25)), 1.2),
@@ -36,23 +27,28 @@ def simulated(x: float, method):
 
     def first(drive):
         train = rs.simulate(
-            network, drive, t0=0.0, t1=1.0, dt0=0.01, max_spikes=200, key=jr.key(0), method=method
-        )
+            network,
+            drive,
+            rs.Window(0.0, 1.0, 0.01),
+            max_spikes=200,
+            key=jr.key(0),
+            engine=ENGINES[engine],
+        ).spikes
         return jnp.sum(train.times[:5])
 
-    return first, Constant(jnp.full(6, 1.5 * x))
+    return first, jnp.full(6, 1.5 * x)
 
 
-def value(x: float, method):
+def value(x: float, engine):
     """Spike times."""
-    first, drive = simulated(x, method)
+    first, drive = simulated(x, engine)
     return first(drive)
 
 
-def gradient(x: float, method):
+def gradient(x: float, engine):
     """Their derivative."""
-    first, drive = simulated(x, method)
-    return jax.grad(first)(drive).level
+    first, drive = simulated(x, engine)
+    return jax.grad(first)(drive)
 
 
 def drift(t, y, args):
@@ -63,20 +59,18 @@ def drift(t, y, args):
 EVENT = rs.Event(lambda t, y, args: y - 1.0, lambda t, y, args, k, u: y - 1.0)
 
 
-def solved(x: float, method):
+def solved(x: float, engine):
     """An event SDE whose conditions are checked."""
-    del method
+    del engine
     return rs.eventsolve(
         dfx.ODETerm(drift),
-        dfx.Heun(),
-        0.0,
-        1.0,
-        0.01,
+        rs.Window(0.0, 1.0, 0.01),
         jnp.zeros(1),
         jnp.asarray(2.0 * x),
         event=EVENT,
         max_events=10,
         key=jr.key(0),
+        engine=rs.EventByEvent(solver=dfx.Heun()),
     ).event_times
 
 
@@ -93,12 +87,12 @@ CASES = {
 @pytest.mark.parametrize("call", ["first", "other numbers"])
 def test_call(benchmark, case, call):
     """Whatever XLA kept is given up before."""
-    run, method = CASES[case]
+    run, engine = CASES[case]
     benchmark.group = case
     jax.clear_caches()
     numbers = iter(np.linspace(1.0, 1.1, 20))
     if call == "first":
-        benchmark.pedantic(lambda: jax.block_until_ready(run(1.0, method)), rounds=1)
+        benchmark.pedantic(lambda: jax.block_until_ready(run(1.0, engine)), rounds=1)
         return
-    run(next(numbers), method)
-    benchmark.pedantic(lambda: jax.block_until_ready(run(next(numbers), method)), rounds=10)
+    run(next(numbers), engine)
+    benchmark.pedantic(lambda: jax.block_until_ready(run(next(numbers), engine)), rounds=10)

@@ -54,7 +54,7 @@ def recorded_neuron(module):
     level = module.stimulus_level(recording)
     split = module.SPLIT * module.DT * len(level)
     spikes = np.asarray(recording.spikes.to_lists()[0], float)
-    loss = module.make_loss(level, module.Clamp.on(spikes[spikes < split], split), 32, 8)
+    losses, train = module.make_losses("score", level, 32, 8), module.train_of(spikes, split)
     start = module.Receptor(
         log_mu=jnp.log(0.2),
         log_reset=jnp.log(1.0),
@@ -64,7 +64,7 @@ def recorded_neuron(module):
         fatigue=jnp.array(0.0),
         log_delay=jnp.log(4.0),
     )
-    return lambda model, key: loss(model, None, key), start
+    return lambda model, key: losses(model, train, key)["score"], start
 
 
 def large_network(module):

@@ -12,6 +12,7 @@ import pytest
 import roughsnn as rs
 
 NEURONS, TRIALS = 200, 50
+T1 = 1.0
 TS, TAU = jnp.linspace(0.02, 1.0, 50), 0.02
 
 
@@ -25,15 +26,19 @@ def drive(t):
 
 
 def simulate(weights, key, dt):
-    one = lambda key: rs.simulate(
-        network(weights), drive, t0=0.0, t1=1.0, dt0=dt, max_spikes=3000, key=key, method="lockstep"
+    one = lambda key: (
+        rs.simulate(
+            network(weights), drive, rs.Window(0.0, T1, dt), max_spikes=3000, key=key
+        ).spikes
     )
     return jax.vmap(one)(jr.split(key, TRIALS))
 
 
 def likelihood(weights, data, key, dt):
     del key
-    one = lambda train: rs.clamp(network(weights), drive, train, dt0=dt).log_likelihood
+    one = lambda train: (
+        rs.clamp(network(weights), drive, train, rs.Window(0.0, T1, dt)).log_likelihood
+    )
     return -jnp.sum(jax.vmap(one)(data)) / TRIALS
 
 

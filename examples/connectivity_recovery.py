@@ -104,14 +104,11 @@ def simulate(model: Circuit, key: jax.Array, trials: int, room: int = ROOM, thro
         return rs.simulate(
             model.network(),
             model.drive,
-            t0=0.0,
-            t1=T1,
-            dt0=DT,
+            rs.Window(0.0, T1, DT),
             max_spikes=room,
             key=key,
-            method="lockstep",
             throw=throw,
-        )
+        ).spikes
 
     return jax.vmap(one)(jr.split(key, trials))
 
@@ -136,7 +133,9 @@ def make_losses(method: str, data: rs.SpikeTrain, neurons: int):
             drawn: dict[str, Any] = {}
             if len(hidden):
                 drawn = dict(observed=range(seen), key=key, max_spikes=ROOM)
-            found = rs.clamp(model.network(), model.drive, train, dt0=DT, **drawn)
+            found = rs.clamp(
+                model.network(), model.drive, train, rs.Window(train.t0, train.t1, DT), **drawn
+            )
             return jnp.sum(found.log_likelihood)
 
         return -jnp.mean(jax.vmap(one)(data, jr.split(key, len(data.count)))) / spikes

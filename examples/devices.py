@@ -36,15 +36,8 @@ def loss(values: jax.Array, drive: jax.Array, keys: jax.Array) -> jax.Array:
 
     def one(key):
         train = rs.simulate(
-            network,
-            lambda t: drive,
-            t0=0.0,
-            t1=0.5,
-            dt0=0.005,
-            max_spikes=10 * NEURONS,
-            key=key,
-            method="lockstep",
-        )
+            network, drive, rs.Window(0.0, 0.5, 0.005), max_spikes=10 * NEURONS, key=key
+        ).spikes
         return jnp.mean(jnp.where(train.marks >= 0, train.times, train.t1) ** 2)
 
     return jnp.mean(jax.vmap(one)(keys))

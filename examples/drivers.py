@@ -79,26 +79,23 @@ def poisson_input(key) -> rs.SpikeInput:
     return rs.SpikeInput(train, JUMP * 8 * jnp.eye(NEURONS))
 
 
-def simulate(key, noise=None, spike_input=None, *, cells=FINEST):
+def simulate(key, noise=None, inputs=(), *, cells=FINEST):
     """Uncoupled neurons: what they have in common comes from the driver."""
     sigma = None if noise is None else ((0.5,), (0.0,))
     network = rs.SpikingNetwork(
         rs.LIF(mu=(8.0, 40.0), sigma=sigma, v_reset=1.0),
         rs.StochasticFiring(rs.ExponentialIntensity(8.0, 0.9, timescale=0.05), alpha=0.02),
     )
-    drive = jnp.full(NEURONS, 0.8 if spike_input is None else 0.1)
+    drive = jnp.full(NEURONS, 0.1 if inputs else 0.8)
     return rs.simulate(
         network,
-        lambda t: drive,
-        t0=0.0,
-        t1=T1,
-        dt0=T1 / cells,
+        drive,
+        rs.Window(0.0, T1, T1 / cells),
         max_spikes=20 * NEURONS,
         key=key,
         noise=noise,
-        spike_input=spike_input,
-        method="lockstep",
-    )
+        inputs=inputs,
+    ).spikes
 
 
 # --- how fast solutions converge -----------------------------------------------------------------
@@ -160,7 +157,7 @@ def draw(path: Path) -> None:
                     where="post",
                     color=f"C{m}",
                 )
-            train = simulate(key, spike_input=spikes)
+            train = simulate(key, inputs=(spikes,))
         axes[1, n].eventplot(train.to_lists(), linewidths=1.0, colors="0.15")
         axes[0, n].set_title(name, fontsize=9)
         axes[1, n].set(xlabel="time", ylim=(-0.7, NEURONS - 0.3), xlim=(0, T1), yticks=[])

@@ -44,14 +44,12 @@ def three_spikes(network, drive, key, dt, interpolation: Literal["linear", "para
     train = rs.simulate(
         network,
         drive,
-        t0=0.0,
-        t1=T1,
-        dt0=dt,
+        rs.Window(0.0, T1, dt, stop_after=3),
         max_spikes=3,
-        stop_after=3,
         key=key,
-        interpolation=interpolation,
-    )
+        noise=rs.Brownian(interpolation),
+        engine=rs.EventByEvent(),
+    ).spikes
     return jnp.where(train.marks >= 0, train.times, T1)
 
 
@@ -60,14 +58,14 @@ NEURON = {"c": jnp.array([1.5]), "mu": jnp.array([15.0, 0.5]), "reset": jnp.asar
 
 def noise_on_v(p, key, dt):
     """Stochastic firing, noise on the membrane."""
-    return three_spikes(slif_network(p), lambda t: p["c"], key, dt)
+    return three_spikes(slif_network(p), p["c"], key, dt)
 
 
 def noise_on_i(p, key, dt):
     """A hard threshold; the noise reaches v through the current only."""
     membrane = rs.LIF(p["mu"] + jnp.array([0.0, 4.0]), jnp.array([[0.0], [0.5]]), p["reset"])
     network = rs.SpikingNetwork(membrane, rs.ThresholdFiring())
-    return three_spikes(network, lambda t: p["c"], key, dt)
+    return three_spikes(network, p["c"], key, dt)
 
 
 def recurrent(p, key, dt):
@@ -75,7 +73,14 @@ def recurrent(p, key, dt):
     membrane = rs.LIF(p["mu"], jnp.array([[0.25, 0.0], [0.0, 0.25]]), v_reset=1.2)
     firing = rs.StochasticFiring(rs.ExponentialIntensity(), alpha=0.03)
     network = rs.SpikingNetwork(membrane, firing, p["weights"] * (1 - jnp.eye(4)))
-    train = rs.simulate(network, lambda t: p["c"], t0=0.0, t1=0.64, dt0=dt, max_spikes=80, key=key)
+    train = rs.simulate(
+        network,
+        p["c"],
+        rs.Window(0.0, 0.64, dt),
+        max_spikes=80,
+        key=key,
+        engine=rs.EventByEvent(),
+    ).spikes
     times = train.per_neuron(2)
     return jnp.where(jnp.isfinite(times), times, 0.64)
 
@@ -99,16 +104,12 @@ def kicked_particle(p, key, dt):
     jump = lambda t, y, args, k, u: y - jnp.stack([p["back"], p["loss"]])
     sol = rs.eventsolve(
         dfx.MultiTerm(dfx.ODETerm(field), dfx.ControlTerm(noise, path)),
-        dfx.Heun(),
-        0.0,
-        T1,
-        dt,
+        rs.Window(0.0, T1, dt, stop_after=3),
         jnp.array([0.0, 0.5]),
         event=rs.Event(lambda t, y, args: y[:1] - 1, jump),
         max_events=12,
-        stop_after=3,
         key=key,
-        saveat=dfx.SaveAt(t1=True),
+        engine=rs.EventByEvent(solver=dfx.Heun(), saveat=dfx.SaveAt(t1=True)),
     )
     return jnp.where(sol.event_marks[:3] >= 0, sol.event_times[:3], T1)
 
@@ -120,7 +121,7 @@ def hard_and_noisy(p, key, dt, conditions: Literal["check", "waive"] = "check"):
     """A hard threshold on a noisy membrane: no pathwise gradient exists."""
     membrane = rs.LIF(p["mu"], jnp.array([[0.5], [0.0]]), v_reset=p["reset"])
     network = rs.SpikingNetwork(membrane, rs.ThresholdFiring(), conditions=conditions)
-    return three_spikes(network, lambda t: p["c"], key, dt)[:1]
+    return three_spikes(network, p["c"], key, dt)[:1]
 
 
 MODELS = {
@@ -155,17 +156,15 @@ def check_models(full: bool):
 # --- the error against dt ----------------------------------------------------------------------
 def thresholds(c, key):
     """The random levels of s at the start and after each of the first two spikes."""
-    train, sol = rs.simulate(
+    sim = rs.simulate(
         slif_network(NEURON),
-        lambda t: c[None],
-        t0=0.0,
-        t1=T1,
-        dt0=COARSEST,
+        c[None],
+        rs.Window(0.0, T1, COARSEST, stop_after=3),
         max_spikes=3,
-        stop_after=3,
         key=key,
-        saveat=dfx.SaveAt(t0=True, steps=True),
+        engine=rs.EventByEvent(saveat=dfx.SaveAt(t0=True, steps=True)),
     )
+    train, sol = sim.spikes, sim.states
     s = sol.ys.s[:, 0]
     # The first entry is the start; right limits follow left ones.
     after = [jnp.max(jnp.where(sol.ts == t, jnp.arange(s.shape[0]), 0)) for t in train.times[:2]]
@@ -200,7 +199,7 @@ def relative_errors(samples: int, finest: int, dts):
 
     def times(c, key, dt, interpolation: Literal["linear", "parabola"] = "linear"):
         network = slif_network(NEURON | {"mu": jnp.array([15.0, 0.0])})
-        return three_spikes(network, lambda t: c[None], key, dt, interpolation)
+        return three_spikes(network, c[None], key, dt, interpolation)
 
     levels = jax.jit(jax.vmap(lambda key: thresholds(c, key)))(keys)
 

@@ -75,14 +75,12 @@ def first_spikes(sigma: jax.Array, c: jax.Array, key: jax.Array, samples: int) -
     def one(key):
         return rs.simulate(
             net,
-            lambda t: c[None],
-            t0=0.0,
-            t1=T1,
-            dt0=DT,
+            c[None],
+            rs.Window(0.0, T1, DT, stop_after=SPIKES),
             max_spikes=SPIKES,
-            stop_after=SPIKES,
             key=key,
-        )
+            engine=rs.EventByEvent(),
+        ).spikes
 
     return jax.vmap(one)(jr.split(key, samples))
 

@@ -257,14 +257,11 @@ def two_coupled(p, key, samples):
     def one(key):
         return rs.simulate(
             network,
-            lambda t: jnp.stack([p[0], 0.7 * p[0]]),
-            t0=0.0,
-            t1=1.0,
-            dt0=0.02,
+            jnp.stack([p[0], 0.7 * p[0]]),
+            rs.Window(0.0, 1.0, 0.02),
             max_spikes=24,
             key=key,
-            method="lockstep",
-        )
+        ).spikes
 
     return jax.vmap(one)(jr.split(key, samples))
 

@@ -51,15 +51,8 @@ def simulate(model, key: jax.Array) -> rs.SpikeTrain:
     """One second of a network and its input."""
     network, drive = model
     return rs.simulate(
-        network,
-        lambda t: drive,
-        t0=0.0,
-        t1=T1,
-        dt0=DT,
-        max_spikes=30 * drive.shape[0],
-        key=key,
-        method="lockstep",
-    )
+        network, drive, rs.Window(0.0, T1, DT), max_spikes=30 * drive.shape[0], key=key
+    ).spikes
 
 
 def activity(train: rs.SpikeTrain, ts: jax.Array) -> jax.Array:

@@ -106,7 +106,11 @@ def clamped(model: Receptor, level: jax.Array, train: rs.SpikeTrain) -> rs.Clamp
     """The neuron that spikes when the recorded one did, from rest on."""
     rest = rs.NeuronState(model.current(level, jnp.zeros(1)), jnp.zeros(1), None)
     return rs.clamp(
-        model.network(), lambda t: model.current(level, t)[None], train, dt0=DT, initial=rest
+        model.network(),
+        lambda t: model.current(level, t)[None],
+        train,
+        rs.Window(train.t0, train.t1, DT),
+        initial=rest,
     )
 
 
@@ -152,14 +156,12 @@ def make_losses(method: str, level: jax.Array, batch: int, samples: int):
                 train = rs.simulate(
                     network,
                     lambda t: model.current(level, begin + t)[None],
-                    t0=0.0,
-                    t1=HORIZON,
-                    dt0=DT,
+                    rs.Window(0.0, HORIZON, DT, stop_after=NEXT),
                     max_spikes=NEXT,
-                    stop_after=NEXT,
                     key=key,
                     initial=initial,
-                )
+                    engine=rs.EventByEvent(),
+                ).spikes
                 # A spike that does not come counts as one at the horizon.
                 return jnp.where(jnp.isfinite(train.times), train.times, HORIZON)
 
@@ -252,13 +254,12 @@ def simulate_freely(model, level, v, t0: float, t1: float, room: int, trials: in
         return rs.simulate(
             model.network(),
             lambda t: model.current(level, t)[None],
-            t0=t0,
-            t1=t1,
-            dt0=DT,
+            rs.Window(t0, t1, DT),
             max_spikes=room,
             key=key,
             initial=rs.NeuronState(v, jnp.zeros(1), None),
-        )
+            engine=rs.EventByEvent(),
+        ).spikes
 
     return jax.vmap(run)(jr.split(jr.key(7), trials))
 

@@ -134,8 +134,8 @@ def simulate(model: Areas, key: jax.Array, trials: int) -> rs.SpikeTrain:
             return model.bias + always + stimulus * u * jnp.exp(1 - u)
 
         return rs.simulate(
-            network, drive, t0=0.0, t1=T1, dt0=DT, max_spikes=MAX_SPIKES, key=key, method="lockstep"
-        )
+            network, drive, rs.Window(0.0, T1, DT), max_spikes=MAX_SPIKES, key=key
+        ).spikes
 
     return jax.vmap(one)(jr.split(key, trials))
 

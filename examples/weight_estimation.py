@@ -34,7 +34,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 
 LAYERS = (4, 16, 2)
 NEURONS, BATCH, MAX_SPIKES = sum(LAYERS), 128, 160
-WINDOW: Any = dict(t0=0.0, t1=1.0, dt0=0.01)
+WINDOW = rs.Window(0.0, 1.0, 0.01)
 STARTS = np.cumsum((0, *LAYERS))
 MASK = np.zeros((NEURONS, NEURONS), bool)
 for _pre in range(2):
@@ -73,15 +73,7 @@ def simulate(
     initial = rs.NeuronState(jnp.full(NEURONS, 1.1), jnp.full(NEURONS, 0.6), None)
 
     def one(key):
-        return rs.simulate(
-            network,
-            lambda t: drive,
-            **WINDOW,
-            max_spikes=room,
-            key=key,
-            initial=initial,
-            method="lockstep",
-        )
+        return rs.simulate(network, drive, WINDOW, max_spikes=room, key=key, initial=initial).spikes
 
     return jax.vmap(one)(jr.split(key, samples))
 

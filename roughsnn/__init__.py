@@ -4,15 +4,18 @@ from importlib.metadata import version as _version
 
 # ground
 from ._results import RESULTS as RESULTS
+from ._results import check as check
 
-# random numbers
+# time and random numbers
 from ._random import antithetic as antithetic
+from ._window import Window as Window
 
 # paths and spike trains
 from ._path.base import AbstractCellPath as AbstractCellPath
 from ._path.base import AbstractGridPath as AbstractGridPath
 from ._path.base import AbstractJumpPath as AbstractJumpPath
 from ._train.boundary import Boundary as Boundary
+from ._path.brownian import Brownian as Brownian
 from ._path.brownian import BrownianPath as BrownianPath
 from ._path.cadlag import CadlagPath as CadlagPath
 from ._path.coloured import coloured_path as coloured_path
@@ -41,6 +44,7 @@ from ._event.event import Event as Event
 from ._solve.adjoint import AbstractAdjoint as AbstractAdjoint
 from ._solve.adjoint import CheckpointAdjoint as CheckpointAdjoint
 from ._solve.adjoint import DirectAdjoint as DirectAdjoint
+from ._solve.engine import EventByEvent as EventByEvent
 from ._solve.eventsolve import eventsolve as eventsolve
 from ._solve.recursion import OnlineGradient as OnlineGradient
 from ._solve.recursion import online_gradient as online_gradient
@@ -48,6 +52,8 @@ from ._solve.reference import reference_solve as reference_solve
 from ._solve.solution import Solution as Solution
 
 # networks
+from ._engine.base import Lockstep as Lockstep
+from ._engine.base import Simulation as Simulation
 from ._engine.clamp import Clamped as Clamped
 from ._engine.clamp import clamp as clamp
 from ._model.connectivity import SparseWeights as SparseWeights

@@ -75,6 +75,21 @@ def original(key: RandomKey) -> PRNGKey:
     return key.key if isinstance(key, AntitheticKey) else key
 
 
+def check_key(key: Any) -> Any:
+    """`key`, if it is a single key, mirrored or not."""
+    held = key.key if isinstance(key, AntitheticKey) else key
+    array = isinstance(held, jax.Array)
+    typed = array and jnp.issubdtype(held.dtype, jax.dtypes.prng_key) and held.shape == ()
+    raw = array and held.dtype == jnp.uint32 and held.shape == (2,)
+    if not typed and not raw:
+        got = f"{held.dtype} of shape {held.shape}" if hasattr(held, "dtype") else repr(held)
+        raise TypeError(
+            f"`key` must be one key, e.g. jax.random.key(0), got {got}. For a batch of samples use "
+            "jax.vmap over keys."
+        )
+    return key
+
+
 def split(key: RandomKey) -> tuple[RandomKey, RandomKey]:
     """Two keys of one, mirrored if it is."""
     first, second = jr.split(original(key))

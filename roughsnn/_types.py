@@ -20,4 +20,6 @@ Numeric: TypeAlias = float | np.ndarray | Shaped[Array, "..."] | Sequence[Any]
 
 State: TypeAlias = PyTree[Shaped[Array, "..."]]
 Args: TypeAlias = Any
-Drive: TypeAlias = Callable[[Any], Float[Array, " neurons"]] | dfx.AbstractPath
+# The input of a network as a function of time, and what it may be given as.
+DriveFunction: TypeAlias = Callable[[Any], Float[Array, " neurons"]] | dfx.AbstractPath
+Drive: TypeAlias = DriveFunction | Numeric

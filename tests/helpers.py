@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import diffrax as dfx
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,18 +28,9 @@ def single_neuron(
     )
 
 
-class Constant(eqx.Module):
-    """A constant drive; one made anew is the same function, so nothing is compiled again."""
-
-    value: Array
-
-    def __call__(self, t) -> Array:
-        return self.value
-
-
-def constant(*values: Any, dtype=jnp.float64) -> Constant:
+def constant(*values: Any, dtype=jnp.float64) -> Array:
     """A constant drive of these numbers."""
-    return Constant(jnp.asarray(values, dtype))
+    return jnp.asarray(values, dtype)
 
 
 def recurrent_parameters() -> PyTree:
@@ -71,17 +61,16 @@ def recurrent_network(p: PyTree, hard: bool = False) -> rs.SpikingNetwork:
 def run_recurrent(p: PyTree, key, *, hard: bool = False, t1: float = 0.8, **options):
     """Spike times (0 where padded), final v and i, and the marks."""
     network = recurrent_network(p, hard)
-    spikes, sol = rs.simulate(
+    sim = rs.simulate(
         network,
         lambda t: p["input"] * (1 + 0.1 * jnp.sin(3 * t)),
-        t0=0.0,
-        t1=t1,
-        dt0=0.01,
+        rs.Window(0.0, t1, 0.01),
         max_spikes=options.pop("max_spikes", 40),
         key=key,
-        saveat=dfx.SaveAt(t1=True),
-        **options,
+        noise=options.pop("noise", None),
+        engine=rs.EventByEvent(saveat=dfx.SaveAt(t1=True), **options),
     )
+    spikes, sol = sim.spikes, sim.states
     times = jnp.where(spikes.marks >= 0, spikes.times, 0)
     return {"times": times, "v": sol.y1.v, "i": sol.y1.i}, spikes.marks
 
@@ -111,3 +100,7 @@ def largest_difference(a: PyTree, b: PyTree) -> float:
 def standard_error(samples: Array) -> Array:
     """The standard error of the mean over the leading axis."""
     return jnp.std(samples, axis=0, ddof=1) / samples.shape[0] ** 0.5
+
+
+# Both engines, by a name for the identifiers of tests.
+ENGINES = {"event": rs.EventByEvent(), "lockstep": rs.Lockstep()}

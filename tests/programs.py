@@ -57,8 +57,10 @@ def trace(fn, *args, derivatives: bool = True) -> None:
 
 KEY = jr.key(0)
 WEIGHTS = jnp.array([[0.0, 0.5], [0.2, 0.0]])
-WINDOW: Any = dict(t0=0.0, t1=0.4, dt0=0.02)
+WINDOW: Any = dict(window=rs.Window(0.0, 0.4, 0.02))
 ROOM: Any = dict(max_spikes=20, key=KEY, **WINDOW)
+EDGES = rs.Window(0.0, 0.4, 0.02, edges=(0.2,))
+EVENT = rs.EventByEvent()
 MEMBRANE = rs.LIF(mu=(15.0, 6.0), sigma=((0.2, 0.0), (0.0, 0.1)), v_reset=1.4)
 FIRING = rs.StochasticFiring(rs.ExponentialIntensity(), alpha=0.03)
 
@@ -70,7 +72,7 @@ def network(weights: Any = WEIGHTS, membrane: Any = MEMBRANE, firing: Any = FIRI
 def simulated(c, *, net=None, **options):
     """A train of two neurons driven by c."""
     net = network() if net is None else net
-    return rs.simulate(net, lambda t: c * jnp.ones(2), **(ROOM | options))
+    return rs.simulate(net, c * jnp.ones(2), **(ROOM | options)).spikes
 
 
 def batch(c, samples: int = 3, **options):
@@ -83,9 +85,9 @@ RATES = jnp.array(15.0), jnp.array(6.0)
 # Networks, in both engines, of every kind of weights, noise, input and solver.
 large = 0.1 * np.ones((70, 70)) * ~np.eye(70, dtype=bool)
 lists = rs.SparseWeights(rs.random_targets(0, 70, 6), np.ones((70, 6)))
-wide: Any = ROOM | dict(method="lockstep", max_spikes=200)
+wide: Any = ROOM | dict(max_spikes=200)
 for weights in (large, lists, rs.DaleWeights(np.abs(large), np.ones(70, bool)), lists.to_dense()):
-    trace(lambda c, w=weights: rs.simulate(network(w), lambda t: c * jnp.ones(70), **wide), C)
+    trace(lambda c, w=weights: rs.simulate(network(w), c * jnp.ones(70), **wide).spikes, C)
 GRID = 0.0, 0.4, 0.02
 shared = lambda factor: rs.correlated(rs.BrownianPath(*GRID, shape=(1, 2), key=KEY), factor=factor)
 drivers = (
@@ -104,28 +106,45 @@ hard = network(membrane=rs.LIF(mu=(15.0, 0.0), v_reset=1.0), firing=rs.Threshold
 multiplicative = rs.MultiplicativeLIF((15.0, 6.0), ((0.2,), (0.0,)), 0.1)
 inputs = rs.SpikeInput(spikes, np.ones((3, 2)))
 for options in (
-    dict(method="event", spike_input=inputs),
-    dict(method="lockstep", boundary_ts=(0.2,), spike_input=inputs),
-    dict(method="lockstep", interpolation="parabola", key=rs.antithetic(KEY)),
-    dict(net=network(membrane=multiplicative), adjoint=rs.CheckpointAdjoint(4)),
+    dict(inputs=inputs),
+    dict(window=EDGES, inputs=(inputs, inputs), engine=EVENT),
+    dict(noise=rs.Brownian("parabola"), key=rs.antithetic(KEY), engine=EVENT),
+    dict(
+        net=network(membrane=multiplicative),
+        engine=rs.EventByEvent(adjoint=rs.CheckpointAdjoint(4)),
+    ),
 ):
     trace(functools.partial(simulated, **options), C)
-for options in (
-    dict(solver=rs.ExponentialTrapezoid(rs.NeuronState(*RATES, None)), adjoint=rs.DirectAdjoint()),
-    dict(solver=dfx.Heun(), root_finder=rs.QuadraticCrossing(2)),
-    dict(solver=dfx.Tsit5(), root_finder=optx.Bisection(1e-6, 1e-6, flip="detect"), net=hard),
-    dict(net=network(firing=rs.StochasticFiring(rs.SoftplusIntensity()))),
-    dict(net=hard, root_finder=rs.BracketedCrossing(rs.Chandrupatla())),
+exact = rs.ExponentialTrapezoid(rs.NeuronState(*RATES, None))
+for engine in (
+    rs.EventByEvent(solver=exact, adjoint=rs.DirectAdjoint()),
+    rs.EventByEvent(solver=dfx.Heun(), root_finder=rs.QuadraticCrossing(2)),
 ):
-    trace(functools.partial(simulated, **options), C, derivatives=False)
+    trace(functools.partial(simulated, engine=engine), C, derivatives=False)
+bisection = optx.Bisection(1e-6, 1e-6, flip="detect")
+for engine in (
+    rs.EventByEvent(solver=dfx.Tsit5(), root_finder=bisection),
+    rs.EventByEvent(root_finder=rs.BracketedCrossing(rs.Chandrupatla())),
+):
+    trace(functools.partial(simulated, net=hard, engine=engine), C, derivatives=False)
+soft = network(firing=rs.StochasticFiring(rs.SoftplusIntensity()))
+trace(functools.partial(simulated, net=soft, engine=EVENT), C, derivatives=False)
+record = {"v": ("cells", np.array([0.05, 0.1]), "mean", "max"), "s": "last"}
+recorder = rs.Lockstep(record=record)
+trace(
+    lambda c: rs.simulate(network(), c * jnp.ones((20, 2)), **ROOM, engine=recorder, inputs=inputs),
+    C,
+)
 saveat = dfx.SaveAt(ts=[0.05, 0.15], steps=True, t0=True, t1=True, dense=True)
 step = rs.StepPath([0.1, 0.2], [[0.0, 0.0], [3.0, 2.0], [0.0, 0.0]])
 controller = dfx.PIDController(1e-6, 1e-6)
-saved = lambda: rs.simulate(hard, step, **ROOM, saveat=saveat)[1]
+saved = lambda: rs.simulate(hard, step, **ROOM, engine=rs.EventByEvent(saveat=saveat)).states
 trace(lambda: rs.marcus_lift(saved().path()), derivatives=False)
-trace(lambda c: simulated(c, net=hard, stepsize_controller=controller, solver=dfx.Tsit5()), C)
-eligibility = lambda w: rs.eligibility(network(w), lambda t: jnp.ones(2), **ROOM)
+adaptive = rs.EventByEvent(controller=controller, solver=dfx.Tsit5())
+trace(lambda c: simulated(c, net=hard, engine=adaptive), C)
+eligibility = lambda w: rs.eligibility(network(w), np.ones(2), **ROOM)
 trace(eligibility, WEIGHTS, derivatives=False)
+rs.check(rs.simulate(network(), np.ones(2), **ROOM, throw=False))
 
 # Event equations of one's own, driven by jumps.
 event = rs.Event(lambda t, y, args: y[:1] - 1, lambda t, y, args, k, u: y - 1.0)
@@ -141,16 +160,18 @@ def problem(c):
     return dfx.MultiTerm(dfx.ODETerm(lambda t, y, args: c - y), noise)
 
 
-start = 0.0, 0.4, 0.02, jnp.zeros(2)
+start = rs.Window(0.0, 0.4, 0.02), jnp.zeros(2)
 OWN: Any = dict(event=event, max_events=9, key=KEY)
-trace(
-    lambda c: rs.eventsolve(problem(c), dfx.Heun(), *start, **OWN).y1,
-    C,
-)
+trace(lambda c: rs.eventsolve(problem(c), *start, **OWN).y1, C)
 drift = dfx.ODETerm(lambda t, y, args: 3 * args - y)
-trace(lambda c: rs.reference_solve(drift, dfx.Tsit5(), *start, c, **OWN).y1, C)
+trace(lambda c: rs.reference_solve(drift, *start, c, solver=dfx.Tsit5(), **OWN).y1, C)
 rs.JumpPath([0.1], [[1.0]], t0=0.0, t1=0.4).evaluate(0.0, 0.3)
-online: Any = dict(solver=dfx.Heun(), t0=0.0, t1=0.4, dt0=0.02, max_events=9, key=KEY)
+online: Any = dict(
+    window=rs.Window(0.0, 0.4, 0.02),
+    max_events=9,
+    key=KEY,
+    engine=rs.EventByEvent(solver=dfx.Heun()),
+)
 trace(
     lambda c: (
         rs.online_gradient(
@@ -253,26 +274,30 @@ for functional in (
     lambda train: rs.losses.binned_counts(train, (0.0, 0.2, 0.4)),
     lambda train: rs.losses.with_boundary(lambda x: x.counts().astype(float), train),
 ):
-    trace(lambda c, f=functional: f(simulated(c, method="lockstep", boundary_ts=(0.2,))), C)
+    trace(lambda c, f=functional: f(simulated(c, window=EDGES)), C)
 trace(lambda c: rs.losses.rate_penalty(batch(c), 2.0), C)
 
 # Recordings, fits and scores.
 softplus = rs.StochasticFiring(rs.SoftplusIntensity())
 quiet = network(membrane=rs.LIF(mu=(15.0, 6.0), v_reset=1.4), firing=softplus)
-drive = lambda t: jnp.ones(2)
+drive = np.ones(2)
 recorded = rs.io.Session.from_trials(data, gap=0.1).aligned("event_time", (0.0, 0.4))
 trial = jax.tree.map(lambda x: x[0], recorded)
 
 
 def density(c, net=quiet, train=trial, **options):
     """The likelihood of a network driven by c."""
-    return rs.log_likelihood(net, lambda t: c * jnp.ones(2), train, dt0=0.02, **options).value
+    return rs.log_likelihood(
+        net, c * jnp.ones(2), train, rs.Window(train.t0, train.t1, 0.02), **options
+    ).value
 
 
 trace(density, C)
 hidden: Any = dict(observed=[1], key=KEY, samples=2, max_spikes=40)
 trace(lambda c: density(c, network(firing=softplus), single.only([1]), **hidden), C)
-clamped = jax.vmap(lambda train: rs.clamp(quiet, drive, train, dt0=0.02))(recorded)
+clamped = jax.vmap(
+    lambda train: rs.clamp(quiet, drive, train, rs.Window(train.t0, train.t1, 0.02))
+)(recorded)
 rs.scores.rescaled_quantiles(clamped, recorded)
 rs.testing.time_rescaling_test(single, quiet, drive, dt0=0.02)
 for score in ("fano_factor", "intervals", "isi_cv", "local_variation", "mean_rates"):

@@ -15,12 +15,13 @@ import roughsnn
 PACKAGE = Path(inspect.getfile(roughsnn)).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 # Each part may import from itself and from the parts named behind it.
-GROUND = {"_results", "_types", "_misc", "_random"}
+GROUND = {"_results", "_types", "_misc", "_random", "_window"}
 LAYERS = {
-    "_results": set(),
+    "_results": {"_misc"},
     "_types": set(),
     "_random": {"_types"},
     "_misc": set(),
+    "_window": {"_types", "_misc"},
     "_path": GROUND,
     "_train": GROUND | {"_path"},
     "_event": GROUND | {"_path"},
@@ -37,7 +38,8 @@ LAYERS = {
     "_plot": GROUND | {"_train", "_loss"},
     "scores": {"_scores"},
     "plot": {"_plot"},
-    "_testing": GROUND | {"_path", "_train", "_event", "_conditions", "_solve", "_model", "_engine"},
+    "_testing": GROUND
+    | {"_path", "_train", "_event", "_conditions", "_solve", "_model", "_engine"},
     "losses": {"_loss"},
     "testing": {"_testing"},
     "pytest_plugin": {"_testing"},

@@ -4,27 +4,23 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._model.network import SpikingNetwork
 from .._random import RandomKey, seeds, uniform
 from .._train.boundary import Boundary
 from .._train.marks import count_by_mark
 from .._train.spike_train import SpikeTrain
+from .problem import Problem
 
 
 def boundary_of(
-    network: SpikingNetwork,
-    train: SpikeTrain,
-    excess: Float[Array, "times neurons"],
-    ts: tuple[float, ...],
-    key: RandomKey,
-    given: bool,
+    problem: Problem, train: SpikeTrain, excess: Float[Array, "times neurons"], key: RandomKey
 ) -> Boundary | None:
-    """The [`roughsnn.Boundary`][] of hidden states `excess` at the times `ts`.
+    """The [`roughsnn.Boundary`][] of hidden states `excess` at the edges of the window and t1.
 
-    `None` if the thresholds are not random.
-
-    `key` is that of the thresholds; `given` says that the first ones were not drawn.
+    `None` if the thresholds are not random. `key` is that of the thresholds.
     """
+    window, network = problem.window, problem.network
+    ts = (*window.edges, window.t1)
+    given = problem.initial is not None and problem.initial.s is not None
     neurons = jnp.arange(train.num_neurons, dtype=jnp.int32)
     words = seeds(key)
 
@@ -39,4 +35,10 @@ def boundary_of(
         return risk & (number > 0)
 
     there = jax.vmap(one)(jnp.asarray(ts, excess.dtype), excess)
-    return None if there is None else Boundary(excess, there, ts).where(jnp.isfinite(excess))
+    if there is None:
+        return None
+    boundary = Boundary(excess, there, ts).where(jnp.isfinite(excess))
+    if window.stop_after is None:
+        return boundary
+    # A simulation that was ended never got there.
+    return boundary.where(train.count < window.stop_after)

@@ -14,12 +14,13 @@ from jaxtyping import Array, Float
 from .._model.connectivity import SparseWeights
 from .._solve.adjoint import AbstractAdjoint
 from .._solve.setup import compact
+from .cell_map import CellMap
+from .cell_state import CellInput, LockstepCarry, LockstepEmitted
 from .delivery import deliver_all
-from .lockstep import CellInput, Lockstep, LockstepCarry, LockstepEmitted
 from .spread import is_small
 
 
-def _loop(engine: Lockstep, carry, inputs, adjoint: AbstractAdjoint):
+def _loop(engine: CellMap, carry, inputs, adjoint: AbstractAdjoint):
     idle = engine.idle(carry)
     live = None if engine.stop_after is None else engine.live
     final, emitted = adjoint.loop(engine, carry, engine.cells, live, idle, inputs)
@@ -28,7 +29,7 @@ def _loop(engine: Lockstep, carry, inputs, adjoint: AbstractAdjoint):
 
 
 def run_cells(
-    engine: Lockstep,
+    engine: CellMap,
     carry: LockstepCarry,
     inputs: CellInput,
     *,
@@ -78,7 +79,7 @@ def _rule(primals, tangents, *, adjoint, room):
 
 
 def _delivered(
-    engine: Lockstep,
+    engine: CellMap,
     change: Array | SparseWeights,
     offsets: Float[Array, "cells neurons"],
     lengths: Float[Array, " cells"],

@@ -2,34 +2,44 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Unpack
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from .._misc import at_least, at_most, check_positive_int, check_window, num_cells
+from .._misc import at_least, at_most
 from .._model.connectivity import SparseWeights
 from .._model.firing import StochasticFiring
-from .._model.inputs import SpikeInput
 from .._model.network import SpikingNetwork
 from .._model.state import NeuronState
-from .._path.base import AbstractGridPath
 from .._random import RandomKey, seeds
-from .._solve.adjoint import AbstractAdjoint, CheckpointAdjoint
+from .._results import RESULTS, Failure
 from .._solve.step import Grid
 from .._train.check import check_trains
 from .._train.marks import sum_by_mark
 from .._train.spike_train import SpikeTrain
-from .._types import Drive, RealScalar
+from .._types import Drive
+from .._window import Window, as_window
+from .base import Lockstep
+from .cell_map import LATE, CellMap
 from .cells import run_cells
 from .delivery import deliver_all
-from .inputs import delivered_inputs, in_cells
-from .lockstep import LATE, Lockstep
-from .lockstep_solve import cell_inputs, check_lockstep, marked, raise_result, result_of, train_of
-from .prepare import check_model, prepare
+from .inputs import in_cells
+from .lockstep import (
+    cell_inputs,
+    check_lockstep,
+    failure_of,
+    linear,
+    marked,
+    result_of,
+    train_of,
+)
+from .problem import Given, Problem, pose
+from .record import Plan
 
 
 class Clamped(eqx.Module):
@@ -50,6 +60,7 @@ class Clamped(eqx.Module):
     - `log_intensities`: shape `(spikes,)`: $\log\lambda$ just before each observed spike.
     - `last_hazards`: shape `(observed,)`: $\Lambda$ at t1.
     - `spikes`: the train of all neurons of the network, the hidden ones as simulated.
+    - `states`, `result`: as in a [`roughsnn.Simulation`][].
     """
 
     log_likelihood: Float[Array, " observed"]
@@ -58,22 +69,22 @@ class Clamped(eqx.Module):
     log_intensities: Float[Array, " spikes"]
     last_hazards: Float[Array, " observed"]
     spikes: SpikeTrain
+    states: PyTree
+    result: RESULTS
 
 
 def clamp(
     network: SpikingNetwork,
     drive: Drive,
     train: SpikeTrain,
+    window: Window,
     *,
-    dt0: RealScalar,
     observed: Sequence[int] | None = None,
     key: RandomKey | None = None,
     max_spikes: int | None = None,
-    initial: NeuronState | None = None,
-    noise: AbstractGridPath | None = None,
-    spike_input: SpikeInput | None = None,
-    adjoint: AbstractAdjoint | None = None,
+    engine: Lockstep | None = None,
     throw: bool = True,
+    **given: Unpack[Given],
 ) -> Clamped:
     r"""Runs a network whose observed neurons spike when they did, and the density of that.
 
@@ -95,19 +106,21 @@ def clamp(
     - `drive`: as for [`roughsnn.simulate`][].
     - `train`: one train, of the observed neurons, on the window of the simulation; for a batch
         `jax.vmap` over it.
-    - `dt0`: cell length. Cells should be shorter than the intervals between spikes of a neuron: a
-        second spike in a cell is exact only to first order.
+    - `window`: a [`roughsnn.Window`][], that of the train. Cells should be shorter than the
+        intervals between spikes of a neuron: a second spike in a cell is exact only to first order.
     - `observed`: which neurons of the network those of the train are, in its order; by default all.
     - `key`: of the noise and of the hidden spikes, where there are any.
     - `max_spikes`: the room for spikes of all neurons together, needed if some are hidden.
-    - `initial`: v and i at the start, by default 0; its `s` is for hidden neurons.
-    - `noise`, `spike_input`, `adjoint`, `throw`: as for [`roughsnn.simulate`][].
+    - `engine`: a [`roughsnn.Lockstep`][]; it records at the borders of cells only.
+    - `throw`: as for [`roughsnn.simulate`][].
+    - `given`: `initial` (its `s` is for hidden neurons), `noise` and `inputs`, as for
+        [`roughsnn.simulate`][].
 
     **Returns:** a [`roughsnn.Clamped`][].
 
     **Raises:** `TypeError` for hard thresholds; `ValueError` for a train that does not fit the
-    network, a missing `key` or `max_spikes`, and as [`roughsnn.simulate`][] with
-    `method="lockstep"`; a runtime error for bursts of more spikes than there are cells.
+    network, a missing `key` or `max_spikes`, and as [`roughsnn.simulate`][] in
+    lockstep; a runtime error for bursts of more spikes than there are cells.
     """
     if not isinstance(network.firing, StochasticFiring):
         raise TypeError(
@@ -116,111 +129,113 @@ def clamp(
         )
     check_trains("train", train)
     train = train.complete()
-    t0, t1, dt0 = check_window(train.t0, train.t1, dt0, "dt0")
-    model = check_model(
-        network, drive, t0, t1, dt0, initial=initial, noise=noise, spike_input=spike_input
-    )
-    index = _check_observed(train, observed, model.num_neurons)
-    free = len(index) < model.num_neurons
-    random = noise is None and len(model.channels) > 0
+    window, engine = as_window(window), Lockstep() if engine is None else engine
+    _check_window(train, window, engine)
+    room = train.times.shape[-1] if max_spikes is None else max_spikes
+    placeholder = jr.key(0) if key is None else key
+    problem = pose(network, drive, window, key=placeholder, max_spikes=room, **given)
+    index = _check_observed(train, observed, problem.neurons)
+    free = len(index) < problem.neurons
+    random = problem.noise is None and len(problem.channels) > 0
     if key is None and (random or free):
         what = "noise" if random else "hidden neurons"
         raise ValueError(f"The network has {what}, which must be drawn: give a `key`.")
     if free and max_spikes is None:
         raise ValueError(
-            f"Only {len(index)} of {model.num_neurons} neurons are observed: give `max_spikes`, "
+            f"Only {len(index)} of {problem.neurons} neurons are observed: give `max_spikes`, "
             "the room for the spikes of all of them."
         )
-    room = train.times.shape[-1] if max_spikes is None else max_spikes
-    check_lockstep(network, drive, model, t0, dt0, (), noise)
-    return _clamp(
-        network,
-        drive,
-        train,
-        jr.key(0) if key is None else key,
-        initial,
-        noise,
-        spike_input,
-        CheckpointAdjoint() if adjoint is None else adjoint,
-        model=model,
-        dt0=dt0,
-        index=tuple(index.tolist()),
-        room=check_positive_int("max_spikes", room),
-        throw=throw,
-    )
+    check_lockstep(problem, engine)
+    clamped, failure = _clamp(problem, train, engine, index=tuple(index.tolist()))
+    return failure.raised(clamped) if throw else clamped
+
+
+def _check_window(train: SpikeTrain, window: Window, engine: Lockstep) -> None:
+    if not isinstance(engine, Lockstep):
+        raise TypeError(f"`engine` must be a roughsnn.Lockstep here, got {type(engine).__name__}.")
+    if (train.t0, train.t1) != (window.t0, window.t1):
+        raise ValueError(
+            f"The train must be on the window [{window.t0}, {window.t1}], got "
+            f"[{train.t0}, {train.t1}]. Cut it with SpikeTrain.window."
+        )
+    if window.stop_after is not None:
+        raise ValueError("`stop_after` of the window goes with a simulation: leave it out.")
+    if Plan.of(engine.record).at_times:
+        raise ValueError(
+            "`record` of a clamped network asks for 'cells', 'mean', 'max' or 'last', got times."
+        )
 
 
 @eqx.filter_jit
 def _clamp(
-    network,
-    drive,
-    train,
-    key,
-    initial,
-    noise,
-    spike_input,
-    adjoint,
-    *,
-    model,
-    dt0,
-    index,
-    room,
-    throw,
-) -> Clamped:
+    problem: Problem, train: SpikeTrain, engine: Lockstep, *, index: tuple[int, ...]
+) -> tuple[Clamped, Failure]:
     """What [`roughsnn.clamp`][] returns, compiled once for functions and shapes."""
-    t0, t1, index, neurons = train.t0, train.t1, np.array(index), model.num_neurons
-    p = prepare(network, drive, model, t0, t1, dt0, key, initial=initial, noise=noise)
-    dtype, cells = p.y0.v.dtype, num_cells(t0, t1, dt0)
-    grid = Grid(t0, t1, dt0, cells, None)
-    free, known = len(index) < neurons, np.isin(np.arange(neurons), index)
-    weights = network.effective_weights()
-    engine = Lockstep(
-        membrane=network.membrane,
+    network, window, neurons = problem.network, problem.window, problem.neurons
+    observed, room = np.array(index), problem.max_spikes
+    y0, key, path = problem.draw()
+    dtype, cells = problem.dtype, window.cells
+    grid = Grid(window.t0, window.t1, window.dt0, cells, None)
+    free, known = len(index) < neurons, np.isin(np.arange(neurons), observed)
+    weights, plan = network.effective_weights(), Plan.of(engine.record)
+    cell_map = CellMap(
+        membrane=linear(network),
         firing=network.firing,
         weights=_hidden_rows(weights, known) if free else None,
-        seeds=seeds(p.event_key),
+        seeds=seeds(key),
         cells=cells,
+        dt0=grid.dt0,
         stop_after=None,
         emit_s=False,
         observed=jnp.asarray(known),
         free=free,
+        record=plan.at_cells,
+        reduce=plan.on_the_way,
     )
-    assert p.y0.s is not None
-    carry = engine.start(NeuronState(p.y0.v, p.y0.i, jnp.where(known, 0, p.y0.s)))
-    inputs = cell_inputs(network.membrane, drive, p.path, grid, dtype)
+    assert y0.s is not None
+    carry = cell_map.start(NeuronState(y0.v, y0.i, jnp.where(known, 0, y0.s)))
+    inputs = cell_inputs(problem, path, grid)
 
-    marks = jnp.where(train.marks >= 0, jnp.asarray(index, jnp.int32)[train.marks], -1)
-    begin = jnp.append(inputs.begin, jnp.full(LATE, t1, dtype))
-    cell, given = _given(train, marks, begin, grid, (cells + LATE, neurons))
-    outside = _delivered(engine, weights, train, marks, grid, inputs.length)
-    if spike_input is not None:
-        more = delivered_inputs(engine, spike_input, grid, inputs.length)
-        outside = more if outside is None else outside + more
+    marks = jnp.where(train.marks >= 0, jnp.asarray(observed, jnp.int32)[train.marks], -1)
+    begin = jnp.append(inputs.begin, jnp.full(LATE, grid.t1, dtype))
+    cell, given, burst = _given(train, marks, begin, grid, (cells + LATE, neurons))
+    outside = _delivered(cell_map, weights, train, marks, grid, inputs.length)
+    if inputs.outside is not None:
+        outside = inputs.outside if outside is None else outside + inputs.outside
     inputs = dataclasses.replace(inputs, outside=outside, given=given[:cells])
 
-    final, emitted = run_cells(engine, carry, inputs, adjoint=adjoint, room=room)
-    final, last = engine.finish(final, jnp.asarray(LATE * dt0, dtype), given[cells:])
+    final, emitted = run_cells(cell_map, carry, inputs, adjoint=engine.adjoint, room=room)
+    final, last = cell_map.finish(final, jnp.asarray(LATE * grid.dt0, dtype), given[cells:])
+    states = plan.states(cell_map, inputs, emitted, final, grid, ())
     emitted = jax.tree.map(lambda x, y: jnp.concatenate([x, y]), emitted, last)
     total = jnp.sum(jnp.isfinite(emitted.offsets), dtype=jnp.int32)
     spikes = train_of(begin[:, None] + emitted.offsets, room, total, grid, neurons)
-    result = result_of(final, total, room, None)
+    result = RESULTS.where(burst, RESULTS.crowded_cell, result_of(final, total, room, None))
     spikes = marked(spikes, result)
-    if throw:
-        spikes, emitted = raise_result((spikes, emitted), result, total, room)
     assert emitted.density is not None and final.y.s is not None
     at = cell, jnp.maximum(marks, 0)
     hazards, log_intensities = (jnp.where(marks >= 0, x[at], 0) for x in emitted.density)
-    last = final.y.s[index]
-    alpha = jnp.broadcast_to(network.firing.alpha, (neurons,))[index]
+    last = final.y.s[observed]
+    assert isinstance(network.firing, StochasticFiring)
+    alpha = jnp.broadcast_to(network.firing.alpha, (neurons,))[observed]
     excess = hazards - alpha[jnp.maximum(train.marks, 0)]
-    return Clamped(
+    clamped = Clamped(
         log_likelihood=_log_likelihood(train, excess, log_intensities, last - alpha),
         hazards=hazards,
         quantiles=jnp.where(marks >= 0, -jnp.expm1(-at_least(excess, 0)), jnp.nan),
         log_intensities=log_intensities,
         last_hazards=last,
         spikes=spikes,
+        states=states,
+        result=result,
     )
+    base = failure_of(result, room)
+    message = (
+        f"A neuron of the train has so many spikes in a few cells that the last one is {LATE} "
+        "cells late: choose a smaller `dt0`, or remove spikes that are there twice."
+    )
+    number = jnp.where(burst, len(base.messages), base.index)
+    return clamped, Failure(number, (*base.messages, message))
 
 
 def _check_observed(train: SpikeTrain, observed, neurons: int) -> np.ndarray:
@@ -249,19 +264,20 @@ def _hidden_rows(weights, known: np.ndarray):
     return None if weights is None else jnp.where(mask, 0, weights)
 
 
-def _delivered(engine: Lockstep, weights, train: SpikeTrain, marks: Array, grid: Grid, lengths):
+def _delivered(cell_map: CellMap, weights, train: SpikeTrain, marks: Array, grid: Grid, lengths):
     """What the observed spikes do to their targets, in each cell."""
     if weights is None:
         return None
     cell, offset = in_cells(train, grid, lengths)
     left = lengths[cell] - offset
-    return deliver_all(weights, marks, cell, left, lengths, engine.response)
+    return deliver_all(weights, marks, cell, left, lengths, cell_map.response)
 
 
 def _given(
     train: SpikeTrain, marks: Array, begin: Float[Array, " cells"], grid: Grid, shape
-) -> tuple[Int[Array, " spikes"], Float[Array, "cells neurons"]]:
-    """The cell that each spike gets, and the times since the starts of the cells, inf elsewhere.
+) -> tuple[Int[Array, " spikes"], Float[Array, "cells neurons"], Bool[Array, ""]]:
+    """The cell that each spike gets, the times since the starts of the cells, inf elsewhere, and
+    whether one gets a cell that is too late.
 
     The next free one: what the n-th spike of a neuron needs is n + max(cell of the k-th - k), over
     the spikes k up to n.
@@ -276,18 +292,13 @@ def _given(
     _, shift = jax.lax.associative_scan(latest, (marks[order], wanted[order] - number))
     cell = jnp.zeros_like(number).at[order].set(number + shift)
     cell = jnp.where(marks >= 0, cell, 0)
-    cell = eqx.error_if(
-        cell,
-        jnp.any(cell - wanted > LATE),
-        f"A neuron of the train has so many spikes in a few cells that the last one is {LATE} "
-        "cells late: choose a smaller `dt0`, or remove spikes that are there twice.",
-    )
+    burst = jnp.any(cell - wanted > LATE)
     offset = train.times.astype(begin.dtype) - begin[cell]
     # Not behind the cell, by rounding.
     offset = at_most(offset, jnp.append(jnp.diff(begin), 0.0)[cell])
     column = jnp.where(marks >= 0, marks, shape[1])
     empty = jnp.full(shape, jnp.inf, offset.dtype)
-    return cell, empty.at[cell, column].set(offset, mode="drop")
+    return cell, empty.at[cell, column].set(offset, mode="drop"), burst
 
 
 def _log_likelihood(train: SpikeTrain, excess, log_intensities, last):

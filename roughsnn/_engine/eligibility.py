@@ -1,27 +1,27 @@
 """Per-synapse derivatives of spike times, carried forward: a three-factor rule."""
 
-from typing import Literal
-
-import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optimistix as optx
 from jaxtyping import Array, Float
 
 from .._conditions.fields import smooth_drift
-from .._event.crossing import AbstractCrossing
-from .._misc import check_positive_int, check_window, entry, one_hot, where_tree
+from .._misc import entry, one_hot, where_tree
 from .._model.network import SpikingNetwork
 from .._model.state import NeuronState
+from .._path.base import AbstractGridPath
+from .._path.brownian import Brownian
 from .._random import RandomKey, uniform
-from .._results import RESULTS
-from .._solve.failure import raise_if_failed, result_of
+from .._results import RESULTS, Failure
+from .._solve.engine import EventByEvent, as_event_by_event
+from .._solve.failure import failure_of, result_of
 from .._solve.recursion import event_or_stop
-from .._solve.setup import check_problem, compact, set_up
+from .._solve.setup import Equation, compact, set_up
 from .._train.spike_train import SpikeTrain
-from .._types import Drive, RealScalar
-from .prepare import Prepared, check_model, prepare
+from .._types import Drive
+from .._window import Window
+from .event_by_event import equation_of
+from .problem import Problem, pose
 
 
 class Eligibility(eqx.Module):
@@ -43,16 +43,13 @@ class Eligibility(eqx.Module):
 def eligibility(
     network: SpikingNetwork,
     drive: Drive,
+    window: Window,
     *,
-    t0: RealScalar,
-    t1: RealScalar,
-    dt0: RealScalar,
-    max_spikes: int,
     key: RandomKey,
+    max_spikes: int,
+    engine: EventByEvent | None = None,
     initial: NeuronState | None = None,
-    solver: dfx.AbstractSolver | None = None,
-    root_finder: optx.AbstractRootFinder | AbstractCrossing | None = None,
-    interpolation: Literal["linear", "parabola"] = "linear",
+    noise: AbstractGridPath | Brownian | None = None,
     throw: bool = True,
 ) -> Eligibility:
     r"""Spike trains and, as each spike happens, its derivative in the weights onto its neuron.
@@ -79,79 +76,39 @@ def eligibility(
 
     Costs neurons² per step; memory does not grow with time.
 
-    **Arguments:** as for [`roughsnn.simulate`][]; the network must have a matrix of weights.
+    **Arguments:** as for [`roughsnn.simulate`][] with a [`roughsnn.EventByEvent`][], of which
+    solver and root finder are used; the network must have a matrix of weights.
 
     **Returns:** an [`roughsnn.Eligibility`][].
 
     **Raises:** as [`roughsnn.simulate`][].
     """
-    t0, t1, dt0 = check_window(t0, t1, dt0, "dt0")
-    max_spikes = check_positive_int("max_spikes", max_spikes)
-    model = check_model(network, drive, t0, t1, dt0, initial=initial)
+    engine = as_event_by_event(engine)
+    if engine.adaptive or engine.saveat is not None:
+        raise ValueError(
+            "`eligibility` makes steps of the length of a cell and saves no states: leave out "
+            "`controller` and `saveat` of the engine."
+        )
+    problem = pose(
+        network, drive, window, key=key, max_spikes=max_spikes, initial=initial, noise=noise
+    )
     if network.mask is None:
         raise ValueError(
             "`network` must have a matrix of weights: the derivatives are with respect to them, "
             "and one is kept for each pair of neurons. Use `SparseWeights.to_dense()`."
         )
-    return _eligibility(
-        network,
-        drive,
-        key,
-        initial,
-        solver,
-        root_finder,
-        model=model,
-        window=(t0, t1, dt0),
-        max_spikes=max_spikes,
-        interpolation=interpolation,
-        throw=throw,
-    )
+    found, failure = _eligibility(problem, engine)
+    return failure.raised(found) if throw else found
 
 
 @eqx.filter_jit
-def _eligibility(
-    network,
-    drive,
-    key,
-    initial,
-    solver,
-    root_finder,
-    *,
-    model,
-    window: tuple[float, float, float],
-    max_spikes,
-    interpolation,
-    throw,
-) -> Eligibility:
+def _eligibility(problem: Problem, engine: EventByEvent) -> tuple[Eligibility, Failure]:
     """What [`roughsnn.eligibility`][] returns, compiled once for functions and shapes."""
-    p = prepare(
-        network,
-        drive,
-        model,
-        *window,
-        key,
-        initial=initial,
-        solver=solver,
-        root_finder=root_finder,
-        interpolation=interpolation,
-    )
-    y0 = check_problem(p.terms, p.solver, *window, p.y0, None, p.event, p.jump_ts)
-    stepper, start, length = set_up(
-        p.terms,
-        p.solver,
-        *window,
-        y0,
-        None,
-        event=p.event,
-        max_events=max_spikes,
-        key=p.event_key,
-        root_finder=p.root_finder,
-        stop_after=None,
-        jump_ts=p.jump_ts,
-        sub=None,
-    )
-    neurons = model.num_neurons
-    traces = jax.tree.map(lambda x: jnp.zeros((neurons, *x.shape), x.dtype), p.y0)
+    window, neurons, mask = problem.window, problem.neurons, problem.network.mask
+    max_spikes = problem.max_spikes
+    equation, engine = equation_of(problem, engine)
+    stepper, start, length = set_up(equation, engine, window=window, max_events=max_spikes)
+    traces = jax.tree.map(lambda x: jnp.zeros((neurons, *x.shape), x.dtype), equation.y0)
 
     def body(carry, _):
         carry, traces = carry
@@ -162,7 +119,7 @@ def _eligibility(
         left, push = jax.linearize(lambda y: stepper.flow(carry, y, local), carry.y)
         traces = jax.vmap(push)(traces)
         u = uniform(stepper.seeds, k, entry(new.counts, k), local.dtype)
-        dtau, after = _at_spike(p, network.mask, t, left, traces, k, u)
+        dtau, after = _at_spike(equation, mask, t, left, traces, k, u)
         traces = where_tree(fires, after, traces)
         return (new, traces), (emitted.time, emitted.mark, jnp.where(fires, dtau, 0))
 
@@ -174,15 +131,15 @@ def _eligibility(
         marks=marks,
         count=final.num_events,
         overflow=result != RESULTS.successful,
-        t0=window[0],
-        t1=window[1],
+        t0=window.t0,
+        t1=window.t1,
         num_neurons=neurons,
     )
     found = Eligibility(train, dtaus, result)
-    return raise_if_failed(found, result, stepper, final) if throw else found
+    return found, failure_of(result, stepper, final)
 
 
-def _at_spike(p: Prepared, mask, t, left: NeuronState, traces: NeuronState, k, u):
+def _at_spike(p: Equation, mask, t, left: NeuronState, traces: NeuronState, k, u):
     """The derivatives of the time of a spike of `k`, and the traces just after it."""
     fired = one_hot(k, left.v.shape[0])
     zero, one = jnp.zeros_like(t), jnp.ones_like(t)

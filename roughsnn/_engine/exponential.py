@@ -195,7 +195,7 @@ class ExponentialTrapezoid(dfx.AbstractSolver):
     **Arguments:**
 
     - `rates`: a [`roughsnn.NeuronState`][] with the decay rates of v and i, `s=None`.
-    - `halves`: see above; for paths with `interpolation="parabola"`, and with
+    - `halves`: see above; for paths of parabolas, and with
         `QuadraticCrossing(pieces=2)`.
     """
 

@@ -1,17 +1,17 @@
 """What spikes that are known deliver to the cells."""
 
-import dataclasses
+import functools as ft
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from .._model.inputs import SpikeInput
-from .._path.jumps import check_jump_times
+from .._model.membrane import AbstractLinearMembrane
 from .._solve.step import Grid
 from .._train.spike_train import SpikeTrain
+from .cell_map import cell_response
 from .delivery import deliver_all
-from .lockstep import Lockstep
 
 
 def in_cells(
@@ -26,12 +26,33 @@ def in_cells(
 
 
 def delivered_inputs(
-    engine: Lockstep, inputs: SpikeInput, grid: Grid, lengths: Float[Array, " cells"]
+    membrane: AbstractLinearMembrane,
+    inputs: SpikeInput,
+    grid: Grid,
+    lengths: Float[Array, " cells"],
 ) -> Float[Array, "cells 3 neurons"]:
     """What the spikes of an input add to each cell of a lockstep simulation."""
-    times = check_jump_times(inputs.spikes.times, grid.t0, grid.t1)
-    spikes = dataclasses.replace(inputs.spikes, times=times)
+    spikes = inputs.spikes
     cell, offset = in_cells(spikes, grid, lengths)
     weights = inputs.weights.astype(lengths.dtype)
     left = lengths[cell] - offset
-    return deliver_all(weights, spikes.marks, cell, left, lengths, engine.response)
+    response = ft.partial(cell_response, membrane)
+    return deliver_all(weights, spikes.marks, cell, left, lengths, response)
+
+
+def delivered_until(
+    membrane: AbstractLinearMembrane,
+    inputs: SpikeInput,
+    grid: Grid,
+    lengths: Float[Array, " cells"],
+    cell: Int[Array, ""],
+    length: Float[Array, ""],
+) -> Float[Array, "3 neurons"]:
+    """What the spikes of an input add to the first part, of this length, of one cell."""
+    of_spike, offset = in_cells(inputs.spikes, grid, lengths)
+    there = (inputs.spikes.marks >= 0) & (of_spike == cell) & (offset <= length)
+    order = jnp.argsort(~there, stable=True)
+    marks = jnp.where(there, inputs.spikes.marks, -1)[order]
+    left = (length - offset)[order]
+    weights, response = inputs.weights.astype(lengths.dtype), ft.partial(cell_response, membrane)
+    return deliver_all(weights, marks, jnp.zeros_like(marks), left, length[None], response)[0]

@@ -1,351 +1,201 @@
-"""The lockstep engine: all neurons of a cell at once, spikes at their offsets inside of it."""
+"""The lockstep engine: the loop over cells, and the spike train that comes out of it."""
 
-from typing import NamedTuple
+import dataclasses
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, UInt32
+import numpy as np
+from jaxtyping import Array
 
-from .._event.crossing import first_of_pieces
-from .._misc import at_least, at_most
-from .._model.connectivity import SparseWeights
-from .._model.firing import AbstractFiring, StochasticFiring
+from .._conditions.affine import is_affine, is_constant
+from .._misc import is_concrete
+from .._model.drive import evaluate_drive
 from .._model.membrane import AbstractLinearMembrane
-from .._model.state import NeuronState
-from .._random import uniform
-from .._solve.step import GRAZED, JUMPED, OK, RETRIGGERED
-from .._types import Scalar
-from .delivery import Quadratic, Response, deliver
-from .exponential import current_response, exponential_step, middle_shift
-
-# A fault beside those of `_solve.step`: spikes of a neuron that the cells cannot keep up with.
-CROWDED = JUMPED + 1
-# By how many cells a spike may be found late.
-LATE = 4
-
-
-class CellInput(eqx.Module):
-    """What drives a cell, at its start and its end; for the loop, of all cells."""
-
-    begin: Float[Array, "*cells"]
-    length: Float[Array, "*cells"]
-    # How long before the cell's start a spike of it may have been.
-    late: Float[Array, "*cells"]
-    # The drive just after the start and just before the end.
-    drive: tuple[Float[Array, "*cells neurons"], Float[Array, "*cells neurons"]]
-    # What the noise adds to dv/dt and di/dt; one entry if it is constant in a cell.
-    noise: tuple[tuple[Float[Array, "*cells neurons"], Float[Array, "*cells neurons"]], ...]
-    # What spikes from outside deliver, and what a change of the weights does.
-    outside: Float[Array, "*cells 3 neurons"] | None = None
-    extra: Float[Array, "*cells 3 neurons"] | None = None
-    # When the observed neurons spike, after the cell's start; inf where they do not.
-    given: Float[Array, "*cells neurons"] | None = None
+from .._model.network import SpikingNetwork
+from .._path.base import AbstractJumpPath
+from .._random import seeds
+from .._results import RESULTS, Failure
+from .._solve.setup import compact
+from .._solve.step import GRAZED, RETRIGGERED, Grid
+from .._train.spike_train import SpikeTrain
+from .base import Lockstep, Simulation
+from .boundary import boundary_of
+from .cell_map import CROWDED, LATE, CellMap
+from .cell_state import CellInput
+from .cells import run_cells
+from .inputs import delivered_inputs
+from .problem import Problem
+from .record import Plan
 
 
-class LockstepCarry(eqx.Module):
-    """The state of the loop over cells, at the start of `cell`."""
-
-    cell: Int[Array, ""]
-    y: NeuronState
-    # How many spikes each neuron has had, and the random numbers of the thresholds after the next.
-    counts: Int[Array, " neurons"]
-    u: Float[Array, " neurons"]
-    fault: Int[Array, ""]
-
-
-class LockstepEmitted(eqx.Module):
-    """When spikes happen after the start of a cell, inf where there are none; the hidden state
-    at its end; and of given spikes the hazard since the last one and the log intensity."""
-
-    offsets: Float[Array, " neurons"]
-    s: Float[Array, " neurons"] | None
-    density: tuple[Float[Array, " neurons"], Float[Array, " neurons"]] | None
-
-
-class _Cell(NamedTuple):
-    """The smooth motion of v in a cell, and how it forgets a jump."""
-
-    v: Quadratic
-    # What is added to v in the middle, for the hazard there; `None` if that is not looked at.
-    shift: Array | None
-    # What is left of a jump of v.
-    decay: Quadratic
-    # What spikes from outside add to v at the end, and the part of it that the hazard sees.
-    outside: tuple[Array, Array] | None = None
-
-
-class _Spikes(NamedTuple):
-    """The spikes of a cell, at most one of each neuron, and the neurons at the cell's end."""
-
-    hit: Array
-    offset: Array
-    fault: Array
-    # How long ago the hidden state started: at the spike, or at the cell's start.
-    since: Array
-    v: Array
-    s: Array | None
-    # The potential that the hazard sees at the end, and the hazard.
-    seen: Array
-    hazard: Array | None
-    # Of given spikes.
-    density: tuple[Array, Array] | None
+def run_lockstep(problem: Problem, engine: Lockstep) -> tuple[Simulation, Failure]:
+    """The simulation of a problem, all neurons of a cell at once."""
+    network, window, dtype = problem.network, problem.window, problem.dtype
+    y0, key, path = problem.draw()
+    grid = Grid(window.t0, window.t1, window.dt0, window.cells, None)
+    plan = Plan.of(engine.record)
+    cell_map = CellMap(
+        membrane=linear(network),
+        firing=network.firing,
+        weights=network.effective_weights(),
+        seeds=seeds(key),
+        cells=grid.cells,
+        dt0=grid.dt0,
+        stop_after=window.stop_after,
+        emit_s=bool(window.edges),
+        record=plan.at_cells,
+        reduce=plan.on_the_way,
+        emit_origin=plan.at_times,
+    )
+    carry, inputs = cell_map.start(y0), cell_inputs(problem, path, grid)
+    # The last cells may hold more spikes than are wanted, and not in order.
+    room = problem.max_spikes
+    if window.stop_after is not None:
+        room = room + 2 * problem.neurons
+    final, emitted = run_cells(cell_map, carry, inputs, adjoint=engine.adjoint, room=room)
+    final, overdue = cell_map.finish(final, jnp.asarray(LATE * grid.dt0, dtype))
+    begin = jnp.append(inputs.begin, jnp.full(LATE, grid.t1, dtype))
+    times = begin[:, None] + jnp.concatenate([emitted.offsets, overdue.offsets])
+    total = jnp.sum(jnp.isfinite(times), dtype=jnp.int32)
+    train = train_of(times, room, total, grid, problem.neurons)
+    if window.stop_after is not None:
+        train = train.first(window.stop_after).with_room(problem.max_spikes)
+    result = result_of(final, total, problem.max_spikes, window.stop_after)
+    train = marked(train, result)
+    excess = final.y.s
+    states = plan.states(cell_map, inputs, emitted, final, grid, problem.inputs)
+    if excess is not None:
+        at = np.array([round((t - grid.t0) / grid.dt0) - 1 for t in window.edges], np.int32)
+        before = [] if emitted.s is None else [emitted.s[at]]
+        excess = jnp.concatenate([*before, excess[None]])
+    if excess is not None:
+        train = dataclasses.replace(train, boundary=boundary_of(problem, train, excess, key))
+    sim = Simulation(train, states, result, problem.conditions)
+    return sim, failure_of(result, problem.max_spikes)
 
 
-def _trapezoid(s, length, start, end):
-    """The hidden state after a time over which the hazard is linear; `None` if there is none."""
-    return None if s is None else s + length / 2 * (start + end)
+def linear(network: SpikingNetwork) -> AbstractLinearMembrane:
+    """The membrane of a network that was checked."""
+    assert isinstance(network.membrane, AbstractLinearMembrane)
+    return network.membrane
 
 
-def _choose(hit, on_hit, otherwise):
-    """A hidden state or hazard, which a neuron with one has everywhere."""
-    assert on_hit is not None and otherwise is not None
-    return jnp.where(hit, on_hit, otherwise)
-
-
-class Lockstep(eqx.Module):
-    r"""The map from the start of a cell to the next.
-
-    In a cell of length $h$ each neuron makes its sub-threshold step, finds its own crossing on
-    it, resets itself there and runs on to the cell's end. A spike at offset $r$ then adds to
-    its targets the response of the linear membrane to a jump of the current after a time
-    $h - r$. Inside of a cell v and the responses are quadratic in time, exact at both ends and
-    in the first slope, the hazard is linear. What neurons do to one another *within* a cell is
-    left out but for the hazard $\tfrac{\ell}{2}[\lambda(v + \Delta) - \lambda(v)]$, $\ell$ the time
-    since the target's own spike and $\Delta$ the delivered potential weighted by $(h - r)/h$: with
-    a potential that rises linearly from the spike on this is the trapezoidal rule's over the time
-    behind it. So the map and its derivative are continuous as a spike crosses the border of a
-    cell, up to $O(h^2)$, except for a target that fires in this very cell (its spike time then
-    jumps by $O(h^2)$, which is part of the error). Spikes from outside are known beforehand: what
-    they deliver is part of the motion on which a crossing is sought, without that exception.
-
-    A second crossing in a cell, or one by what was delivered at its end, leaves the neuron above
-    its threshold. The next cell finds that spike at an offset $r = -E/\dot E < 0$: its time, and
-    all it does, are those of a spike before the cell's start. The error is $O(h^2)$.
-
-    Observed neurons spike when they are told to; their hidden state is the hazard since then. A
-    second spike in a cell is one of the next cell, before its start.
-    """
-
-    membrane: AbstractLinearMembrane
-    firing: AbstractFiring
-    weights: Float[Array, "neurons neurons"] | SparseWeights | None
-    seeds: UInt32[Array, "3"]
-    cells: int = eqx.field(static=True)
-    stop_after: int | None = eqx.field(static=True)
-    emit_s: bool = eqx.field(static=True)
-    observed: Bool[Array, " neurons"] | None = None
-    # Whether any neuron is not observed.
-    free: bool = eqx.field(static=True, default=True)
-
-    def start(self, y0: NeuronState) -> LockstepCarry:
-        """The carry at the start of the window."""
-        zero = jnp.zeros((), jnp.int32)
-        counts = jnp.zeros(y0.v.shape, jnp.int32)
-        return LockstepCarry(zero, y0, counts, self._draw(counts, y0.v.dtype), zero)
-
-    def live(self, carry: LockstepCarry) -> Bool[Array, ""]:
-        """Whether there is anything left to do."""
-        return (carry.cell < self.cells) & ~self._stopped(carry)
-
-    def _stopped(self, carry: LockstepCarry) -> Bool[Array, ""]:
-        if self.stop_after is None:
-            return jnp.array(False)
-        return jnp.sum(carry.counts, dtype=jnp.int32) >= self.stop_after
-
-    def _matters(self, carry: LockstepCarry) -> Bool[Array, ""]:
-        """Whether a fault would be the first, and before the end."""
-        return (carry.fault == OK) & ~self._stopped(carry)
-
-    def idle(self, carry: LockstepCarry) -> LockstepEmitted:
-        """What a cell emits that is left out."""
-        s = jnp.full_like(carry.y.v, jnp.nan) if self.emit_s else None
-        zero = jnp.zeros_like(carry.y.v)
-        density = None if self.observed is None else (zero, zero)
-        return LockstepEmitted(jnp.full_like(carry.y.v, jnp.inf), s, density)
-
-    def _draw(self, counts, dtype):
-        numbers = jnp.arange(counts.shape[0], dtype=jnp.int32)
-        return uniform(self.seeds, numbers, counts + 1, dtype)
-
-    def _smooth(self, y: NeuronState, x: CellInput) -> tuple[_Cell, Array]:
-        """The cell without spikes, and the current at its end."""
-
-        def field(drive, noise):
-            def at(y):
-                dv, di = self.membrane.drift(y.v, y.i, drive)
-                for nv, ni in noise:
-                    dv, di = dv + nv, di + ni
-                return NeuronState(dv, di, None)
-
-            return at
-
-        start, end = field(x.drive[0], x.noise[:1]), field(x.drive[1], x.noise[-1:])
-        rates = NeuronState(*self.membrane.rates, None)
-        bent = len(x.noise) > 1
-        y1, f0, df, _ = exponential_step(
-            start, end, NeuronState(y.v, y.i, None), x.length, rates, parabola=bent
+def check_lockstep(problem: Problem, engine: Lockstep) -> None:
+    """Refuses models that the lockstep engine cannot do, and times that are not on the grid."""
+    other = "Use engine=roughsnn.EventByEvent()."
+    membrane, zero = problem.network.membrane, jnp.zeros(problem.neurons, problem.dtype)
+    if not isinstance(membrane, AbstractLinearMembrane):
+        raise ValueError(
+            "The lockstep engine needs a roughsnn.AbstractLinearMembrane, whose response to a "
+            f"spike is known in closed form, got a {type(membrane).__name__}. {other}"
         )
-        response = current_response(self.membrane)
-        decay = response.decay(x.length)
-        through = lambda a, b, end: Quadratic.through(a, b, end, x.length)
-        cell = _Cell(
-            v=through(y.v, f0.v, y1.v),
-            shift=middle_shift(df.v, x.length) if bent else None,
-            decay=through(jnp.ones_like(decay), -response.rate_v, decay),
+    if not is_affine(membrane.drift, zero, zero, zero):
+        raise ValueError(
+            f"The lockstep engine needs a drift that is affine in v, i and the drive; that of "
+            f"{type(membrane).__name__} is not. {other}"
         )
-        if x.outside is None:
-            return cell, y1.i
-        dv, di, early = x.outside
-        return cell._replace(outside=(dv, early)), y1.i + di
-
-    def _events(self, v, s, cell: _Cell, length, end):
-        """The hidden state at the cell's end, and for each piece of the cell: the event function
-        at its borders and its slope at its start."""
-        hazard = self.firing.drift(v)
-        nodes, step = [((v, s), (cell.v.b, hazard))], length
-        if cell.shift is not None and s is not None:
-            step = length / 2
-            middle = cell.v(step)
-            there = self.firing.drift(middle + cell.shift)
-            s = _trapezoid(s, step, hazard, there)
-            nodes.append(((middle, s), (cell.v.b + cell.v.c * length, there)))
-            hazard = there
-        last = self.firing.drift(end)
-        s_end = _trapezoid(s, step, hazard, last)
-        if cell.outside is not None:
-            dv, early = cell.outside
-            if last is not None:
-                s_end = _trapezoid(s_end, length, self.firing.drift(end + early), -last)
-            end = end + dv
-        levels, slopes = zip(*(jax.jvp(self.firing.event, *node) for node in nodes), strict=True)
-        return s_end, [*levels, self.firing.event(end, s_end)], slopes
-
-    def _crossing(self, levels, slopes, length, late):
-        """Which neurons fire by themselves, when, and which have a fault."""
-        crosses, inside, speed = first_of_pieces(length, levels, slopes)
-        level, level_end, b = levels[0], levels[-1], slopes[0]
-        overdue = level > 0
-        moving = overdue & (b > 0)
-        before = jnp.where(moving, level, 0) / jnp.where(moving, b, 1)
-        crowded = overdue & (before > late) & (late > 0)
-        offset = jnp.where(overdue, -at_most(before, late), inside)
-        scale = jnp.maximum(jnp.abs(level), jnp.abs(level_end))
-        grazed = crosses & (speed * length <= float(jnp.finfo(level.dtype).eps) ** 0.5 * scale)
-        fault = jnp.where(crowded, CROWDED, jnp.where(grazed, GRAZED, OK))
-        return crosses | overdue, offset, fault
-
-    def _spike(self, carry: LockstepCarry, cell: _Cell, length, late, given=None) -> _Spikes:
-        """The first spike of each neuron, and where that leaves it at the cell's end."""
-        v, s, path = carry.y.v, carry.y.s, cell.v
-        end = path(length)
-        s_end, levels, slopes = self._events(v, s, cell, length, end)
-        hit, offset, fault = jnp.zeros(v.shape, bool), jnp.zeros_like(v), jnp.int32(OK)
-        if self.free:
-            hit, offset, fault = self._crossing(levels, slopes, length, late)
-        if self.observed is not None:
-            hit, fault = hit & ~self.observed, jnp.where(self.observed, OK, fault)
-        if given is not None:
-            told = jnp.isfinite(given)
-            hit, offset = hit | told, jnp.where(told, given, offset)
-        offset = jnp.where(hit, offset, length)
-
-        there, v_end, seen = path(offset), end, end
-        if cell.outside is not None:
-            dv, early = cell.outside
-            # As far as the crossing sees it: nothing at the start, all of it at the end.
-            there = there + dv * (at_least(offset, 0) / length) ** 2
-            v_end, seen = end + dv, end + early
-        jump = jnp.where(hit, self.membrane.reset(there) - there, 0)
-        left = jump * cell.decay(length - offset)
-        v_start, v_end, seen = there + jump, v_end + left, seen + left
-        since = jnp.where(hit, length - offset, length)
-        hazard_end = self.firing.drift(seen)
-        density = None
-        if s is not None:
-            start = self.firing.level(carry.u)
-            if self.observed is not None:
-                assert isinstance(self.firing, StochasticFiring)
-                intensity = self.firing.intensity
-                # Not below 0 by rounding, or by the error of a second spike in a cell.
-                until = at_least(s + offset / 2 * (intensity(v) + intensity(there)), 0)
-                density = until, intensity.log(there)
-                start = _choose(self.observed, jnp.zeros_like(s), start)
-            s = _choose(hit, start, s)
-            rest = _trapezoid(s, since, self.firing.drift(v_start), hazard_end)
-            s_end = _choose(hit, rest, s_end)
-        above = hit & (self.firing.event(v_start, s) > 0)
-        fault = jnp.max(jnp.where(above, RETRIGGERED, fault)).astype(jnp.int32)
-        return _Spikes(hit, offset, fault, since, v_end, s_end, seen, hazard_end, density)
-
-    def __call__(self, carry: LockstepCarry, x: CellInput) -> tuple[LockstepCarry, LockstepEmitted]:
-        """The carry at the start of the next cell, and the spikes on the way there."""
-        cell, i = self._smooth(carry.y, x)
-        found = self._spike(carry, cell, x.length, x.late, x.given)
-        y = NeuronState(found.v, i, found.s)
-        if self.weights is not None or x.extra is not None:
-            y = self._deliver(y, found, x)
-        return self._next(carry, y, found), self._emit(found, y)
-
-    def _next(self, carry: LockstepCarry, y: NeuronState, found: _Spikes) -> LockstepCarry:
-        counts = carry.counts + found.hit.astype(carry.counts.dtype)
-        u = carry.u
-        if self.free:
-            u = jnp.where(found.hit, self._draw(counts, u.dtype), u)
-        fault = jnp.where(self._matters(carry), found.fault, carry.fault)
-        return LockstepCarry(carry.cell + 1, y, counts, u, fault.astype(jnp.int32))
-
-    def _emit(self, found: _Spikes, y: NeuronState) -> LockstepEmitted:
-        offsets = jnp.where(found.hit, found.offset, jnp.inf)
-        return LockstepEmitted(offsets, y.s if self.emit_s else None, found.density)
-
-    def finish(
-        self, carry: LockstepCarry, late, given=None
-    ) -> tuple[LockstepCarry, LockstepEmitted]:
-        """The state at t1, and the spikes that are overdue there, at most `LATE` of each neuron;
-        `given` are those of observed neurons for which there was no cell."""
-        response = current_response(self.membrane)
-        flat = lambda a, b: Quadratic(a, b, jnp.zeros_like(a))
-        one, zero = jnp.ones_like(response.rate_v), jnp.zeros_like(carry.y.v)
-
-        def again(carry, given):
-            # The potential is taken as constant over the fraction of a cell in question.
-            cell = _Cell(
-                v=flat(carry.y.v, zero),
-                shift=None,
-                decay=flat(one, -response.rate_v),
+    if problem.noisy:
+        dx = jnp.ones((problem.neurons, membrane.channels), problem.dtype)
+        if not is_constant(lambda v, i: membrane.noise(v, i, dx), zero, zero):
+            raise ValueError(
+                f"The lockstep engine needs noise that does not depend on v and i; that of "
+                f"{type(membrane).__name__} does. {other}"
             )
-            found = self._spike(carry, cell, jnp.zeros_like(late), late, given)
-            y = NeuronState(found.v, carry.y.i, found.s)
-            return self._next(carry, y, found), self._emit(found, y)
-
-        carry, emitted = jax.lax.scan(again, carry, given, length=LATE)
-        overdue = self.firing.event(carry.y.v, carry.y.s) > 0
-        overdue = jnp.any(overdue if self.observed is None else overdue & ~self.observed)
-        fault = jnp.where(self._matters(carry) & overdue, CROWDED, carry.fault)
-        return eqx.tree_at(lambda c: c.fault, carry, fault.astype(jnp.int32)), emitted
-
-    def response(self, length: Scalar) -> Response:
-        """How targets respond in a cell of this length."""
-        response = current_response(self.membrane)
-        v_end, i_end = response(length)
-        one, zero = jnp.ones_like(v_end), jnp.zeros_like(v_end)
-        return Response(
-            Quadratic.through(zero, response.gain, v_end, length),
-            Quadratic.through(one, -response.rate_i, i_end, length),
-            length,
+    noise, window = problem.noise, problem.window
+    t0, dt0 = window.t0, window.dt0
+    if noise is not None and abs(noise.dt - dt0) > 1e-6 * dt0:
+        raise ValueError(
+            f"With the lockstep engine the cells of `noise` must be those of the solve, got dt="
+            f"{noise.dt} and dt0={dt0}. {other}"
         )
+    drive = problem.drive
+    jumps = drive.jump_times if isinstance(drive, AbstractJumpPath) else np.zeros(0)
+    if not is_concrete(jumps):
+        raise ValueError(f"The jump times of the drive must be known numbers. {other}")
+    for name, times in (("jumps of the drive", np.asarray(jumps)), ("`edges`", window.edges)):
+        position = (np.asarray(times, float) - t0) / dt0
+        off = np.abs(position - np.round(position)) > 1e-6 * np.maximum(1, np.abs(position))
+        if np.any(off & np.isfinite(position)):
+            bad = np.asarray(times, float)[off][0]
+            raise ValueError(
+                f"With the lockstep engine the {name} must lie on the grid t0 + n dt0, got {bad} "
+                f"for t0={t0}, dt0={dt0}. {other}"
+            )
+    hidden = problem.network.firing.level(jnp.full(problem.neurons, 0.5, problem.dtype)) is not None
+    Plan.of(engine.record).check(("v", "i", "s") if hidden else ("v", "i"), window)
 
-    def _deliver(self, y: NeuronState, found: _Spikes, x: CellInput) -> NeuronState:
-        """The state at the cell's end with what the cell's spikes do to it."""
-        dv = di = early = jnp.zeros_like(y.v)
-        if self.weights is not None:
-            r, response = x.length - found.offset, self.response(x.length)
-            dv, di, early = deliver(self.weights, found.hit, r, response)
-        if x.extra is not None:
-            dv, di, early = dv + x.extra[0], di + x.extra[1], early + x.extra[2]
-        s = y.s
-        if found.hazard is not None:
-            more = self.firing.drift(found.seen + early)
-            s = _trapezoid(s, found.since, more, -found.hazard)
-        return NeuronState(y.v + dv, y.i + di, s)
+
+def cell_inputs(problem: Problem, path, grid: Grid) -> CellInput:
+    """What drives each cell."""
+    membrane, drive, dtype = problem.network.membrane, problem.drive, problem.dtype
+    numbers = jnp.arange(grid.cells, dtype=jnp.int32)
+    starts = jax.vmap(lambda n: grid.start(n, dtype))(numbers)
+    lengths = jax.vmap(lambda n: grid.length(n, dtype))(numbers)
+    # Off the border of the cell if the drive may jump there.
+    inwards = 1e-4 * grid.dt0 if isinstance(drive, AbstractJumpPath) else 0.0
+    at = jax.vmap(lambda t: evaluate_drive(drive, t).astype(dtype))
+    drives = at(starts + inwards), at(starts + lengths - inwards)
+    noise = ()
+    if path is not None:
+
+        def slope(n, r):
+            dx = path.cell(n).derivative(r)
+            zero = jnp.zeros(dx.shape[:1], dx.dtype)
+            return membrane.noise(zero, zero, dx)
+
+        noise = (jax.vmap(slope)(numbers, jnp.zeros_like(lengths)),)
+        if path.arrays()[1] is not None:
+            noise = (*noise, jax.vmap(slope)(numbers, lengths))
+    # Nothing was before t0.
+    late = jnp.minimum(numbers, LATE).astype(dtype) * grid.dt0
+    outside = None
+    if problem.inputs:
+        linear_membrane = linear(problem.network)
+        delivered = [
+            delivered_inputs(linear_membrane, one, grid, lengths) for one in problem.inputs
+        ]
+        outside = sum(delivered[1:], delivered[0])
+    return CellInput(starts, lengths, late, drives, noise, outside)
+
+
+def train_of(times: Array, max_spikes: int, total, grid: Grid, neurons: int) -> SpikeTrain:
+    """The spikes of all cells in order of time."""
+    marks = jnp.broadcast_to(jnp.arange(neurons, dtype=jnp.int32), times.shape)
+    marks = jnp.where(jnp.isfinite(times), marks, -1).reshape(-1)
+    times, marks = compact(marks, max_spikes, (times.reshape(-1), jnp.inf), (marks, -1))
+    # Within a cell they are in the order of the neurons.
+    order = jnp.argsort(jax.lax.stop_gradient(times))
+    return SpikeTrain(
+        times=times[order],
+        marks=marks[order],
+        count=jnp.minimum(total, max_spikes),
+        overflow=total > max_spikes,
+        t0=grid.t0,
+        t1=grid.t1,
+        num_neurons=neurons,
+    )
+
+
+def result_of(final, total, max_spikes: int, stop_after: int | None) -> RESULTS:
+    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(final.y)]))
+    result = RESULTS.where(finite, RESULTS.successful, RESULTS.nonfinite_state)
+    if stop_after is None:
+        result = RESULTS.where(total > max_spikes, RESULTS.max_events_reached, result)
+    for code, member in (
+        (GRAZED, RESULTS.event_grazed),
+        (RETRIGGERED, RESULTS.event_retriggered),
+        (CROWDED, RESULTS.crowded_cell),
+    ):
+        result = RESULTS.where(final.fault == code, member, result)
+    return result
+
+
+def marked(train: SpikeTrain, result: RESULTS) -> SpikeTrain:
+    """The train of a simulation, refused by losses if that failed."""
+    return dataclasses.replace(train, overflow=train.overflow | (result != RESULTS.successful))
+
+
+def failure_of(result: RESULTS, max_spikes: int) -> Failure:
+    """The message of the result."""
+    full = f"{RESULTS[RESULTS.max_events_reached]} Got {max_spikes}."
+    return Failure.of(result, [(RESULTS.max_events_reached, jnp.array(True), full)])

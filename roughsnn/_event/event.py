@@ -1,6 +1,7 @@
 """The event of an event SDE: where it fires and what it does to the state."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import equinox as eqx
 from jaxtyping import Array, Float
@@ -21,6 +22,11 @@ class Event(eqx.Module):
     - `fn`: `fn(t, y, args) -> (events,)`.
     - `transition`: `transition(t, y, args, k, u) -> y`, the state just after coordinate
         `k` fired; `k` is an integer array, `u` a uniform random number.
+    - `conditions`: `"check"` has [`roughsnn.check_event`][] called before a solve, if the values of
+        the model are known (not while they are traced); `"waive"` solves whatever the answer would
+        be. `conditions` of what is returned says what was done.
+
+    **Raises:** `ValueError` for `conditions` that are neither.
 
     !!! warning
 
@@ -31,3 +37,8 @@ class Event(eqx.Module):
 
     fn: Callable[[RealScalar, State, Args], Float[Array, " events"]]
     transition: Callable[[RealScalar, State, Args, IntScalar, Scalar], State]
+    conditions: Literal["check", "waive"] = eqx.field(static=True, default="check")
+
+    def __check_init__(self):
+        if self.conditions not in ("check", "waive"):
+            raise ValueError(f"`conditions` must be 'check' or 'waive', got {self.conditions!r}.")

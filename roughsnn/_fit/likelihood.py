@@ -1,5 +1,7 @@
 """The likelihood of recorded trains."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,7 @@ from .._model.network import SpikingNetwork
 from .._random import RandomKey, antithetic, original
 from .._train.spike_train import SpikeTrain
 from .._types import Drive, Scalar
+from .._window import Window
 
 
 class LogLikelihood(eqx.Module):
@@ -52,10 +55,11 @@ def log_likelihood(
     network: SpikingNetwork,
     drive: Drive,
     train: SpikeTrain,
+    window: Window,
     *,
     samples: int | None = None,
     key: RandomKey | None = None,
-    **clamped,
+    **clamped: Any,
 ) -> LogLikelihood:
     r"""The log-likelihood of a recorded train, and its gradient.
 
@@ -75,11 +79,12 @@ def log_likelihood(
 
     **Arguments:**
 
-    - `network`, `drive`, `train`: as for [`roughsnn.clamp`][]. One train; `jax.vmap` over trials.
+    - `network`, `drive`, `train`, `window`: as for [`roughsnn.clamp`][]. One train; `jax.vmap` over
+        trials.
     - `samples`: M, for networks with noise or hidden neurons; by default 1.
     - `key`: of the samples.
-    - `clamped`: further arguments of [`roughsnn.clamp`][]: `dt0`, `observed`, `max_spikes`,
-        `initial`, `spike_input`, ...; `noise` given means that it is known.
+    - `clamped`: further arguments of [`roughsnn.clamp`][]: `observed`, `max_spikes`,
+        `initial`, `inputs`, ...; `noise` given means that it is known.
 
     **Returns:** a [`roughsnn.LogLikelihood`][]; its `value` is the number.
 
@@ -88,13 +93,13 @@ def log_likelihood(
     if key is None:
         if samples is not None:
             raise ValueError("`samples` are drawn: give a `key`.")
-        each = clamp(network, drive, train, **clamped).log_likelihood
+        each = clamp(network, drive, train, window, **clamped).log_likelihood
         return LogLikelihood(jnp.sum(each)[None])
     number = check_positive_int("samples", 1 if samples is None else samples)
     mirrored = original(key) is not key
 
     def one(key):
         key = antithetic(key) if mirrored else key
-        return jnp.sum(clamp(network, drive, train, key=key, **clamped).log_likelihood)
+        return jnp.sum(clamp(network, drive, train, window, key=key, **clamped).log_likelihood)
 
     return LogLikelihood(jax.vmap(one)(jr.split(original(key), number)))

@@ -78,35 +78,10 @@ class LagKernel(AbstractTrainKernel):
 
     def features(self, x: SpikeTrain) -> Float[Array, " features"]:
         r"""$\Psi(x)$, flat, not scaled: auto-correlograms, then cross-correlograms."""
-        times, height = tapered(x, self.taper)
-        dtype = times.dtype
-        u = jnp.arcsinh((times[None] - times[:, None]) / self.resolution)
-        furthest = float(np.arcsinh(self.reach / self.resolution))
-        spacing = furthest / self.bumps
-        centres = jnp.asarray(spacing * np.arange(-self.bumps, self.bumps + 1), dtype)
-        # A sum over the pairs of spikes for each bump, without an array of (bumps, spikes, spikes).
-        neurons = jnp.arange(x.num_neurons, dtype=x.marks.dtype)
-        own = jnp.where(x.marks[:, None] == neurons[None], height[:, None], 0)
-        mix = self._mixtures(x.num_neurons, dtype)
-        mixed = own if mix is None else matmul(own, mix)
-        apart = 1 - jnp.eye(times.shape[0], dtype=dtype)
-        other = (x.marks[:, None] != x.marks[None]).astype(dtype)
+        return _features(self, x)
 
-        # Made again for the derivative, so that one bump at a time is kept.
-        @jax.checkpoint
-        def one(centre):
-            bump = apart * jnp.exp(-(((u - centre) / spacing) ** 2) / 2)
-            auto = jnp.sum(own * matmul(bump, own), 0)
-            cross = matmul(mixed.T, matmul(bump * other, mixed))
-            return auto, cross
-
-        auto, cross = jax.lax.map(one, centres)
-        # Lags of one neuron come with both signs: one half says all.
-        upper = np.triu_indices(mixed.shape[1], 1 if mix is None else 0)
-        crossed = cross[:, *upper]
-        return jnp.concatenate([auto[self.bumps :].reshape(-1), crossed.reshape(-1)])
-
-    def _mixtures(self, neurons: int, dtype) -> Array | None:
+    def mixtures(self, neurons: int, dtype) -> Array | None:
+        """Random mixtures of the neurons, where there are more than `directions`."""
         if neurons <= self.directions:
             return None
         rng = np.random.default_rng(0)
@@ -148,3 +123,35 @@ class LagKernel(AbstractTrainKernel):
         """One number."""
         del spikes, num_neurons
         return 1
+
+
+@eqx.filter_jit
+def _features(kernel: LagKernel, x: SpikeTrain) -> Float[Array, " features"]:
+    """The features of one train, compiled once; as a loop made in the method it would not be."""
+    times, height = tapered(x, kernel.taper)
+    dtype = times.dtype
+    u = jnp.arcsinh((times[None] - times[:, None]) / kernel.resolution)
+    furthest = float(np.arcsinh(kernel.reach / kernel.resolution))
+    spacing = furthest / kernel.bumps
+    centres = jnp.asarray(spacing * np.arange(-kernel.bumps, kernel.bumps + 1), dtype)
+    # A sum over the pairs of spikes for each bump, without an array of (bumps, spikes, spikes).
+    neurons = jnp.arange(x.num_neurons, dtype=x.marks.dtype)
+    own = jnp.where(x.marks[:, None] == neurons[None], height[:, None], 0)
+    mix = kernel.mixtures(x.num_neurons, dtype)
+    mixed = own if mix is None else matmul(own, mix)
+    apart = 1 - jnp.eye(times.shape[0], dtype=dtype)
+    other = (x.marks[:, None] != x.marks[None]).astype(dtype)
+
+    # Made again for the derivative, so that one bump at a time is kept.
+    @jax.checkpoint
+    def one(centre):
+        bump = apart * jnp.exp(-(((u - centre) / spacing) ** 2) / 2)
+        auto = jnp.sum(own * matmul(bump, own), 0)
+        cross = matmul(mixed.T, matmul(bump * other, mixed))
+        return auto, cross
+
+    auto, cross = jax.lax.map(one, centres)
+    # Lags of one neuron come with both signs: one half says all.
+    upper = np.triu_indices(mixed.shape[1], 1 if mix is None else 0)
+    crossed = cross[:, *upper]
+    return jnp.concatenate([auto[kernel.bumps :].reshape(-1), crossed.reshape(-1)])

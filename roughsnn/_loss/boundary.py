@@ -21,7 +21,7 @@ def correction_of(train: SpikeTrain, ts: tuple[float, ...]) -> Float[Array, "tim
         raise ValueError(
             f"The train does not hold what gradients at the boundaries {ts} need; it has "
             f"{has}. It must come from `roughsnn.simulate` of a network that fires "
-            "stochastically, with interior times named by `boundary_ts`."
+            "stochastically, with interior times named by `edges` of its window."
         )
     fixed = jax.lax.stop_gradient(found.excess)
     return jnp.where(found.at_risk, found.excess - fixed, 0)
@@ -98,7 +98,7 @@ def counts(train: SpikeTrain) -> Float[Array, " neurons"]:
 def binned_counts(train: SpikeTrain, edges: Sequence[float]) -> Float[Array, "bins neurons"]:
     """The number of spikes of each neuron in each bin, with the gradient of its mean.
 
-    Simulate with `boundary_ts=edges` (t0 and t1 left out).
+    Simulate in a [`roughsnn.Window`][] with these `edges` (t0 and t1 left out).
 
     **Arguments:**
 

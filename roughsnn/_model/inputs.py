@@ -1,10 +1,13 @@
 """Spikes that come from outside of a network."""
 
+import dataclasses
+
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from .._misc import as_float_array, is_concrete
+from .._misc import as_float_array
 from .._path.jumps import JumpPath, check_jump_times
 from .._train.spike_train import SpikeTrain
 from .._types import Numeric
@@ -40,8 +43,8 @@ class SpikeInput(eqx.Module):
             )
         self.spikes = spikes.complete()
 
-    def check(self, neurons: int, t0: float, t1: float) -> None:
-        """`ValueError` unless it fits a simulation of so many neurons on [t0, t1]."""
+    def checked(self, neurons: int, t0: float, t1: float) -> "SpikeInput":
+        """This input; `ValueError` unless it fits a simulation of so many neurons on [t0, t1]."""
         if self.weights.shape[1] != neurons:
             raise ValueError(
                 f"The weights of the input must have shape (inputs, {neurons}), got "
@@ -53,12 +56,14 @@ class SpikeInput(eqx.Module):
                 f"[{t0}, {t1}], got [{self.spikes.t0}, {self.spikes.t1}]. Cut it with "
                 "SpikeTrain.window."
             )
-        if is_concrete(self.spikes.times):
-            check_jump_times(self.spikes.times, t0, t1)
+        times = check_jump_times(self.spikes.times, t0, t1)
+        return dataclasses.replace(self, spikes=dataclasses.replace(self.spikes, times=times))
 
     def path(self, t0: float, t1: float) -> JumpPath:
         """The input as a driver of the currents on [t0, t1]."""
         there = self.spikes.marks >= 0
         rows = self.weights[jnp.where(there, self.spikes.marks, 0)]
         sizes = jnp.where(there[:, None], rows, 0)
-        return JumpPath(self.spikes.times, sizes, t0=t0, t1=t1)
+        # The times were checked at the door, and are not again in the program.
+        empty = JumpPath(np.full(sizes.shape[0], np.inf), np.zeros(sizes.shape), t0=t0, t1=t1)
+        return eqx.tree_at(lambda p: (p.jump_times, p.sizes), empty, (self.spikes.times, sizes))

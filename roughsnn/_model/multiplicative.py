@@ -34,7 +34,7 @@ class MultiplicativeLIF(AbstractMembrane):
     threshold of 1 and a reset to 0 by `amplitude=lambda x: x * (1 - x)`.
 
     For the event engine. The noise commutes if there is one channel for v, and then the default
-    solver (`diffrax.Heun`) has strong order one. With `interpolation="parabola"` (by default with
+    solver (`diffrax.Heun`) has strong order one. With `noise=Brownian("parabola")` (by default with
     `diffrax.Tsit5`) the order is the same and the error some ten times smaller.
 
     **Arguments:**

@@ -1,30 +1,24 @@
 """A network of spiking neurons as an event SDE."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import diffrax as dfx
 import equinox as eqx
-import jax
 import jax.numpy as jnp
-import lineax as lx
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._event.event import Event
-from .._misc import as_float_array, is_concrete, one_hot
+from .._misc import as_float_array, is_concrete
 from .._path.base import AbstractCellPath
 from .._path.jumps import JumpPath
-from .._types import Drive, Numeric
+from .._types import DriveFunction, Numeric
 from .connectivity import SparseWeights
 from .dale import DaleWeights
+from .equation import Currents, Diffusion, Drift, Excess, Spike
 from .firing import AbstractFiring
 from .membrane import AbstractMembrane
-from .state import NeuronState
-
-
-def evaluate_drive(drive: Drive, t) -> Array:
-    """The input at `t` of a drive that is a callable or a path."""
-    return drive.evaluate(t) if isinstance(drive, dfx.AbstractPath) else drive(t)
 
 
 class SpikingNetwork(eqx.Module):
@@ -114,55 +108,24 @@ class SpikingNetwork(eqx.Module):
         return jnp.where(self.mask, weights, 0)
 
     def terms(
-        self, drive: Drive, path: AbstractCellPath | None = None, jumps: JumpPath | None = None
+        self,
+        drive: DriveFunction,
+        path: AbstractCellPath | None = None,
+        jumps: Sequence[JumpPath] = (),
     ) -> dfx.AbstractTerm:
         """The network between spikes as diffrax terms; noise only if `path` is given, jumps of
-        the currents only if `jumps` are."""
+        the currents for each of `jumps`."""
 
-        def drift(t, y, args):
-            dv, di = self.membrane.drift(y.v, y.i, evaluate_drive(drive, t))
-            return NeuronState(dv, di, self.firing.drift(y.v))
-
-        def currents(t, y, args):
-            def act(dx):
-                zero = None if y.s is None else jnp.zeros_like(y.s)
-                return NeuronState(jnp.zeros_like(y.v), dx, zero)
-
-            return lx.FunctionLinearOperator(act, jax.ShapeDtypeStruct(y.i.shape, y.i.dtype))
-
-        def diffusion(t, y, args):
-            def act(dx):
-                dv, di = self.membrane.noise(y.v, y.i, dx)
-                return NeuronState(dv, di, None if y.s is None else jnp.zeros_like(y.s))
-
-            shape = (y.v.shape[0], self.membrane.channels)
-            return lx.FunctionLinearOperator(act, jax.ShapeDtypeStruct(shape, y.v.dtype))
-
-        terms: list[dfx.AbstractTerm] = [dfx.ODETerm(drift)]
+        terms: list[dfx.AbstractTerm] = [dfx.ODETerm(Drift(self.membrane, self.firing, drive))]
         if path is not None:
-            terms.append(dfx.ControlTerm(diffusion, path))
-        if jumps is not None:
-            terms.append(dfx.ControlTerm(currents, jumps))
+            terms.append(dfx.ControlTerm(Diffusion(self.membrane), path))
+        terms += [dfx.ControlTerm(Currents(), jump) for jump in jumps]
         return terms[0] if len(terms) == 1 else dfx.MultiTerm(*terms)
 
     def event(self) -> Event:
         """The spikes of the network as an [`roughsnn.Event`][]."""
-        weights = self.effective_weights()
-
-        def fn(t, y, args):
-            return self.firing.event(y.v, y.s)
-
-        def transition(t, y, args, k, u):
-            fired = one_hot(k, y.v.shape[0])
-            v = jnp.where(fired, self.membrane.reset(y.v), y.v)
-            level = self.firing.level(u)
-            s = None if level is None else jnp.where(fired, level, y.s)
-            i = y.i
-            if weights is not None:
-                i = i + (weights.row(k) if isinstance(weights, SparseWeights) else weights[k])
-            return NeuronState(v, i, s)
-
-        return Event(fn, transition)
+        spike = Spike(self.membrane, self.firing, self.effective_weights())
+        return Event(Excess(self.firing), spike, self.conditions)
 
 
 def _check_mask(mask, weights: Array) -> Array:

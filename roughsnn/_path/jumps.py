@@ -34,7 +34,7 @@ class JumpPath(AbstractJumpPath):
 
     **Arguments:**
 
-    - `jump_times`: shape `(jumps,)`, not decreasing, in (t0, t1], padded with inf.
+    - `jump_times`: shape `(jumps,)`, not decreasing, in [t0, t1], padded with inf.
     - `sizes`: shape `(jumps, *shape)`; `shape` is that of the values.
     - `t0`, `t1`: the window; concrete numbers. The value at t0 is 0.
 
@@ -73,20 +73,19 @@ class JumpPath(AbstractJumpPath):
 
 
 def check_jump_times(times: Array, t0: float, t1: float) -> Array:
-    """`times`, once they are known to be in order and in (t0, t1], padded with inf."""
+    """`times`, once they are known to be in order and in [t0, t1], padded with inf."""
     message = (
-        f"`jump_times` must be in increasing order and in the window ({t0}, {t1}], padded with "
-        "inf; a jump at t0 belongs into the initial state."
+        f"`jump_times` must be in increasing order and in the window [{t0}, {t1}], padded with inf."
     )
     if is_concrete(times):
         known = np.asarray(times)
-        outside = (known <= t0) | ((known > t1) & ~np.isposinf(known)) | np.isnan(known)
+        outside = (known < t0) | ((known > t1) & ~np.isposinf(known)) | np.isnan(known)
         unordered = known[1:] < known[:-1]
         if np.any(outside) or np.any(unordered):
             where = known[outside][0] if np.any(outside) else known[1:][unordered][0]
             raise ValueError(f"{message} Got {where}.")
         return times
-    outside = ~((times > t0) & ((times <= t1) | jnp.isposinf(times)))
+    outside = ~((times >= t0) & ((times <= t1) | jnp.isposinf(times)))
     return eqx.error_if(times, jnp.any(outside) | jnp.any(times[1:] < times[:-1]), message)
 
 

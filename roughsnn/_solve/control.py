@@ -59,16 +59,11 @@ def controller_of(controller, terms, solver) -> Controller | None:
     """The controller, `None` for constant steps, or a clear error."""
     if controller is None or isinstance(controller, dfx.ConstantStepSize):
         return None
-    if not isinstance(controller, dfx.AbstractStepSizeController):
-        raise TypeError(
-            "`stepsize_controller` must be a diffrax controller, got a "
-            f"{type(controller).__name__}."
-        )
     for term in jax.tree.leaves(terms, is_leaf=is_term):
         if isinstance(term, dfx.ControlTerm) and isinstance(term.control, AbstractCellPath):
             raise ValueError(
                 f"A {type(term.control).__name__} is known cell by cell, so its steps are those "
-                "cells: leave out `stepsize_controller`. Adaptive steps are for problems without "
+                "cells: leave out `controller`. Adaptive steps are for problems without "
                 "noise."
             )
     return Controller(controller.wrap(direction=1), solver.error_order(terms))

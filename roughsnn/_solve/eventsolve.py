@@ -1,51 +1,36 @@
 """`eventsolve`: diffeqsolve that goes on after each event."""
 
-from typing import Literal
-
 import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optimistix as optx
 from jaxtyping import PyTree
 
 from .._conditions.conditions import conditions_of
-from .._event.crossing import AbstractCrossing
 from .._event.event import Event
-from .._misc import (
-    check_positive_int,
-    check_window,
-)
-from .._random import RandomKey
-from .._types import Args, Numeric, RealScalar, State
-from .adjoint import AbstractAdjoint, CheckpointAdjoint
+from .._random import RandomKey, check_key
+from .._results import Failure
+from .._types import Args, Numeric, State
+from .._window import Window, as_window, check_capacity
 from .dense import DenseSolution
-from .failure import raise_if_failed, result_of
-from .saveat import check_saveat, collect
-from .setup import check_problem, compact, set_up
+from .engine import EventByEvent, as_event_by_event
+from .failure import failure_of, result_of
+from .saveat import collect
+from .setup import Equation, check_problem, compact, set_up
 from .solution import Solution
 
 
 def eventsolve(
     terms: PyTree[dfx.AbstractTerm],
-    solver: dfx.AbstractSolver,
-    t0: RealScalar,
-    t1: RealScalar,
-    dt0: RealScalar,
+    window: Window,
     y0: State,
     args: Args = None,
     *,
     event: Event,
     max_events: int,
     key: RandomKey,
-    saveat: dfx.SaveAt | None = None,
-    root_finder: optx.AbstractRootFinder | AbstractCrossing | None = None,
-    adjoint: AbstractAdjoint | None = None,
-    stepsize_controller: dfx.AbstractStepSizeController | None = None,
-    max_steps: int = 4096,
-    stop_after: int | None = None,
+    engine: EventByEvent | None = None,
     jump_ts: Numeric | None = None,
-    conditions: Literal["check", "waive"] = "check",
     throw: bool = True,
 ) -> Solution:
     r"""Solves a differential equation that restarts itself at its own events.
@@ -64,38 +49,16 @@ def eventsolve(
     **Arguments:**
 
     - `terms`: diffrax terms. Noise is a `ControlTerm` over a [`roughsnn.BrownianPath`][].
-    - `solver`: a diffrax solver; each step starts afresh. Of order two
-        and more it solves, in each cell, the ODE that the smooth driver defines, hence in
-        the limit the Stratonovich equation; `diffrax.Euler` gives the Ito one. For noise that
-        depends on the state, order two on chords and at least three on parabolas.
-    - `t0`, `t1`, `dt0`: window and cell length; concrete numbers.
+    - `window`: a [`roughsnn.Window`][].
     - `y0`: the initial state, a pytree of floating arrays. A coordinate that starts
         above 0 fires at once.
     - `args`: passed to vector fields, event function and transition.
     - `event`: an [`roughsnn.Event`][].
     - `max_events`: the room for events.
     - `key`: for the randomness of the transitions.
-    - `saveat`: a `diffrax.SaveAt` with `t0`, `ts`, `steps`, `dense`, `t1`, `fn`. `ts` gives left
-        limits where a time is that of an event; `steps` gives for each stop the state
-        left and right of it, in time order, padded with inf in `ts` (`Solution.path`); with
-        `dense` there is `Solution.evaluate`. `ts`, `steps` and `dense` keep every step in memory.
-        Times beyond a deliberate `stop_after` give nan.
-    - `root_finder`: an `optimistix` root finder, by default
-        [`roughsnn.Chandrupatla`][] to machine precision, or an
-        [`roughsnn.AbstractCrossing`][]. If the event function is affine and the solver's
-        interpolant is too, the closed form is taken.
-    - `adjoint`: [`roughsnn.CheckpointAdjoint`][] (default) or [`roughsnn.DirectAdjoint`][].
-    - `stepsize_controller`: any diffrax controller, e.g. `diffrax.PIDController(1e-6, 1e-6)`, for
-        problems without noise; drivers may jump. `dt0` is the first step then. Step lengths are
-        held constant when the solve is differentiated, so the derivative, too, is as accurate as
-        the tolerances. By default every step has the length `dt0`.
-    - `max_steps`: with a controller, the room for steps: kept, rejected and ended by an event.
-    - `stop_after`: end the solve, on purpose and without an error, at this event.
+    - `engine`: a [`roughsnn.EventByEvent`][], with the solver, the states that are kept, ...
     - `jump_ts`: increasing times at which the vector fields jump, e.g. a current that is
         switched on. The solver stops there and does not read the field at the jump.
-    - `conditions`: `"check"` calls [`roughsnn.check_event`][] first, if the values of the
-        model are known (not while they are traced); `"waive"` solves whatever the answer
-        would be. `Solution.conditions` says what was done.
     - `throw`: whether a failure raises; otherwise it is in `result`.
 
     **Returns:** a [`roughsnn.Solution`][].
@@ -120,89 +83,34 @@ def eventsolve(
         C. Holberg, C. Salvi, *Exact Gradients for Stochastic Spiking Neural Networks
         Driven by Rough Signals*, NeurIPS 2024, arXiv:2405.13587.
     """
-    t0, t1, dt0 = check_window(t0, t1, dt0, "dt0")
-    max_events = check_positive_int("max_events", max_events)
-    if stop_after is not None and check_positive_int("stop_after", stop_after) > max_events:
-        raise ValueError(
-            f"`stop_after` must not exceed `max_events`, got {stop_after} > {max_events}."
-        )
-    saveat = dfx.SaveAt() if saveat is None else saveat
-    check_saveat(saveat, t0, t1)
-    y0 = check_problem(terms, solver, t0, t1, dt0, y0, args, event, jump_ts)
-    if conditions not in ("check", "waive"):
-        raise ValueError(f"`conditions` must be 'check' or 'waive', got {conditions!r}.")
-    known = "waived" if conditions == "waive" else conditions_of(terms, event, t0, y0, args)
-    return _solve(
-        terms,
-        solver,
-        y0,
-        args,
-        event,
-        key,
-        saveat,
-        root_finder,
-        stepsize_controller,
-        jump_ts,
-        adjoint=CheckpointAdjoint() if adjoint is None else adjoint,
-        window=(t0, t1, dt0),
-        max_events=max_events,
-        max_steps=max_steps,
-        stop_after=stop_after,
-        conditions=known,
-        throw=throw,
+    window, engine = as_window(window), as_event_by_event(engine)
+    max_events = check_capacity("max_events", max_events, window)
+    y0 = check_problem(terms, window, y0, args, event=event, engine=engine, jump_ts=jump_ts)
+    known = "waived"
+    if event.conditions == "check":
+        known = conditions_of(terms, event, window.t0, y0, args)
+    equation = Equation(terms, event, y0, args, check_key(key), jump_ts)
+    solution, failure = solve(
+        equation, engine, window=window, max_events=max_events, conditions=known
     )
+    return failure.raised(solution) if throw else solution
 
 
 @eqx.filter_jit
-def _solve(
-    terms,
-    solver,
-    y0,
-    args,
-    event,
-    key,
-    saveat,
-    root_finder,
-    controller,
-    jump_ts,
-    *,
-    adjoint,
-    window,
-    max_events,
-    max_steps,
-    stop_after,
-    conditions,
-    throw,
-) -> Solution:
+def solve(
+    equation: Equation, engine: EventByEvent, *, window: Window, max_events: int, conditions
+) -> tuple[Solution, Failure]:
     """What [`roughsnn.eventsolve`][] returns, compiled once for functions and shapes."""
-    t0, t1, dt0 = window
+    stepper, carry, length = set_up(equation, engine, window=window, max_events=max_events)
+    saveat = dfx.SaveAt() if engine.saveat is None else engine.saveat
     sub = saveat.subs
-    stepper, carry, length = set_up(
-        terms,
-        solver,
-        t0,
-        t1,
-        dt0,
-        y0,
-        args,
-        event=event,
-        max_events=max_events,
-        key=key,
-        root_finder=root_finder,
-        stop_after=stop_after,
-        jump_ts=jump_ts,
-        sub=sub,
-        controller=controller,
-        max_steps=max_steps,
-        dense=saveat.dense,
-    )
-    final, emitted = adjoint.loop(stepper, carry, length, stepper.live, stepper.idle(carry))
+    final, emitted = engine.adjoint.loop(stepper, carry, length, stepper.live, stepper.idle(carry))
     times, marks = compact(emitted.mark, max_events, (emitted.time, jnp.inf), (emitted.mark, -1))
     if carry.control is not None and (sub is not None or saveat.dense):
         # Steps that were rejected lie in between.
         order = jnp.argsort(jax.lax.stop_gradient(emitted.time), stable=True)
         emitted = jax.tree.map(lambda x: x[order], emitted)
-    ts, ys = collect(sub, stepper, emitted, t0, y0, final.y, args)
+    ts, ys = collect(sub, stepper, emitted, equation.y0, final.y)
     result = result_of(final)
     solution = Solution(
         event_times=times,
@@ -215,4 +123,4 @@ def _solve(
         conditions=conditions,
         dense=None if emitted.piece is None else DenseSolution(emitted.time, emitted.piece),
     )
-    return raise_if_failed(solution, result, stepper, final) if throw else solution
+    return solution, failure_of(result, stepper, final)

@@ -1,15 +1,10 @@
 """What went wrong in a solve, in `result` or as an exception."""
 
-from typing import TypeVar
-
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from .._results import RESULTS
+from .._results import RESULTS, Failure
 from .step import GRAZED, JUMPED, OK, OVERFLOW, RETRIGGERED, STEP_FAILED, Carry, Stepper
-
-_Result = TypeVar("_Result")
 
 # How often `max_events` is doubled at most to get to the number that an error names.
 _DOUBLINGS = 10
@@ -33,29 +28,15 @@ def result_of(final: Carry) -> RESULTS:
     return result
 
 
-def raise_if_failed(solution: _Result, result: RESULTS, stepper: Stepper, final: Carry) -> _Result:
-    """Raises with the message of the result; on overflow with the number that the rate so far would
-    make it."""
-    others = (
-        RESULTS.event_grazed,
-        RESULTS.event_retriggered,
-        RESULTS.nonfinite_state,
-        RESULTS.step_failed,
-        RESULTS.driver_jumped,
-        RESULTS.max_steps_reached,
-    )
+def failure_of(result: RESULTS, stepper: Stepper, final: Carry) -> Failure:
+    """The message of the result; on overflow with the number that the rate so far would make it."""
     limits = [stepper.max_events * 2**j for j in range(1, _DOUBLINGS + 1)]
-    full = f"{RESULTS[RESULTS.max_events_reached]} Got {stepper.max_events}; at the rate so far"
-    messages = [RESULTS[member] for member in others]
-    messages += [f"{full} {limit} would be enough." for limit in limits]
-    messages.append(f"{full} not even {limits[-1]} would be: does the activity explode?")
     grid = stepper.grid
     since = grid.start(final.cell, final.offset.dtype) + final.offset - grid.t0
     share = jax.lax.stop_gradient(since) / (grid.t1 - grid.t0)
     needed = stepper.max_events / jnp.where(share > 0, share, 1)
-    index = jnp.searchsorted(jnp.asarray(limits, needed.dtype), needed) + len(others)
-    for i, member in enumerate(others):
-        index = jnp.where(result == member, i, index)
-    # Under vmap the largest index of the batch is taken: those that succeeded must not count.
-    index = jnp.where(result == RESULTS.successful, 0, index)
-    return eqx.branched_error_if(solution, result != RESULTS.successful, index, messages)
+    full = f"{RESULTS[RESULTS.max_events_reached]} Got {stepper.max_events}; at the rate so far"
+    changed = [(needed <= limit, f"{full} {limit} would be enough.") for limit in reversed(limits)]
+    explodes = f"{full} not even {limits[-1]} would be: does the activity explode?"
+    changed.insert(0, (jnp.array(True), explodes))
+    return Failure.of(result, [(RESULTS.max_events_reached, *change) for change in changed])

@@ -89,7 +89,7 @@ def localise(
 
 def check_terms(
     terms: PyTree[dfx.AbstractTerm],
-    solver: dfx.AbstractSolver,
+    solver: dfx.AbstractSolver | None,
     t0: float,
     t1: float,
     dt0: float,

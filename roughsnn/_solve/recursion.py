@@ -7,19 +7,19 @@ import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optimistix as optx
 from jaxtyping import Array, Float, Int, PyTree
 
 from .._conditions.fields import smooth_drift
-from .._event.crossing import AbstractCrossing
 from .._event.event import Event
-from .._misc import check_positive_int, check_window, entry, one_hot, where_tree
-from .._random import RandomKey, uniform
-from .._results import RESULTS
-from .._types import Args, Numeric, RealScalar, State
-from .failure import raise_if_failed, result_of
+from .._misc import entry, one_hot, where_tree
+from .._random import RandomKey, check_key, uniform
+from .._results import RESULTS, Failure
+from .._types import Args, Numeric, State
+from .._window import Window, as_window, check_capacity
+from .engine import EventByEvent, as_event_by_event
+from .failure import failure_of, result_of
 from .jumps import check_jump_ts
-from .setup import check_problem, compact, set_up
+from .setup import Equation, check_problem, compact, set_up
 from .step import Carry, Emitted, Stepper
 
 Problem = Callable[[PyTree], tuple[PyTree[dfx.AbstractTerm], Event, State, Args]]
@@ -50,14 +50,11 @@ def online_gradient(
     problem: Problem,
     params: PyTree,
     direction: PyTree,
+    window: Window,
     *,
-    solver: dfx.AbstractSolver,
-    t0: RealScalar,
-    t1: RealScalar,
-    dt0: RealScalar,
     max_events: int,
     key: RandomKey,
-    root_finder: optx.AbstractRootFinder | AbstractCrossing | None = None,
+    engine: EventByEvent | None = None,
     jump_ts: Numeric | None = None,
     throw: bool = True,
 ) -> OnlineGradient:
@@ -84,17 +81,22 @@ def online_gradient(
 
     - `problem`: `params -> (terms, event, y0, args)`, as for `eventsolve`.
     - `params`, `direction`: pytrees of floating arrays of one structure.
-    - `solver`, `t0`, `t1`, `dt0`, `max_events`, `key`, `root_finder`, `jump_ts`, `throw`: as
-        for [`roughsnn.eventsolve`][]. Parameters of the solver itself (the rates of
-        [`roughsnn.ExponentialTrapezoid`][]) are held constant, which does not matter as
-        `dt0` → 0.
+    - `window`, `max_events`, `key`, `jump_ts`, `throw`: as for [`roughsnn.eventsolve`][].
+    - `engine`: its solver and root finder; steps are cells, and no states are saved. Parameters of
+        the solver itself (the rates of [`roughsnn.ExponentialTrapezoid`][]) are held constant,
+        which does not matter as `dt0` → 0.
 
     **Returns:** a [`roughsnn.OnlineGradient`][].
 
     **Raises:** as [`roughsnn.eventsolve`][].
     """
-    t0, t1, dt0 = check_window(t0, t1, dt0, "dt0")
-    max_events = check_positive_int("max_events", max_events)
+    window, engine = as_window(window), as_event_by_event(engine)
+    max_events = check_capacity("max_events", max_events, window)
+    if engine.adaptive or engine.saveat is not None:
+        raise ValueError(
+            "`online_gradient` makes steps of the length of a cell and saves no states: leave out "
+            "`controller` and `saveat` of the engine."
+        )
     if jax.tree.structure(params) != jax.tree.structure(direction):
         raise ValueError(
             "`direction` must have the structure of `params`: got "
@@ -102,51 +104,28 @@ def online_gradient(
         )
 
     check_jump_ts(jump_ts)
-    return _online_gradient(
+    found, failure = _online_gradient(
         problem,
         params,
         direction,
-        solver,
-        key,
-        root_finder,
+        check_key(key),
+        engine,
         jump_ts,
-        window=(t0, t1, dt0),
+        window=window,
         max_events=max_events,
-        throw=throw,
     )
+    return failure.raised(found) if throw else found
 
 
 @eqx.filter_jit
 def _online_gradient(
-    problem,
-    params,
-    direction,
-    solver,
-    key,
-    root_finder,
-    jump_ts,
-    *,
-    window: tuple[float, float, float],
-    max_events,
-    throw,
-) -> OnlineGradient:
+    problem, params, direction, key, engine, jump_ts, *, window, max_events
+) -> tuple[OnlineGradient, Failure]:
     """What [`roughsnn.online_gradient`][] returns, compiled once for functions and shapes."""
     terms, event, y0, args = problem(params)
-    y0 = check_problem(terms, solver, *window, y0, args, event, jump_ts)
-    stepper, start, length = set_up(
-        terms,
-        solver,
-        *window,
-        y0,
-        args,
-        event=event,
-        max_events=max_events,
-        key=key,
-        root_finder=root_finder,
-        stop_after=None,
-        jump_ts=jump_ts,
-        sub=None,
-    )
+    y0 = check_problem(terms, window, y0, args, event=event, engine=engine, jump_ts=jump_ts)
+    equation = Equation(terms, event, y0, args, key, jump_ts)
+    stepper, start, length = set_up(equation, engine, window=window, max_events=max_events)
     if stepper.jumps:
         raise ValueError(
             "`online_gradient` does not take drivers that jump. Use jax.jvp through "
@@ -183,7 +162,7 @@ def _online_gradient(
         y1_derivative=dy1,
         result=result,
     )
-    return raise_if_failed(found, result, stepper, final) if throw else found
+    return found, failure_of(result, stepper, final)
 
 
 def event_or_stop(stepper: Stepper, carry: Carry, new: Carry, emitted: Emitted):

@@ -11,30 +11,27 @@ from jaxtyping import Array, PyTree
 
 from .._conditions.fields import smooth_drift
 from .._event.event import Event
-from .._misc import check_positive_int, check_window, entry, one_hot, where_tree
+from .._misc import entry, one_hot, where_tree
 from .._random import RandomKey, seeds, uniform
 from .._results import RESULTS
-from .._types import Args, RealScalar, State
+from .._types import Args, State
+from .._window import Window, as_window, check_capacity
 from .jumps import jump_terms
 from .solution import Solution
 
 
 def reference_solve(
     terms: PyTree[dfx.AbstractTerm],
-    solver: dfx.AbstractSolver,
-    t0: RealScalar,
-    t1: RealScalar,
-    dt0: RealScalar,
+    window: Window,
     y0: State,
     args: Args = None,
     *,
     event: Event,
     max_events: int,
     key: RandomKey,
-    stepsize_controller: dfx.AbstractStepSizeController | None = None,
+    solver: dfx.AbstractSolver,
     root_finder: optx.AbstractRootFinder | None = None,
-    adjoint: dfx.AbstractAdjoint | None = None,
-    max_steps: int = 4096,
+    **options: Any,
 ) -> Solution:
     r"""The problem of [`roughsnn.eventsolve`][] on diffrax's own event machinery: slow, and an
     oracle for the fast engine.
@@ -57,11 +54,11 @@ def reference_solve(
 
     **Arguments:** as [`roughsnn.eventsolve`][], and
 
-    - `stepsize_controller`: any diffrax controller for problems without noise; by default
-        `diffrax.ConstantStepSize()`, the only right one with noise.
+    - `solver`: a diffrax solver.
     - `root_finder`: by default `optimistix.Newton` to nearly machine precision.
-    - `adjoint`: by default diffrax's; pass `diffrax.ForwardMode()` for `jax.jvp`.
-    - `max_steps`: the most steps between two events.
+    - `options`: of `diffrax.diffeqsolve`: `stepsize_controller` for problems without noise, by
+        default `diffrax.ConstantStepSize()`, the only right one with noise; `adjoint`, e.g.
+        `diffrax.ForwardMode()` for `jax.jvp`; `max_steps` between two events.
 
     **Returns:** a [`roughsnn.Solution`][] with `y1` and no saved states. `result` says
     `max_events_reached`, `step_failed` or `nonfinite_state`; nothing raises.
@@ -71,8 +68,11 @@ def reference_solve(
         An event function that is 0 just after its own jump (a bouncing ball) is taken by
         diffrax for an event at once (diffrax#492).
     """
-    t0, t1, dt0 = check_window(t0, t1, dt0, "dt0")
-    max_events = check_positive_int("max_events", max_events)
+    window = as_window(window)
+    t0, t1, dt0 = window.t0, window.t1, window.dt0
+    max_events = check_capacity("max_events", max_events, window)
+    if window.stop_after is not None:
+        raise ValueError("`reference_solve` does not take a window with `stop_after`.")
     if jump_terms(terms):
         raise ValueError(
             "`reference_solve` does not take drivers that jump: diffrax would smear a jump over "
@@ -82,15 +82,7 @@ def reference_solve(
     dtype = jnp.result_type(*jax.tree.leaves(y0))
     tolerance = 16 * float(jnp.finfo(dtype).eps)
     root_finder = optx.Newton(tolerance, tolerance) if root_finder is None else root_finder
-    options: dict[str, Any] = dict(
-        stepsize_controller=dfx.ConstantStepSize()
-        if stepsize_controller is None
-        else stepsize_controller,
-        adjoint=dfx.RecursiveCheckpointAdjoint() if adjoint is None else adjoint,
-        saveat=dfx.SaveAt(t1=True),
-        max_steps=max_steps,
-        throw=False,
-    )
+    options = {"saveat": dfx.SaveAt(t1=True), "throw": False, **options}
     coordinates = eqx.filter_eval_shape(event.fn, jnp.asarray(t0, dtype), y0, args).shape[0]
     words = seeds(key)
     ends = dfx.Event(

@@ -7,14 +7,12 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from .._misc import at_least, at_most, is_concrete
-from .._types import Args, State
+from .._types import State
 from .step import Emitted, Stepper
 
 
 def check_saveat(saveat: dfx.SaveAt, t0: float, t1: float) -> dfx.SubSaveAt | None:
     """The one `SubSaveAt` in `saveat`, or a clear error."""
-    if not isinstance(saveat, dfx.SaveAt):
-        raise TypeError(f"`saveat` must be a diffrax.SaveAt, got {type(saveat).__name__}.")
     if saveat.solver_state or saveat.controller_state or saveat.made_jump:
         raise ValueError(
             "`saveat` may ask for t0, t1, ts, steps, dense and fn; `solver_state`, "
@@ -47,15 +45,13 @@ def collect(
     sub: dfx.SubSaveAt | None,
     stepper: Stepper,
     emitted: Emitted,
-    t0: float,
     y0: State,
     y1: State,
-    args: Args,
 ) -> tuple[Array | None, PyTree | None]:
     """`ts` and `ys` of the solution: t0, then ts or steps, then t1."""
     if sub is None:
         return None, None
-    dtype = emitted.time.dtype
+    dtype, args = emitted.time.dtype, stepper.args
     ts, ys = [], []
 
     def add(t, y):
@@ -64,7 +60,7 @@ def collect(
 
     row = lambda y: jax.tree.map(lambda x: jnp.asarray(x)[None], y)
     if sub.t0:
-        add(jnp.full((1,), t0, dtype), row(y0))
+        add(jnp.full((1,), stepper.grid.t0, dtype), row(y0))
     if sub.ts is not None:
         add(sub.ts.astype(dtype), _at_times(stepper, emitted, sub.ts.astype(dtype)))
     if sub.steps:

@@ -7,80 +7,80 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optimistix as optx
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from .._conditions.affine import is_affine
 from .._event.chandrupatla import Chandrupatla
 from .._event.crossing import AbstractCrossing, BracketedCrossing, QuadraticCrossing
 from .._event.event import Event
-from .._misc import check_positive_int, num_cells
-from .._random import seeds
-from .._types import State
+from .._random import RandomKey, seeds
+from .._types import Args, Numeric, State
+from .._window import Window
 from .control import controller_of
+from .engine import EventByEvent
 from .jumps import check_jump_ts, merged_jumps
 from .localise import check_stages, check_terms
+from .saveat import check_saveat
 from .step import Carry, Grid, Stepper
 
 
-def check_problem(terms, solver, t0: float, t1: float, dt0: float, y0, args, event, jump_ts):
+class Equation(eqx.Module):
+    """An event SDE: what is solved, and its randomness."""
+
+    terms: PyTree[dfx.AbstractTerm]
+    event: Event
+    y0: State
+    args: Args
+    key: RandomKey
+    jump_ts: Numeric | None
+
+
+def check_problem(terms, window: Window, y0, args, *, event, engine: EventByEvent, jump_ts):
     """The initial state as arrays, once shapes and what is known of the values are found right."""
-    if not isinstance(solver, dfx.AbstractSolver):
-        raise TypeError(f"`solver` must be a diffrax solver, got {type(solver).__name__}.")
     if not isinstance(event, Event):
         raise TypeError(f"`event` must be a roughsnn.Event, got {type(event).__name__}.")
-    check_terms(terms, solver, t0, t1, dt0)
+    check_terms(terms, engine.solver, window.t0, window.t1, window.dt0)
     y0, dtype = _check_state(y0)
-    check_stages(terms, solver, t0, y0, args)
-    _check_event(event, t0, y0, args, dtype)
+    check_stages(terms, engine.solver_for(terms), window.t0, y0, args)
+    _check_event(event, window.t0, y0, args, dtype)
     check_jump_ts(jump_ts)
+    if engine.saveat is not None:
+        check_saveat(engine.saveat, window.t0, window.t1)
     return y0
 
 
 def set_up(
-    terms,
-    solver,
-    t0: float,
-    t1: float,
-    dt0: float,
-    y0,
-    args,
-    *,
-    event,
-    max_events: int,
-    key,
-    root_finder,
-    stop_after,
-    jump_ts,
-    sub,
-    controller=None,
-    max_steps: int | None = None,
-    dense: bool = False,
+    equation: Equation, engine: EventByEvent, *, window: Window, max_events: int
 ) -> tuple[Stepper, Carry, int]:
     """The map of one iteration, where it starts, and how often it is applied at most.
 
-    Takes what [`roughsnn.eventsolve`][] takes, once `check_problem` has seen it.
+    Takes what `check_problem` has seen.
     """
+    terms, event, y0, args = equation.terms, equation.event, equation.y0, equation.args
+    t0, t1, dt0, solver = window.t0, window.t1, window.dt0, engine.solver_for(terms)
+    saveat = dfx.SaveAt() if engine.saveat is None else engine.saveat
+    sub = saveat.subs
     dtype = jnp.result_type(*jax.tree.leaves(y0))
     num_coordinates = eqx.filter_eval_shape(event.fn, t0, y0, args).shape[0]
-    control = controller_of(controller, terms, solver)
+    control = controller_of(engine.controller, terms, solver)
     # With adaptive steps there is one cell.
-    cells, dt = (num_cells(t0, t1, dt0), dt0) if control is None else (1, t1 - t0)
-    stops, jumps = merged_jumps(terms, jump_ts, dtype)
+    cells, dt = (window.cells, dt0) if control is None else (1, t1 - t0)
+    stops, jumps = merged_jumps(terms, equation.jump_ts, dtype)
     grid = Grid(t0, t1, dt, cells, stops)
     stepper = Stepper(
         terms=terms,
         solver=_differentiable(solver),
         event=event,
         args=args,
-        seeds=seeds(key),
-        crossing=_choose_crossing(root_finder, solver, event, t0, y0, args, dtype),
+        seeds=seeds(equation.key),
+        crossing=_choose_crossing(engine.root_finder, solver, event, t0, y0, args, dtype),
         grid=grid,
         jumps=jumps,
         max_events=max_events,
-        stop_after=stop_after,
+        stop_after=window.stop_after,
         emit_origin=sub is not None and sub.ts is not None,
         emit_steps=sub is not None and bool(sub.steps),
-        emit_dense=dense,
+        emit_dense=saveat.dense,
         controller=control,
     )
     zero = jnp.zeros((), jnp.int32)
@@ -103,7 +103,7 @@ def set_up(
                 f"{type(solver).__name__} does not estimate its error, which adaptive steps need. "
                 "Use e.g. diffrax.Tsit5()."
             )
-        return stepper, carry, check_positive_int("max_steps", max_steps)
+        return stepper, carry, engine.max_steps
     number = 0 if grid.jump_ts is None else grid.jump_ts.shape[0] - 1
     # One more than cells, jumps and events, to see an event too many.
     return stepper, carry, cells + number + max_events + 1
@@ -185,7 +185,7 @@ def _differentiable(solver: dfx.AbstractSolver) -> dfx.AbstractSolver:
 def _first_jump(grid: Grid) -> Array:
     if grid.jump_ts is None:
         return jnp.zeros((), jnp.int32)
-    return jnp.searchsorted(grid.jump_ts, grid.t0, side="right").astype(jnp.int32)
+    return jnp.searchsorted(grid.jump_ts, grid.t0, side="left").astype(jnp.int32)
 
 
 def _choose_crossing(root_finder, solver, event, t0, y0, args, dtype) -> AbstractCrossing:
@@ -193,11 +193,6 @@ def _choose_crossing(root_finder, solver, event, t0, y0, args, dtype) -> Abstrac
         return root_finder
     if isinstance(root_finder, optx.AbstractRootFinder):
         return BracketedCrossing(root_finder)
-    if root_finder is not None:
-        raise TypeError(
-            "`root_finder` must be an optimistix.AbstractRootFinder or a "
-            f"roughsnn.AbstractCrossing, got {type(root_finder).__name__}."
-        )
     linear = solver.interpolation_cls is dfx.LocalLinearInterpolation
     fn = lambda t, y: event.fn(t, y, args)
     if linear and is_affine(fn, jnp.asarray(t0, dtype), y0):

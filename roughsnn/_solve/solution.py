@@ -46,7 +46,9 @@ class Solution(eqx.Module):
         **Raises:** `ValueError` for solves without it.
         """
         if self.dense is None:
-            raise ValueError("There is no dense output: solve with saveat=SaveAt(dense=True).")
+            raise ValueError(
+                "There is no dense output: solve with EventByEvent(saveat=SaveAt(dense=True))."
+            )
         return self.dense.evaluate(t, left)
 
     def path(self) -> CadlagPath:
@@ -55,5 +57,7 @@ class Solution(eqx.Module):
         **Raises:** `ValueError` if no states were saved.
         """
         if self.ts is None:
-            raise ValueError("No states were saved: solve with saveat=SaveAt(steps=True).")
+            raise ValueError(
+                "No states were saved: solve with EventByEvent(saveat=SaveAt(steps=True))."
+            )
         return CadlagPath(self.ts, self.ys)

@@ -11,15 +11,18 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .._event.event import Event
-from .._misc import one_hot, static_float
+from .._misc import one_hot
+from .._model.drive import as_drive
 from .._model.firing import StochasticFiring
 from .._model.network import SpikingNetwork
 from .._model.state import NeuronState
 from .._path.base import AbstractJumpPath
 from .._path.brownian import BrownianPath
+from .._solve.engine import EventByEvent
 from .._solve.eventsolve import eventsolve
 from .._train.spike_train import SpikeTrain
 from .._types import Drive, RealScalar
+from .._window import Window
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +89,8 @@ def time_rescaling_test(
     tested = (marks >= 0) & (number > 1)
     if not np.any(tested):
         raise ValueError("No neuron has two spikes: there is no interval to test.")
-    hazard = _integrated_hazards(train, network, drive, static_float("dt0", dt0), path, initial)
+    window = Window(train.t0, train.t1, dt0)
+    hazard = _integrated_hazards(train, network, as_drive(drive, window), window, path, initial)
     alpha = np.broadcast_to(np.asarray(network.firing.alpha), (train.num_neurons,))
     excess = np.asarray(hazard)[tested] - alpha[marks[tested]]
     quantiles = np.sort(-np.expm1(-np.maximum(excess, 0)))
@@ -94,7 +98,7 @@ def time_rescaling_test(
     return RescalingTest(statistic, p_value, quantiles)
 
 
-def _integrated_hazards(train, network, drive, dt0: float, path, initial):
+def _integrated_hazards(train, network, drive, window: Window, path, initial):
     """For each spike the hazard integrated since the neuron's last one."""
     room, neurons = train.times.shape[0], train.num_neurons
     zero = jnp.zeros(neurons, train.times.dtype)
@@ -140,16 +144,13 @@ def _integrated_hazards(train, network, drive, dt0: float, path, initial):
     start = {"state": y0, "next": jnp.zeros((), zero.dtype), "hazards": jnp.zeros(room, zero.dtype)}
     return eventsolve(
         terms,
-        dfx.Heun(),
-        train.t0,
-        train.t1,
-        dt0,
+        window,
         start,
-        event=Event(fn, transition),
+        event=Event(fn, transition, "waive"),
         max_events=room,
         key=jax.random.key(0),
+        engine=EventByEvent(solver=dfx.Heun()),
         jump_ts=drive.jump_times if isinstance(drive, AbstractJumpPath) else None,
-        conditions="waive",
     ).y1["hazards"]
 
 

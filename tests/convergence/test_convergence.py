@@ -22,15 +22,12 @@ def spike_times(level, sigma, key, dt0, solver=None, interpolation: Any = "linea
     return rs.simulate(
         single_neuron(sigma),
         lambda t: level[None],
-        t0=0.0,
-        t1=T1,
-        dt0=dt0,
+        rs.Window(0.0, T1, dt0, stop_after=3),
         max_spikes=3,
-        stop_after=3,
         key=key,
-        solver=solver,
-        interpolation=interpolation,
-    ).times
+        noise=rs.Brownian(interpolation),
+        engine=rs.EventByEvent(solver=solver),
+    ).spikes.times
 
 
 @functools.cache
@@ -94,17 +91,15 @@ def final_potentials(sigma, dt0, interpolation):
 
     @jax.vmap
     def final(key):
-        _, sol = rs.simulate(
+        sol = rs.simulate(
             network,
             constant(1.0),
-            t0=0.0,
-            t1=1.0,
-            dt0=dt0,
+            rs.Window(0.0, 1.0, dt0),
             max_spikes=1,
             key=key,
-            interpolation=interpolation,
-            saveat=dfx.SaveAt(t1=True),
-        )
+            noise=rs.Brownian(interpolation),
+            engine=rs.EventByEvent(saveat=dfx.SaveAt(t1=True)),
+        ).states
         return sol.y1.v[0]
 
     return final(jr.split(jr.key(0), 400))

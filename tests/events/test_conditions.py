@@ -136,14 +136,12 @@ def test_a_surface_that_is_never_found_decides_nothing():
     def conditions_of(fn):
         solve = lambda: rs.eventsolve(
             terms,
-            dfx.Euler(),
-            0.0,
-            0.1,
-            0.01,
+            rs.Window(0.0, 0.1, 0.01),
             y0,
             event=rs.Event(fn, add),
             max_events=1,
             key=jr.key(0),
+            engine=rs.EventByEvent(solver=dfx.Euler()),
         )
         return jax.eval_shape(solve).conditions
 
@@ -207,13 +205,11 @@ def simulate(network):
     return rs.simulate(
         network,
         constant(1.5),
-        t0=0.0,
-        t1=0.2,
-        dt0=0.01,
+        rs.Window(0.0, 0.2, 0.01),
         max_spikes=9,
         key=jr.key(0),
-        saveat=dfx.SaveAt(t1=True),
-    )[1]
+        engine=rs.EventByEvent(saveat=dfx.SaveAt(t1=True)),
+    ).states
 
 
 def test_networks_are_checked_when_first_solved():
@@ -238,19 +234,18 @@ def test_solves_are_checked_where_values_are_known():
     def solve(y0, terms=terms, event=event, **kwargs):
         return rs.eventsolve(
             terms,
-            dfx.Heun(),
-            0.0,
-            0.1,
-            0.01,
+            rs.Window(0.0, 0.1, 0.01),
             y0,
             event=event,
             max_events=5,
             key=jr.key(0),
             **kwargs,
+            engine=rs.EventByEvent(solver=dfx.Heun()),
         )
 
+    waived = rs.Event(event.fn, event.transition, "waive")
     assert solve(Y0).conditions == "hold"
-    assert jax.eval_shape(lambda: solve(Y0, conditions="waive")).conditions == "waived"
+    assert jax.eval_shape(lambda: solve(Y0, event=waived)).conditions == "waived"
     assert jax.eval_shape(solve, Y0).conditions == "unchecked"
     bad: Any = dict(zip(("terms", "event"), model(noise="v"), strict=True))
     with pytest.raises(ValueError, match="C1 FAILS"):
@@ -259,7 +254,7 @@ def test_solves_are_checked_where_values_are_known():
     with pytest.raises(ValueError, match="C1 FAILS"):
         jax.eval_shape(lambda: solve(Y0, **bad))
     with pytest.raises(ValueError, match="'check' or 'waive'"):
-        solve(Y0, conditions="ignore")
+        rs.Event(event.fn, event.transition, "ignore")  # pyright: ignore[reportArgumentType]
     with pytest.raises(TypeError, match="concrete"):
         jax.eval_shape(lambda y: rs.check_event(terms, event, 0.0, y).holds, Y0)
     with pytest.raises(TypeError, match="MultiTerm"):

@@ -25,7 +25,7 @@ def bound(key, samples, weights=WEIGHTS):
         network(weights=weights),
         constant(1.0, 0.7),
         DATA,
-        dt0=DT,
+        rs.Window(DATA.t0, DATA.t1, DT),
         observed=[1],
         key=key,
         samples=samples,
@@ -39,11 +39,11 @@ def test_without_noise_it_is_exact():
 
     @jax.jit
     def run(train):
-        given: Any = (net, constant(1.0, 0.7), train)
-        one = rs.log_likelihood(*given, dt0=DT)
+        given: Any = (net, constant(1.0, 0.7), train, rs.Window(0.0, T1, DT))
+        one = rs.log_likelihood(*given)
         # All samples are the same.
-        many = rs.log_likelihood(*given, dt0=DT, key=jr.key(0), samples=3)
-        each = rs.clamp(*given, dt0=DT).log_likelihood
+        many = rs.log_likelihood(*given, key=jr.key(0), samples=3)
+        each = rs.clamp(*given).log_likelihood
         numbers = [(x.value, x.bias, x.effective_samples) for x in (one, many)]
         return jnp.sum(each), *numbers
 
@@ -124,7 +124,7 @@ def test_mirrored_keys_give_mirrored_samples():
         network(),
         constant(1.0, 0.7),
         DATA,
-        dt0=DT,
+        rs.Window(DATA.t0, DATA.t1, DT),
         observed=[1],
         max_spikes=24,
         key=rs.antithetic(jr.split(key, 3)[1]),

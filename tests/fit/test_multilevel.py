@@ -77,16 +77,8 @@ def test_spike_times_and_their_derivative():
 
     def sample(c, key, dt0):
         train = rs.simulate(
-            net,
-            lambda t: c[None],
-            t0=0.0,
-            t1=t1,
-            dt0=dt0,
-            max_spikes=2,
-            stop_after=2,
-            key=key,
-            method="lockstep",
-        )
+            net, lambda t: c[None], rs.Window(0.0, t1, dt0, stop_after=2), max_spikes=2, key=key
+        ).spikes
         return jnp.minimum(train.times, t1)
 
     def statistic(key, dt0):

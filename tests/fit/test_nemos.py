@@ -39,14 +39,11 @@ def train():
     return rs.simulate(
         network(TRUTH),
         drive(TRUTH),
-        t0=0.0,
-        t1=T1,
-        dt0=0.01,
+        rs.Window(0.0, T1, 0.01),
         max_spikes=600,
         key=jr.key(0),
         initial=start(TRUTH),
-        method="lockstep",
-    )
+    ).spikes
 
 
 def features(train, dt):
@@ -97,7 +94,9 @@ def density(model, x, y, dt):
 
 
 def own(p, train):
-    found = rs.clamp(network(p), drive(p), train, dt0=0.005, initial=start(p))
+    found = rs.clamp(
+        network(p), drive(p), train, rs.Window(train.t0, train.t1, 0.005), initial=start(p)
+    )
     return found.log_likelihood[1]
 
 

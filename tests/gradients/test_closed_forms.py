@@ -23,13 +23,11 @@ def hard(c, mu, solver=None, dt0=0.01, t1=3.0):
     return rs.simulate(
         network,
         lambda t: c[None],
-        t0=0.0,
-        t1=t1,
-        dt0=dt0,
+        rs.Window(0.0, t1, dt0),
         max_spikes=20,
         key=jr.key(0),
-        solver=solver,
-    )
+        engine=rs.EventByEvent(solver=solver),
+    ).spikes
 
 
 @pytest.mark.parametrize("c", [1.05, 1.5, 4.0])
@@ -81,14 +79,12 @@ def test_stochastic_threshold_without_noise():
             return rs.simulate(
                 network,
                 lambda t: c[None],
-                t0=0.0,
-                t1=1.0,
-                dt0=dt0,
+                rs.Window(0.0, 1.0, dt0, stop_after=1),
                 max_spikes=1,
-                stop_after=1,
                 key=jr.key(0),
                 initial=rs.NeuronState(zero, zero, jnp.array([-level - alpha])),
-            ).times[0]
+                engine=rs.EventByEvent(),
+            ).spikes.times[0]
 
         value, derivative = jax.value_and_grad(first)(jnp.asarray(c))
         errors.append([abs(value - tau) / tau, abs(derivative - slope) / abs(slope)])
@@ -103,16 +99,15 @@ def test_subtractive_reset_of_a_noisy_membrane():
     t1, reset, mu = 1.0, 1.4, 15.0
 
     def run(c):
-        spikes, sol = rs.simulate(
+        sim = rs.simulate(
             single_neuron(0.5),
             lambda t: c[None],
-            t0=0.0,
-            t1=t1,
-            dt0=0.01,
+            rs.Window(0.0, t1, 0.01),
             max_spikes=12,
             key=jr.key(3),
-            saveat=dfx.SaveAt(t1=True),
+            engine=rs.EventByEvent(saveat=dfx.SaveAt(t1=True)),
         )
+        spikes, sol = sim.spikes, sim.states
         times = jnp.where(spikes.marks >= 0, spikes.times, -jnp.inf)
         return sol.y1.v[0] + reset * jnp.sum(jnp.exp(-mu * (t1 - times))), spikes.count
 
@@ -142,17 +137,15 @@ def test_synaptic_current_of_one_spike():
     )
 
     def final(c):
-        spikes, sol = rs.simulate(
+        sim = rs.simulate(
             network,
             lambda t: jnp.stack([c, jnp.zeros(())]),
-            t0=0.0,
-            t1=t1,
-            dt0=0.01,
+            rs.Window(0.0, t1, 0.01, stop_after=None),
             max_spikes=1,
-            stop_after=None,
             key=jr.key(0),
-            saveat=dfx.SaveAt(t1=True),
+            engine=rs.EventByEvent(saveat=dfx.SaveAt(t1=True)),
         )
+        spikes, sol = sim.spikes, sim.states
         return sol.y1.i[1], spikes.times[0]
 
     # v reaches 1 once: the drive stops being strong enough for a second spike.
@@ -163,16 +156,14 @@ def test_synaptic_current_of_one_spike():
 
 def test_the_drive_is_exact_where_it_is_linear_in_time():
     network = rs.SpikingNetwork(rs.LIF(mu=(2.0, 0.0), v_reset=1.0), rs.ThresholdFiring(1e3))
-    _, sol = rs.simulate(
+    sol = rs.simulate(
         network,
         lambda t: jnp.stack([1 + 3 * t]),
-        t0=0.0,
-        t1=1.0,
-        dt0=0.25,
+        rs.Window(0.0, 1.0, 0.25),
         max_spikes=1,
         key=jr.key(0),
-        saveat=dfx.SaveAt(ts=[0.1, 0.25, 0.9]),
-    )
+        engine=rs.EventByEvent(saveat=dfx.SaveAt(ts=[0.1, 0.25, 0.9])),
+    ).states
     t = np.array([0.1, 0.25, 0.9])
     exact = 1 + 3 * t - 1.5 - (1 - 1.5) * np.exp(-2 * t)
     np.testing.assert_allclose(sol.ys.v[:, 0], exact, rtol=1e-12)
@@ -181,8 +172,13 @@ def test_the_drive_is_exact_where_it_is_linear_in_time():
 def test_constant_drives_of_two_neurons_are_independent():
     network = rs.SpikingNetwork(rs.LIF(mu=(MU, 0.0), v_reset=1.0), rs.ThresholdFiring(THRESHOLD))
     both = rs.simulate(
-        network, constant(1.5, 2.5), t0=0.0, t1=2.0, dt0=0.1, max_spikes=20, key=jr.key(0)
-    )
+        network,
+        constant(1.5, 2.5),
+        rs.Window(0.0, 2.0, 0.1),
+        max_spikes=20,
+        key=jr.key(0),
+        engine=rs.EventByEvent(),
+    ).spikes
     for n, c in enumerate((1.5, 2.5)):
         tau = np.log(c / (c - THRESHOLD)) / MU
         mine = both.to_lists()[n]

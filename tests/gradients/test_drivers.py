@@ -28,6 +28,7 @@ PATHS: dict[str, Any] = {
         factor=np.ones((NEURONS, 1)),
     ),
 }
+EVENT = rs.EventByEvent()
 PARAMETERS: Any = {"input": jnp.asarray(1.2), "sigma": jnp.asarray(0.3), "weight": jnp.asarray(0.4)}
 
 
@@ -38,13 +39,11 @@ def times(p, key, dt, membrane, coupled=1.0, **options):
     train = rs.simulate(
         rs.SpikingNetwork(membrane, firing, weights),
         lambda t: p["input"] * jnp.ones(NEURONS),
-        t0=0.0,
-        t1=T1,
-        dt0=dt,
+        rs.Window(0.0, T1, dt),
         max_spikes=48,
         key=key,
         **options,
-    )
+    ).spikes
     return jnp.minimum(train.per_neuron(2), T1)
 
 
@@ -68,7 +67,7 @@ def test_noise_on_the_membrane():
         factor = round(dt * FINEST / T1)
         noise = [rs.coarsened(f(T1 / FINEST, noise_key), factor) for f in PATHS.values()]
         noise = jax.tree.map(lambda *x: jnp.stack(x), *noise)
-        one = lambda path: times(p, key, dt, additive(p), noise=path, method="lockstep")
+        one = lambda path: times(p, key, dt, additive(p), noise=path)
         return dict(zip(PATHS, jax.vmap(one)(noise), strict=True))
 
     holds(all_of_them, PARAMETERS)
@@ -85,8 +84,7 @@ def test_spikes_as_input():
             dt,
             rs.LIF((10.0, 6.0), v_reset=1.0),
             coupled=0.0,
-            method="lockstep",
-            spike_input=rs.SpikeInput(train, weights),
+            inputs=rs.SpikeInput(train, weights),
         )
 
     some = {k: PARAMETERS[k] for k in ("input", "weight")}
@@ -96,7 +94,7 @@ def test_spikes_as_input():
 def test_noise_that_depends_on_the_potential():
     def multiplicative(p, key, dt):
         sigma = jnp.stack([p["sigma"], 0 * p["sigma"]])[:, None]
-        return times(p, key, dt, rs.MultiplicativeLIF((10.0, 6.0), sigma, 0.1))
+        return times(p, key, dt, rs.MultiplicativeLIF((10.0, 6.0), sigma, 0.1), engine=EVENT)
 
     holds(multiplicative, PARAMETERS)
 
@@ -117,14 +115,11 @@ def test_strong_inputs_in_large_cells():
         spikes = rs.simulate(
             network,
             lambda t: c * jnp.ones(2),
-            t0=0.0,
-            t1=1.0,
-            dt0=1 / 32,
+            rs.Window(0.0, 1.0, 1 / 32),
             max_spikes=60,
             key=key,
-            spike_input=rs.SpikeInput(train, 0.48 * jnp.eye(2)),
-            method="lockstep",
-        )
+            inputs=rs.SpikeInput(train, 0.48 * jnp.eye(2)),
+        ).spikes
         return jnp.mean(jnp.minimum(spikes.per_neuron(2), 1.0))
 
     @jax.jit

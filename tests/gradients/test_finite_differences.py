@@ -24,12 +24,12 @@ from ..helpers import (
 
 CASES = {
     "default": {},
-    "parabola": {"interpolation": "parabola"},
+    "parabola": {"noise": rs.Brownian("parabola")},
     "Chandrupatla": {"root_finder": rs.Chandrupatla()},
     "bisection": {"root_finder": optx.Bisection(rtol=1e-15, atol=1e-15, flip=False)},
     "Heun": {"solver": dfx.Heun()},
     "Euler": {"solver": dfx.Euler()},
-    "Tsit5 on the parabola": {"solver": dfx.Tsit5(), "interpolation": "parabola"},
+    "Tsit5 on the parabola": {"solver": dfx.Tsit5(), "noise": rs.Brownian("parabola")},
 }
 
 
@@ -110,16 +110,15 @@ def test_later_spikes_and_v_after_a_spike_at_every_step_size(dt0):
     network = rs.SpikingNetwork(network, rs.StochasticFiring(rs.ExponentialIntensity(), 0.03))
 
     def outcome(c):
-        spikes, sol = rs.simulate(
+        sim = rs.simulate(
             network,
             lambda t: c[None],
-            t0=0.0,
-            t1=1.0,
-            dt0=dt0,
+            rs.Window(0.0, 1.0, dt0),
             max_spikes=12,
             key=jr.key(3),
-            saveat=dfx.SaveAt(t1=True),
+            engine=rs.EventByEvent(saveat=dfx.SaveAt(t1=True)),
         )
+        spikes, sol = sim.spikes, sim.states
         values = jnp.where(spikes.marks >= 0, spikes.times, 0), sol.y1.v[0]
         return values, values
 
@@ -145,14 +144,13 @@ def test_the_gradient_with_respect_to_initial_state_and_time_dependent_drives():
             rs.simulate(
                 network,
                 drive,
-                t0=0.0,
-                t1=1.0,
-                dt0=0.01,
+                rs.Window(0.0, 1.0, 0.01),
                 max_spikes=30,
                 key=jr.key(0),
                 initial=initial,
+                engine=rs.EventByEvent(),
             )
-            .first(2)
+            .spikes.first(2)
             .times
         )
 
@@ -197,13 +195,11 @@ def test_float32_agrees_with_float64_to_its_precision():
         return rs.simulate(
             single_neuron(0.0, dtype=dtype),
             lambda t: c[None].astype(dtype),
-            t0=0.0,
-            t1=2.0,
-            dt0=0.01,
+            rs.Window(0.0, 2.0, 0.01, stop_after=3),
             max_spikes=3,
-            stop_after=3,
             key=jr.key(0),
-        ).times
+            engine=rs.EventByEvent(),
+        ).spikes.times
 
     def value_and_slope(mode, dtype):
         def twice(c):

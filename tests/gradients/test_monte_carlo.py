@@ -25,8 +25,13 @@ def test_single_neuron(dt0):
 
     def times(c, key):
         train = rs.simulate(
-            network, lambda t: c[None], t0=0.0, t1=2.0, dt0=dt0, max_spikes=3, stop_after=3, key=key
-        )
+            network,
+            lambda t: c[None],
+            rs.Window(0.0, 2.0, dt0, stop_after=3),
+            max_spikes=3,
+            key=key,
+            engine=rs.EventByEvent(),
+        ).spikes
         # A spike that has left the window stays at its end: a continuous function.
         return jnp.where(jnp.isfinite(train.times), train.times, 2.0)
 

@@ -57,9 +57,7 @@ def outputs(p, key, hard: bool, method):
         )
     network = rs.SpikingNetwork(rs.LIF(p["mu"], p["sigma"], p["reset"]), firing, p["weights"])
     options: Any = dict(
-        t0=0.0,
-        t1=0.4,
-        dt0=DT[method],
+        window=rs.Window(0.0, 0.4, DT[method]),
         max_spikes=40 * neurons,
         key=key,
         throw=False,
@@ -67,11 +65,17 @@ def outputs(p, key, hard: bool, method):
     )
     drive = lambda t: p["input"] + p["wave"] * jnp.sin(9 * t)
     if method == "event":
-        train, sol = rs.simulate(network, drive, saveat=dfx.SaveAt(t1=True), **options)
+        sim = rs.simulate(
+            network, drive, **options, engine=rs.EventByEvent(saveat=dfx.SaveAt(t1=True))
+        )
+        train, sol = sim.spikes, sim.states
         state, fine = [sol.y1.v, sol.y1.i], sol.result == rs.RESULTS.successful
     else:
-        train = rs.simulate(network, drive, method=method, **options)
-        state, fine = [] if hard else [train.boundary.excess[0]], ~train.overflow
+        train = rs.simulate(network, drive, **options).spikes
+        state, fine = [], ~train.overflow
+        if not hard:
+            assert train.boundary is not None
+            state = [train.boundary.excess[0]]
     times = jnp.where(train.marks >= 0, train.times, 0)
     return jnp.concatenate([times, *state]), (train.count, train.marks, fine)
 

@@ -50,15 +50,12 @@ def stochastic(constant, synapse, sigma, key, c, dt=0.01):
     levels = jnp.log(jr.uniform(jr.fold_in(key, 1), (2,), minval=1e-9))
     sol = rs.eventsolve(
         terms,
-        dfx.Heun(),
-        0.0,
-        T1,
-        dt,
+        rs.Window(0.0, T1, dt),
         (jnp.zeros(2), levels),
-        event=rs.Event(firing, transition),
+        event=rs.Event(firing, transition, "waive"),
         max_events=60,
         key=key,
-        conditions="waive",
+        engine=rs.EventByEvent(solver=dfx.Heun()),
     )
     train = rs.SpikeTrain(
         sol.event_times, sol.event_marks, sol.event_count, jnp.array(False), 0.0, T1, 2
@@ -148,15 +145,12 @@ def race(c, key, synapse, dt=0.02):
     terms = dfx.MultiTerm(dfx.ODETerm(drift), dfx.ControlTerm(diffusion, path))
     sol = rs.eventsolve(
         terms,
-        dfx.Heun(),
-        0.0,
-        T1,
-        dt,
+        rs.Window(0.0, T1, dt),
         (jnp.zeros(2), jnp.zeros(2)),
-        event=rs.Event(lambda t, y, args: y[0] - 0.8, transition),
+        event=rs.Event(lambda t, y, args: y[0] - 0.8, transition, "waive"),
         max_events=20,
         key=key,
-        conditions="waive",
+        engine=rs.EventByEvent(solver=dfx.Heun()),
     )
     train = rs.SpikeTrain(
         sol.event_times, sol.event_marks, sol.event_count, jnp.array(False), 0.0, T1, 2
@@ -182,16 +176,13 @@ def test_c2_a_threshold_that_is_reached_at_no_speed():
     def solve(y0):
         return rs.eventsolve(
             drift,
-            dfx.Tsit5(),
-            0.0,
-            3.0,
-            1 / 64,
+            rs.Window(0.0, 3.0, 1 / 64, stop_after=1),
             y0[None],
             event=event,
             max_events=1,
-            stop_after=1,
             key=jr.key(0),
             throw=False,
+            engine=rs.EventByEvent(solver=dfx.Tsit5()),
         )
 
     y0 = jnp.asarray(0.19)
@@ -209,13 +200,11 @@ def first_crossing(c, key, drive, noise):
     times = rs.simulate(
         rs.SpikingNetwork(membrane, rs.ThresholdFiring(1.0)),
         lambda t: (drive + (c - 1.3))[None],
-        t0=0.0,
-        t1=2.0,
-        dt0=0.02,
+        rs.Window(0.0, 2.0, 0.02, stop_after=1),
         max_spikes=1,
         key=key,
-        stop_after=1,
-    ).times
+        engine=rs.EventByEvent(),
+    ).spikes.times
     return jnp.where(jnp.isfinite(times[0]), times[0], 2.0)
 
 

@@ -90,8 +90,15 @@ def test_a_batch_survives_the_way_there_and_back(spikes, gap):
 
 def test_splits():
     net = rs.SpikingNetwork(rs.LIF((15.0, 6.0)), rs.StochasticFiring(rs.ExponentialIntensity()))
-    simulate = lambda k: rs.simulate(
-        net, lambda t: jnp.ones(1), t0=0.0, t1=2.0, dt0=0.05, max_spikes=9, key=k
+    simulate = lambda k: (
+        rs.simulate(
+            net,
+            lambda t: jnp.ones(1),
+            rs.Window(0.0, 2.0, 0.05),
+            max_spikes=9,
+            key=k,
+            engine=rs.EventByEvent(),
+        ).spikes
     )
     batch = jax.jit(lambda: jax.vmap(simulate)(jr.split(jr.key(0), 8)))()
     first = jax.tree.map(lambda z: jnp.asarray(np.asarray(z)[0]), batch)

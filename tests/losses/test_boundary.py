@@ -23,29 +23,31 @@ def keys_of_samples():
     return jr.split(jr.key(1), 8192)
 
 
-def single(c, key, *, sigma=0.5, alpha=0.03, **kwargs):
+WINDOW = rs.Window(0.0, 0.6, 0.02)
+
+
+def single(c, key, *, sigma=0.5, alpha=0.03, window=WINDOW, saveat=None):
     network = rs.SpikingNetwork(
         rs.LIF(jnp.array([15.0, 0.0]), jnp.array([[sigma], [0.0]]), 1.4),
         rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 1.0), alpha),
     )
+    engine = rs.EventByEvent(saveat=saveat)
     return rs.simulate(
-        network, lambda t: c[None], t0=0.0, t1=0.6, dt0=0.02, max_spikes=30, key=key, **kwargs
-    )
+        network, lambda t: c[None], window, max_spikes=30, key=key, engine=engine
+    ).spikes
 
 
-def recurrent(scale, key, **kwargs):
+def recurrent(scale, key, edges=()):
     p = recurrent_parameters()
     p["weights"], p["input"] = p["weights"] * scale, p["input"] * scale
     return rs.simulate(
         recurrent_network(p),
         lambda t: p["input"],
-        t0=0.0,
-        t1=0.6,
-        dt0=0.02,
+        rs.Window(0.0, 0.6, 0.02, edges=edges),
         max_spikes=60,
         key=key,
-        **kwargs,
-    )
+        engine=rs.EventByEvent(),
+    ).spikes
 
 
 def signature(train):
@@ -90,7 +92,7 @@ def network():
     """Counts of three neurons, in all, in bins and in one bin; and the first sample's train."""
 
     def fn(x, key):
-        train = recurrent(x, key, boundary_ts=EDGES)
+        train = recurrent(x, key, edges=EDGES)
         bins, part = (rs.losses.binned_counts(train, e) for e in ((0.0, *EDGES, 0.6), EDGES))
         return {"counts": rs.losses.counts(train), "bins": bins, "part": part}, train
 
@@ -277,19 +279,21 @@ def test_cutting_a_train_keeps_what_belongs_to_the_end():
 def test_no_random_threshold_no_correction():
     known = rs.SpikeTrain.from_lists([[0.1]], t0=0.0, t1=1.0)
     hard = rs.SpikingNetwork(rs.LIF((5.0, 1.0)), rs.ThresholdFiring())
-    options: Any = dict(t0=0.0, t1=0.6, dt0=0.02, max_spikes=9, key=jr.key(0))
+    options: Any = dict(max_spikes=9, key=jr.key(0), engine=rs.EventByEvent())
+    silent = lambda: rs.simulate(hard, constant(1.5), WINDOW, **options).spikes
     one = functools.partial(single, jnp.asarray(1.5), jr.key(0))
+    with_edges = lambda *ts: rs.Window(0.0, 0.6, 0.02, edges=ts)
     refused = {
         "simulate": lambda: rs.losses.counts(known),
-        "stochastically": lambda: rs.losses.counts(rs.simulate(hard, constant(1.5), **options)),
-        "boundary_ts": lambda: rs.losses.binned_counts(one(), (0.0, 0.3, 0.6)),
-        "increasing": lambda: one(boundary_ts=(0.3, 0.2)),
-        "saveat": lambda: one(boundary_ts=(0.3,), saveat=dfx.SaveAt(t1=True)),
+        "stochastically": lambda: rs.losses.counts(silent()),
+        "interior times": lambda: rs.losses.binned_counts(one(), (0.0, 0.3, 0.6)),
+        "increasing": lambda: one(window=with_edges(0.3, 0.2)),
+        "saveat": lambda: one(window=with_edges(0.3), saveat=dfx.SaveAt(t1=True)),
         "edges": lambda: rs.losses.binned_counts(one(), (0.0,)),
     }
     for message, fn in refused.items():
         with pytest.raises(ValueError, match=message):
             jax.eval_shape(fn)
     # A solve that was ended on purpose did not reach the end of the window.
-    ended = one(stop_after=1)
-    assert not np.any(ended.boundary.at_risk)
+    ended = one(window=rs.Window(0.0, 0.6, 0.02, stop_after=1))
+    assert ended.boundary is not None and not np.any(ended.boundary.at_risk)

@@ -96,8 +96,16 @@ def losses_of_the_model():
     network = single_neuron(0.25)
 
     def simulate(c, key):
-        run = lambda k: rs.simulate(
-            network, lambda t: c[None], t0=0.0, t1=0.5, dt0=0.02, max_spikes=12, key=k, throw=False
+        run = lambda k: (
+            rs.simulate(
+                network,
+                lambda t: c[None],
+                rs.Window(0.0, 0.5, 0.02),
+                max_spikes=12,
+                key=k,
+                throw=False,
+                engine=rs.EventByEvent(),
+            ).spikes
         )
         return jax.vmap(run)(jr.split(key, 64))
 

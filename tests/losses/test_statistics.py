@@ -17,8 +17,8 @@ def simulate(c, keys, weights=WEIGHTS):
         rs.StochasticFiring(rs.ExponentialIntensity(4.0, 1.0, 0.3)),
         weights,
     )
-    one = lambda key: rs.simulate(
-        net, lambda t: c, t0=0.0, t1=T1, dt0=0.02, max_spikes=40, key=key, method="lockstep"
+    one = lambda key: (
+        rs.simulate(net, lambda t: c, rs.Window(0.0, T1, 0.02), max_spikes=40, key=key).spikes
     )
     return jax.vmap(one)(keys)
 

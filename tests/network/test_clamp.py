@@ -56,7 +56,14 @@ def observed(lists):
 
 @pytest.fixture(scope="module")
 def train():
-    return rs.simulate(network(), drive(), t0=0.0, t1=T1, dt0=0.01, max_spikes=60, key=jr.key(3))
+    return rs.simulate(
+        network(),
+        drive(),
+        rs.Window(0.0, T1, 0.01),
+        max_spikes=60,
+        key=jr.key(3),
+        engine=rs.EventByEvent(),
+    ).spikes
 
 
 def potential(t, neuron, trains):
@@ -98,7 +105,10 @@ def test_the_log_likelihood_converges_to_the_closed_form_with_order_two(train, a
     assert np.all(np.isfinite(reference)) and train.count > 15
     net = network(dict(PARAMETERS, alpha=np.array(alpha)))
     dts = (0.02, 0.005, 0.00125)
-    found = [rs.clamp(net, drive(), train, dt0=dt).log_likelihood for dt in dts]
+    found = [
+        rs.clamp(net, drive(), train, rs.Window(train.t0, train.t1, dt)).log_likelihood
+        for dt in dts
+    ]
     errors = np.abs(np.array(found) - reference).max(1)
     assert errors[-1] < 1e-4 * np.abs(reference).max()
     assert np.polyfit(np.log(dts), np.log(errors), 1)[0] > 1.7
@@ -106,13 +116,15 @@ def test_the_log_likelihood_converges_to_the_closed_form_with_order_two(train, a
 
 def test_a_spike_in_a_refractory_part_is_impossible(train):
     net = network(dict(PARAMETERS, alpha=np.array([0.0, 1.5, 0.0])))
-    found = np.asarray(rs.clamp(net, drive(), train, dt0=0.01).log_likelihood)
+    found = np.asarray(
+        rs.clamp(net, drive(), train, rs.Window(train.t0, train.t1, 0.01)).log_likelihood
+    )
     assert found[1] == -np.inf and np.all(np.isfinite(found[[0, 2]]))
 
 
 def total(p, times, train, dt0=0.01):
     train = eqx.tree_at(lambda t: t.times, train, times)
-    out = rs.clamp(network(p), drive(p), train, dt0=dt0)
+    out = rs.clamp(network(p), drive(p), train, rs.Window(train.t0, train.t1, dt0))
     return jnp.sum(out.log_likelihood) + 0.1 * jnp.sum(jnp.sin(out.hazards))
 
 
@@ -148,13 +160,16 @@ def test_gradients_in_all_parameters_and_in_the_spike_times(train):
 def test_it_is_continuous_as_a_spike_crosses_the_border_of_a_cell(train):
     for dt, bound in ((0.02, 3e-3), (0.01, 8e-4)):
         trains = (observed([[40 * dt + h], [0.3], [0.9]]) for h in (-1e-9, 1e-9))
-        at = [rs.clamp(network(), drive(), train, dt0=dt).log_likelihood for train in trains]
+        at = [
+            rs.clamp(network(), drive(), train, rs.Window(train.t0, train.t1, dt)).log_likelihood
+            for train in trains
+        ]
         np.testing.assert_allclose(at[0], at[1], atol=bound)
 
 
 def test_spikes_at_both_ends_of_the_window():
     train = observed([[0.0, T1], [], [0.5, T1]])
-    found = rs.clamp(network(), drive(), train, dt0=0.005)
+    found = rs.clamp(network(), drive(), train, rs.Window(train.t0, train.t1, 0.005))
     assert found.log_intensities[0] == pytest.approx(-BETA - np.log(TIMESCALE))
     assert found.hazards[0] == 0 and found.last_hazards[0] == 0
     # The spike at t0 acts like one just behind it.
@@ -169,7 +184,7 @@ def test_several_spikes_in_one_cell(at, bound):
     train = observed(lists)
     reference, log_rates = exact(lists), exact_log_rates(lists)
     for dt, tolerance in ((0.02, bound), (0.01, bound), (0.00125, 1e-4)):
-        found = rs.clamp(network(), drive(), train, dt0=dt)
+        found = rs.clamp(network(), drive(), train, rs.Window(train.t0, train.t1, dt))
         np.testing.assert_allclose(found.spikes.times, train.times, rtol=1e-12)
         log_intensities = np.asarray(found.log_intensities)[: len(log_rates)]
         np.testing.assert_allclose(log_intensities, log_rates, atol=tolerance)
@@ -184,7 +199,9 @@ def exact_log_rates(lists):
 
 def test_sparse_weights_and_a_batch(train):
     sparse = network(weights=rs.SparseWeights.from_dense(W))
-    run = lambda net, train: rs.clamp(net, drive(), train, dt0=0.01).log_likelihood
+    run = lambda net, train: (
+        rs.clamp(net, drive(), train, rs.Window(train.t0, train.t1, 0.01)).log_likelihood
+    )
     dense = run(network(), train)
     np.testing.assert_allclose(run(sparse, train), dense, rtol=1e-12)
     batch = rs.SpikeTrain.stack([train.first(60), train.first(5).with_room(60)])
@@ -201,13 +218,15 @@ def test_hazards_are_the_thresholds_that_were_drawn(sigma):
     if sigma is not None:
         draw = ft.partial(rs.BrownianPath, 0.0, T1, dt, shape=(3, 1), interpolation="linear")
         path = jax.jit(lambda: draw(key=jr.key(1)))()
-    options: dict[str, Any] = dict(t0=0.0, t1=T1, dt0=dt, max_spikes=80, noise=path)
-    train = rs.simulate(net, drive(), key=jr.key(4), method="lockstep", **options)
-    found = rs.clamp(net, drive(), train, dt0=dt, noise=path)
+    options: dict[str, Any] = dict(window=rs.Window(0.0, T1, dt), max_spikes=80, noise=path)
+    train = rs.simulate(net, drive(), key=jr.key(4), **options).spikes
+    found = rs.clamp(net, drive(), train, rs.Window(train.t0, train.t1, dt), noise=path)
     # From the hidden state at the start: -log u of each spike.
     start = rs.NeuronState(jnp.zeros(3), jnp.zeros(3), jnp.full(3, -0.7))
-    again = rs.simulate(net, drive(), key=jr.key(4), method="lockstep", initial=start, **options)
-    first = np.asarray(rs.clamp(net, drive(), again, dt0=dt, noise=path).hazards)[0]
+    again = rs.simulate(net, drive(), key=jr.key(4), initial=start, **options).spikes
+    first = np.asarray(
+        rs.clamp(net, drive(), again, rs.Window(again.t0, again.t1, dt), noise=path).hazards
+    )[0]
     np.testing.assert_allclose(first, 0.7, atol=2e-3)
     there = np.asarray(train.marks) >= 0
     thresholds = np.asarray(found.hazards)[there]
@@ -225,7 +244,9 @@ def test_hazards_are_those_of_the_event_engine(train):
     gaps = []
     for dt in (0.02, 0.005):
         other = rs.testing.time_rescaling_test(train, network(), drive(), dt0=dt)
-        found = np.asarray(rs.clamp(network(), drive(), train, dt0=dt).quantiles)[later]
+        found = np.asarray(
+            rs.clamp(network(), drive(), train, rs.Window(train.t0, train.t1, dt)).quantiles
+        )[later]
         gaps.append(np.abs(np.sort(found) - other.quantiles).max())
     assert gaps[1] < 1e-3 and gaps[1] < 0.2 * gaps[0]
 
@@ -240,8 +261,9 @@ def test_the_mean_density_is_the_probability_of_the_spikes():
     of the observed neuron, and one spike alone in a part of the window."""
     net, t1, dt, a, b = hidden_pair(), 1.0, 0.02, 0.3, 0.8
     keys = jr.split(jr.key(0), 20_000)
-    options: dict[str, Any] = dict(t0=0.0, t1=t1, dt0=dt, max_spikes=24, method="lockstep")
-    free = jax.jit(jax.vmap(lambda k: rs.simulate(net, constant(1.0, 0.7), key=k, **options)))(keys)
+    options: dict[str, Any] = dict(window=rs.Window(0.0, t1, dt), max_spikes=24)
+    simulate = lambda k: rs.simulate(net, constant(1.0, 0.7), key=k, **options).spikes
+    free = jax.jit(jax.vmap(simulate))(keys)
     own = np.asarray(free.marks) == 1
     single = own.sum(1) == 1
     when = np.where(own, np.asarray(free.times), 0).sum(1)
@@ -251,7 +273,9 @@ def test_the_mean_density_is_the_probability_of_the_spikes():
         marks = jnp.where(jnp.isfinite(times), 0, -1)
         train = rs.SpikeTrain(times, marks, jnp.sum(marks >= 0), jnp.array(False), 0.0, t1, 1)
         hidden: Any = dict(observed=[1], key=key, max_spikes=24)
-        found = rs.clamp(net, constant(1.0, 0.7), train, dt0=dt, **hidden)
+        found = rs.clamp(
+            net, constant(1.0, 0.7), train, rs.Window(train.t0, train.t1, dt), **hidden
+        )
         return jnp.exp(found.log_likelihood[0])
 
     x, weight = np.polynomial.legendre.leggauss(6)
@@ -279,7 +303,7 @@ def test_without_a_refractory_part_no_spike_is_impossible():
         firing = rs.StochasticFiring(rs.ExponentialIntensity(beta, one, one), 0 * one)
         net = rs.SpikingNetwork(rs.LIF(single(1, 1), None, one), firing)
         given = eqx.tree_at(lambda z: z.times, train, times)
-        out = rs.clamp(net, lambda t: single(3), given, dt0=0.2)
+        out = rs.clamp(net, lambda t: single(3), given, rs.Window(given.t0, given.t1, 0.2))
         return out.log_likelihood[0], out.hazards
 
     for first in np.linspace(0.61, 0.79, 10, dtype=np.float32):
@@ -295,8 +319,8 @@ def test_hidden_spikes_come_as_they_are_simulated():
     weights = jnp.array([[0.0, 1.5], [0.0, 0.0]])
     net = network(sigma=((0.4,), (0.3,)), weights=weights)
     key, dt = jr.key(5), 0.01
-    options: dict[str, Any] = dict(dt0=dt, max_spikes=40, key=key)
-    free = rs.simulate(net, constant(1.0, 0.7), t0=0.0, t1=T1, method="lockstep", **options)
+    options: dict[str, Any] = dict(window=rs.Window(0.0, T1, dt), max_spikes=40, key=key)
+    free = rs.simulate(net, constant(1.0, 0.7), **options).spikes
     data = rs.SpikeTrain.from_lists([[0.2, 0.5]], t0=0.0, t1=T1)
     found = rs.clamp(net, constant(1.0, 0.7), data, observed=[1], **options)
     np.testing.assert_allclose(found.spikes.to_lists()[0], free.to_lists()[0], rtol=1e-12)
@@ -308,9 +332,9 @@ def test_hidden_spikes_are_those_with_the_observed_ones_as_input():
     weights = jnp.array([[0.0, 0.4], [3.0, 0.0]])
     alone = rs.SpikingNetwork(rs.LIF(MU, None, RESET), network().firing)
     data = rs.SpikeTrain.from_lists([[0.203, 0.511, 0.9, 1.307]], t0=0.0, t1=T1)
-    options: dict[str, Any] = dict(dt0=0.01, max_spikes=40, key=jr.key(6))
-    inputs: Any = dict(t0=0.0, t1=T1, spike_input=rs.SpikeInput(data, weights[1:, :1]))
-    free = rs.simulate(alone, constant(0.6), method="lockstep", **inputs, **options)
+    options: Any = dict(window=rs.Window(0.0, T1, 0.01), max_spikes=40, key=jr.key(6))
+    inputs = rs.SpikeInput(data, weights[1:, :1])
+    free = rs.simulate(alone, constant(0.6), inputs=inputs, **options).spikes
     found = rs.clamp(network(weights=weights), constant(0.6, 0.7), data, observed=[1], **options)
     assert free.count > 5
     np.testing.assert_allclose(found.spikes.to_lists()[0], free.to_lists()[0], rtol=1e-12)
@@ -320,7 +344,7 @@ def test_a_window_that_ends_in_a_refractory_part():
     lists = [np.array([0.8, T1 - 0.002]), np.zeros(0), np.zeros(0)]
     train = observed(lists)
     net = network(dict(PARAMETERS, alpha=np.array(0.3)))
-    found = rs.clamp(net, drive(), train, dt0=0.005)
+    found = rs.clamp(net, drive(), train, rs.Window(train.t0, train.t1, 0.005))
     assert found.last_hazards[0] < 0.3
     np.testing.assert_allclose(found.log_likelihood, exact(lists, 0.3), rtol=1e-3, atol=1e-3)
 
@@ -358,7 +382,11 @@ def test_float32(train):
 
 def test_bad_input(train):
     run = lambda net=None, train=train, dt0=0.01, **options: rs.clamp(
-        network() if net is None else net, drive(), train, dt0=dt0, **options
+        network() if net is None else net,
+        drive(),
+        train,
+        rs.Window(train.t0, train.t1, dt0),
+        **options,
     )
     hard = rs.SpikingNetwork(rs.LIF(MU), rs.ThresholdFiring(1.0))
     with pytest.raises(TypeError, match="StochasticFiring"):
@@ -380,7 +408,7 @@ def test_bad_input(train):
     with pytest.raises(ValueError, match="list of integers"):
         run(observed=[0.0, 1.0, 2.0])
     burst = observed([np.linspace(0.101, 0.102, 7), [], []])
-    with pytest.raises(eqx.EquinoxRuntimeError, match="many spikes in a few cells"):
+    with pytest.raises(RuntimeError, match="many spikes in a few cells"):
         jax.block_until_ready(run(train=burst).hazards)
     with pytest.raises(ValueError, match="one train with times of shape"):
         run(train=rs.SpikeTrain.stack([train]))
@@ -389,8 +417,10 @@ def test_bad_input(train):
     cut = eqx.tree_at(lambda t: t.overflow, train, jnp.array(True))
     with pytest.raises((ValueError, RuntimeError), match="missing"):
         run(train=cut)
-    hidden: Any = dict(train=train.only([1]), dt0=0.05, observed=[1], key=jr.key(0))
-    with pytest.raises(eqx.EquinoxRuntimeError, match="max_spikes"):
+    hidden: Any = dict(
+        train=train.only([1]), window=rs.Window(0.0, T1, 0.05), observed=[1], key=jr.key(0)
+    )
+    with pytest.raises(RuntimeError, match="max_spikes"):
         found = rs.clamp(hidden_pair(), constant(1.0, 0.7), max_spikes=3, **hidden)
         jax.block_until_ready(found.hazards)
     # Without raising, the train is refused wherever it goes, however it failed.

@@ -11,6 +11,8 @@ import pytest
 
 import roughsnn as rs
 
+from ..helpers import ENGINES
+
 EXCITATORY = np.array([True, True, False])
 TARGETS = np.array([[1, 2], [0, -1], [0, 1]], np.int32)
 VALUES = np.array([[0.4, 0.01], [0.3, 0.0], [-0.5, -2.0]])
@@ -30,13 +32,11 @@ def mean_square(weights: Any, method: Any = "lockstep") -> jax.Array:
     train = rs.simulate(
         network(weights),
         lambda t: jnp.array([1.6, 1.4, 1.8]),
-        t0=0.0,
-        t1=1.0,
-        dt0=0.01,
+        rs.Window(0.0, 1.0, 0.01),
         max_spikes=150,
         key=jr.key(0),
-        method=method,
-    )
+        engine=ENGINES[method],
+    ).spikes
     return jnp.mean(jnp.where(train.marks >= 0, train.times, 1.0) ** 2)
 
 

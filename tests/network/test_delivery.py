@@ -13,6 +13,8 @@ import pytest
 import roughsnn as rs
 from roughsnn._engine.spread import spread
 
+from ..helpers import ENGINES
+
 N = 100
 
 
@@ -112,8 +114,8 @@ def spike_times(weights, mu=RATES, key=KEY, method: Any = "lockstep"):
     net = network(weights, mu)
     n = net.num_neurons
     assert n is not None
-    room: Any = dict(t0=0.0, t1=0.5, dt0=0.02, max_spikes=12 * max(n, 20), key=key)
-    return rs.simulate(net, Ramp(n), method=method, **room).times
+    room: Any = dict(window=rs.Window(0.0, 0.5, 0.02), max_spikes=12 * max(n, 20), key=key)
+    return rs.simulate(net, Ramp(n), **room, engine=ENGINES[method]).spikes.times
 
 
 def finite(times, f=lambda t: t):
@@ -232,6 +234,6 @@ def test_bad_input():
             np.ones((2, 2), bool),
         )
     lists = network(rs.SparseWeights([[1], [0]], [[1.0], [1.0]]))
-    room: Any = dict(t0=0.0, t1=0.5, dt0=0.02, max_spikes=9, key=jr.key(0))
+    room: Any = dict(window=rs.Window(0.0, 0.5, 0.02), max_spikes=9, key=jr.key(0))
     with pytest.raises(ValueError, match="must have a matrix of weights"):
         rs.eligibility(lists, lambda t: jnp.ones(2), **room)

@@ -91,9 +91,9 @@ network = rs.SpikingNetwork(
 def loss(scale, keys):
     def one(key):
         train = rs.simulate(
-            network, lambda t: scale * jnp.array([1.5, 1.2]), t0=0.0, t1=0.5, dt0=0.01,
-            max_spikes=40, key=key, method="lockstep",
-        )
+            network, scale * jnp.array([1.5, 1.2]), rs.Window(0.0, 0.5, 0.01),
+            max_spikes=40, key=key,
+        ).spikes
         return jnp.sum(jnp.where(train.marks >= 0, train.times, 0) ** 2)
     return jnp.mean(jax.vmap(one)(keys))
 

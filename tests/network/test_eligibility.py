@@ -14,7 +14,8 @@ import roughsnn as rs
 
 T1 = 0.8
 LAYERS = (3, 2)
-ROOM: Any = dict(t0=0.0, t1=T1, max_spikes=200, key=jr.key(4))
+ROOM: Any = dict(max_spikes=200, key=jr.key(4))
+WINDOW = rs.Window(0.0, T1, 0.02)
 MASK = np.zeros((5, 5), bool)
 MASK[:3, 3:] = True
 
@@ -36,11 +37,12 @@ WEIGHTS = MASK * np.random.default_rng(0).uniform(0.4, 1.2, (5, 5))
 
 def errors(hard, noisy, dt0, **options):
     """The largest error of a spike-time derivative of the last layer; and their size."""
-    found = rs.eligibility(feed_forward(WEIGHTS, hard, noisy), drive, dt0=dt0, **ROOM, **options)
+    setting = dict(ROOM, window=rs.Window(0.0, T1, dt0), engine=rs.EventByEvent(**options))
+    found = rs.eligibility(feed_forward(WEIGHTS, hard, noisy), drive, **setting)
 
     def times(weights):
         network = feed_forward(weights, hard, noisy)
-        found = rs.simulate(network, drive, dt0=dt0, **ROOM, **options).times
+        found = rs.simulate(network, drive, **setting).spikes.times
         return found, found
 
     # Values and derivatives in one program.
@@ -71,7 +73,8 @@ def test_with_noise_it_converges_to_the_derivative():
 
 def test_a_local_learning_rule_is_the_gradient_of_the_last_layer():
     network = functools.partial(feed_forward, hard=True, noisy=False)
-    options: Any = dict(dt0=0.005, solver=dfx.Tsit5(), **ROOM)
+    engine = rs.EventByEvent(solver=dfx.Tsit5())
+    options: Any = dict(window=rs.Window(0.0, T1, 0.005), engine=engine, **ROOM)
 
     found = rs.eligibility(network(WEIGHTS), drive, **options)
     train = jax.device_get(found.spikes)
@@ -80,7 +83,7 @@ def test_a_local_learning_rule_is_the_gradient_of_the_last_layer():
     learned = np.einsum("n,nj,nk->jk", signal, found.time_derivatives, own)
 
     def loss(weights):
-        train = rs.simulate(network(weights), drive, **options)
+        train = rs.simulate(network(weights), drive, **options).spikes
         return jnp.sum(jnp.where(train.marks >= 3, train.times, 0) ** 2)
 
     expected = jax.jit(jax.grad(loss))(WEIGHTS)
@@ -89,7 +92,7 @@ def test_a_local_learning_rule_is_the_gradient_of_the_last_layer():
 
 def test_it_works_in_batches_and_reports_like_simulate():
     run = lambda key: rs.eligibility(
-        feed_forward(WEIGHTS, False), drive, dt0=0.02, **dict(ROOM, key=key)
+        feed_forward(WEIGHTS, False), drive, WINDOW, **dict(ROOM, key=key)
     )
     keys = jr.split(jr.key(0), 3)
     together = jax.jit(jax.vmap(run))(keys)
@@ -97,13 +100,13 @@ def test_it_works_in_batches_and_reports_like_simulate():
     np.testing.assert_allclose(found, run(keys[1]).time_derivatives, rtol=1e-9, atol=1e-12)
     few: Any = dict(ROOM, max_spikes=2)
     with pytest.raises(RuntimeError, match="would be enough"):
-        rs.eligibility(feed_forward(WEIGHTS, True), drive, dt0=0.02, **few)
-    short = rs.eligibility(feed_forward(WEIGHTS, True), drive, dt0=0.02, throw=False, **few)
+        rs.eligibility(feed_forward(WEIGHTS, True), drive, WINDOW, **few)
+    short = rs.eligibility(feed_forward(WEIGHTS, True), drive, WINDOW, throw=False, **few)
     assert bool(short.spikes.overflow)
     assert short.result == rs.RESULTS.max_events_reached
     broken = lambda t: jnp.where(t < 0.1, drive(t), jnp.inf)
-    failed = rs.eligibility(feed_forward(WEIGHTS, True), broken, dt0=0.02, throw=False, **ROOM)
+    failed = rs.eligibility(feed_forward(WEIGHTS, True), broken, WINDOW, throw=False, **ROOM)
     assert failed.result == rs.RESULTS.nonfinite_state and bool(failed.spikes.overflow)
     uncoupled = rs.SpikingNetwork(rs.LIF((5.0, 1.0)), rs.ThresholdFiring())
     with pytest.raises(ValueError, match="must have a matrix of weights"):
-        rs.eligibility(uncoupled, drive, dt0=0.02, **ROOM)
+        rs.eligibility(uncoupled, drive, WINDOW, **ROOM)

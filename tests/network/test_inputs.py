@@ -11,9 +11,8 @@ import pytest
 
 import roughsnn as rs
 
-from ..helpers import constant
+from ..helpers import ENGINES, constant
 
-WINDOW: Any = dict(t0=0.0, t1=1.0)
 MU, DRIVE = np.array([15.0, 6.0]), np.array([0.9, 0.7])
 LINKS = np.array([[0.0, 0.4], [-0.3, 0.0]])
 FEED = np.array([[0.6, 0.2], [0.0, 0.5], [-0.4, 0.3]])
@@ -37,9 +36,9 @@ def spike_times(z, method: Any, dt, sigma=((0.3,), (0.0,))):
         rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 1.0), 0.03),
         z["links"],
     )
-    room: Any = dict(dt0=dt, max_spikes=20, key=jr.key(5), method=method)
-    inputs = rs.SpikeInput(train, z["feed"])
-    return rs.simulate(network, constant(*DRIVE), spike_input=inputs, **WINDOW, **room)
+    room: Any = dict(max_spikes=20, key=jr.key(5), engine=ENGINES[method])
+    inputs, window = rs.SpikeInput(train, z["feed"]), rs.Window(0.0, 1.0, dt)
+    return rs.simulate(network, constant(*DRIVE), window, inputs=inputs, **room).spikes
 
 
 AT = {
@@ -113,9 +112,10 @@ def test_one_input_spike_moves_the_threshold_crossing_as_it_must(method):
     mu1, mu2, w, s = 5.0, 2.0, 6.0, 0.21
     train = rs.SpikeTrain.from_lists([[s]], t0=0.0, t1=1.0)
     network = rs.SpikingNetwork(rs.LIF((mu1, mu2), None, 1.0), rs.ThresholdFiring(1.0))
-    room: Any = dict(dt0=0.001, max_spikes=1, stop_after=1, key=jr.key(0), method=method)
+    window = rs.Window(0.0, 1.0, 0.001, stop_after=1)
+    room: Any = dict(max_spikes=1, key=jr.key(0), engine=ENGINES[method])
     inputs = rs.SpikeInput(train, [[w]])
-    found = rs.simulate(network, constant(0.0), spike_input=inputs, **WINDOW, **room)
+    found = rs.simulate(network, constant(0.0), window, inputs=inputs, **room).spikes
     x = float(found.times[0]) - s
     v = mu1 * w * (np.exp(-mu2 * x) - np.exp(-mu1 * x)) / (mu1 - mu2)
     np.testing.assert_allclose(v, 1.0, atol=1e-4)
@@ -148,7 +148,8 @@ def test_float32(method):
             marks=jnp.arange(8, dtype=jnp.int32) % 3,
             count=jnp.asarray(8, jnp.int32),
             overflow=jnp.array(False),
-            **WINDOW,
+            t0=0.0,
+            t1=1.0,
             num_neurons=3,
         )
         network = rs.SpikingNetwork(
@@ -157,9 +158,9 @@ def test_float32(method):
             cast(LINKS),
         )
         noise = rs.fractional_path(0.0, 1.0, 0.02, hurst=0.4, shape=(2, 1), key=jr.key(3))
-        room: Any = dict(dt0=0.02, max_spikes=20, key=jr.key(5), method=method, noise=noise)
+        room: Any = dict(max_spikes=20, key=jr.key(5), noise=noise, engine=ENGINES[method])
         inputs, drive = rs.SpikeInput(train, FEED), constant(*DRIVE, dtype=dtype)
-        return rs.simulate(network, drive, spike_input=inputs, **WINDOW, **room)
+        return rs.simulate(network, drive, rs.Window(0.0, 1.0, 0.02), inputs=inputs, **room).spikes
 
     times = AT["times"]
     # Known input spikes, and traced ones.
@@ -180,15 +181,15 @@ def test_a_network_feeds_another():
     network = rs.SpikingNetwork(
         rs.LIF(MU, None, 1.2), rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 1.0), 0.03)
     )
-    room: Any = dict(t0=0.0, t1=1.0, dt0=0.02, max_spikes=10)
+    room: Any = dict(window=rs.Window(0.0, 1.0, 0.02), max_spikes=10, engine=rs.EventByEvent())
 
     @jax.jit
     @functools.partial(jax.value_and_grad, has_aux=True)
     def value_and_slope(c):
         drive = jnp.stack([c, c])
-        first = rs.simulate(network, lambda t: drive, key=jr.key(0), **room)
+        first = rs.simulate(network, lambda t: drive, key=jr.key(0), **room).spikes
         inputs = rs.SpikeInput(first, FEED[:2])
-        second = rs.simulate(network, constant(*DRIVE), key=jr.key(1), spike_input=inputs, **room)
+        second = rs.simulate(network, constant(*DRIVE), key=jr.key(1), inputs=inputs, **room).spikes
         return jnp.sum(jnp.where(second.marks >= 0, second.times, 0)), second.count
 
     (_, count), slope = value_and_slope(1.3)
@@ -202,7 +203,7 @@ def test_many_small_input_spikes_are_noise():
     """The diffusion limit: Poisson spikes at a rate r of weight w act like a current of mean
     r w / mu2 with white noise w sqrt(r), in rate and in the CV of the intervals."""
     rate, w, mu2, samples = 2000.0, 0.4, 40.0, 512
-    room: Any = dict(t0=0.0, t1=2.0, dt0=0.00125, max_spikes=60, method="lockstep")
+    room: Any = dict(window=rs.Window(0.0, 2.0, 0.00125), max_spikes=60)
 
     def network(noise):
         return rs.SpikingNetwork(
@@ -217,16 +218,16 @@ def test_many_small_input_spikes_are_noise():
             network(0.0),
             lambda t: jnp.full(1, 0.9 - rate * w / mu2),
             key=key,
-            spike_input=rs.SpikeInput(train, [[w]]),
+            inputs=rs.SpikeInput(train, [[w]]),
             initial=at_rest(rate * w / mu2),
             **room,
-        )
+        ).spikes
 
     def brownian(key):
         initial = at_rest(0.0)
         return rs.simulate(
             network(w * rate**0.5), lambda t: jnp.full(1, 0.9), key=key, initial=initial, **room
-        )
+        ).spikes
 
     def at_rest(current):
         return rs.NeuronState(jnp.full(1, 0.5), jnp.full(1, current), None)
@@ -275,14 +276,12 @@ def test_many_neurons_with_rates_of_their_own():
         found = rs.simulate(
             network,
             lambda t: jnp.full(n, 0.3),
-            t0=0.0,
-            t1=0.4,
-            dt0=dt,
+            rs.Window(0.0, 0.4, dt),
             max_spikes=300,
             key=jr.key(5),
-            method=method,
-            spike_input=rs.SpikeInput(train, z["feed"]),
-        )
+            inputs=rs.SpikeInput(train, z["feed"]),
+            engine=ENGINES[method],
+        ).spikes
         return jnp.sum(jnp.where(found.marks >= 0, found.times - 0.4, 0))
 
     other = jax.jit(value, static_argnums=(1, 2))
@@ -316,16 +315,14 @@ def test_bad_input(method):
         rs.simulate,
         network,
         constant(*DRIVE),
-        t0=0.0,
-        dt0=0.1,
         max_spikes=3,
         key=jr.key(0),
-        method=method,
+        engine=ENGINES[method],
     )
     with pytest.raises(ValueError, match="on the window of the simulation"):
-        run(t1=2.0, spike_input=rs.SpikeInput(train, np.ones((2, 2))))
+        run(rs.Window(0.0, 2.0, 0.1), inputs=rs.SpikeInput(train, np.ones((2, 2))))
     with pytest.raises(ValueError, match=r"shape \(inputs, 2\)"):
-        run(t1=1.0, spike_input=rs.SpikeInput(train, np.ones((2, 3))))
+        run(rs.Window(0.0, 1.0, 0.1), inputs=rs.SpikeInput(train, np.ones((2, 3))))
     draw = functools.partial(rs.poisson_spikes, 0.0, 1.0, rates=np.array([50.0]), max_spikes=2)
     full = jax.jit(lambda: draw(key=jr.key(0)))()
     with pytest.raises(ValueError, match="spikes missing"):
@@ -373,9 +370,9 @@ def test_neurons_that_fire_in_the_cell_of_an_input(hard, bound):
     @functools.partial(jax.jit, static_argnums=(1, 2))
     def times(train, method, dt):
         network = rs.SpikingNetwork(ResetToZero(), firing)
-        room: Any = dict(dt0=dt, max_spikes=400, key=jr.key(0), method=method)
-        inputs = rs.SpikeInput(train, feed)
-        found = rs.simulate(network, constant(0.6, 0.5), spike_input=inputs, **WINDOW, **room)
+        room: Any = dict(max_spikes=400, key=jr.key(0), engine=ENGINES[method])
+        inputs, window = rs.SpikeInput(train, feed), rs.Window(0.0, 1.0, dt)
+        found = rs.simulate(network, constant(0.6, 0.5), window, inputs=inputs, **room).spikes
         return found.per_neuron(6)
 
     exact = times(train, "event", 1 / 1024)

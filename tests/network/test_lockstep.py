@@ -14,6 +14,7 @@ from jaxtyping import Array
 import roughsnn as rs
 
 from ..helpers import (
+    ENGINES,
     constant,
     largest_difference,
     random_direction,
@@ -57,13 +58,11 @@ def test_spike_times_and_gradients_converge_to_those_of_the_event_engine(neurons
         train = rs.simulate(
             network,
             shifted,
-            t0=0.0,
-            t1=0.64,
-            dt0=dt0,
+            rs.Window(0.0, 0.64, dt0),
             max_spikes=25 * neurons,
             key=key,
-            method=method,
-        )
+            engine=ENGINES[method],
+        ).spikes
         # Continuous where spikes swap or leave: filtered trains.
         return rs.losses.filtered(train, jnp.linspace(0.1, 0.64, 8), 0.08)
 
@@ -86,6 +85,9 @@ def test_spike_times_and_gradients_converge_to_those_of_the_event_engine(neurons
     assert errors[1][0] < 2e-3
 
 
+WINDOW = rs.Window(0.0, 0.8, 0.01)
+
+
 class Wave(eqx.Module):
     """A drive that is known by its level: made anew, it compiles nothing again."""
 
@@ -95,19 +97,16 @@ class Wave(eqx.Module):
         return self.level * (1 + 0.1 * jnp.sin(3 * t))
 
 
-def outcome(p, key, hard=False, dt0=0.01, **options):
+def outcome(p, key, hard=False, window=WINDOW, **options):
     """Spike times and the excess at the end, of three coupled neurons."""
     train = rs.simulate(
         recurrent_network(p, hard),
         Wave(p["input"]),
-        t0=0.0,
-        t1=0.8,
-        dt0=dt0,
+        window,
         max_spikes=60,
         key=key,
-        method="lockstep",
         **options,
-    )
+    ).spikes
     found = {"times": jnp.where(train.marks >= 0, train.times, 0)}
     if train.boundary is not None:
         found["excess"] = train.boundary.excess
@@ -117,11 +116,11 @@ def outcome(p, key, hard=False, dt0=0.01, **options):
 @pytest.mark.parametrize("case", ["soft", "hard", "parabola", "own rates", "short last cell"])
 def test_gradients_agree_with_differences(case):
     p, hard = recurrent_parameters(), case == "hard"
-    options: Any = {"interpolation": "parabola"} if case == "parabola" else {}
+    options: Any = {"noise": rs.Brownian("parabola")} if case == "parabola" else {}
     if case == "own rates":
         p["mu"] = p["mu"][:, None] * np.array([[1.0, 0.8, 1.2]])
     if case == "short last cell":
-        options["dt0"] = 0.0117
+        options["window"] = rs.Window(0.0, 0.8, 0.0117)
     if hard:
         p["sigma"] = p["sigma"].at[0].set(0.0)
 
@@ -155,8 +154,8 @@ def two_neurons(sigma, dt0: float, method: Any):
     network = rs.SpikingNetwork(
         rs.LIF((10.0, 6.0), sigma, 1.3), rs.StochasticFiring(rs.ExponentialIntensity())
     )
-    room: Any = dict(t0=0.0, t1=1.0, max_spikes=60, key=jr.key(3))
-    return rs.simulate(network, constant(2.0, 1.7), dt0=dt0, method=method, **room)
+    room: Any = dict(window=rs.Window(0.0, 1.0, dt0), max_spikes=60, key=jr.key(3))
+    return rs.simulate(network, constant(2.0, 1.7), engine=ENGINES[method], **room).spikes
 
 
 ONE_OF_THREE = np.array([[0.0, 0.3, 0.0], [0.0, 0.1, 0.0]])
@@ -196,15 +195,12 @@ def test_no_jump_where_a_spike_crosses_the_border_of_a_cell():
         train = rs.simulate(
             network,
             constant(1.2, 1.0, 1.0),
-            t0=0.0,
-            t1=0.5,
-            dt0=0.1,
+            rs.Window(0.0, 0.5, 0.1),
             max_spikes=5,
             key=jr.key(0),
             initial=initial,
-            method="lockstep",
             throw=False,
-        )
+        ).spikes
         boundary = train.boundary
         assert boundary is not None
         return train.overflow, train.times[0], boundary.excess[0]
@@ -224,7 +220,7 @@ def test_counts_and_bins_have_the_gradient_of_their_means():
 
     def fn(x, key):
         moved = dict(p, weights=p["weights"] * x, input=p["input"] * x)
-        train = outcome(moved, key, dt0=0.02, boundary_ts=(0.4,))[1]
+        train = outcome(moved, key, window=rs.Window(0.0, 0.8, 0.02, edges=(0.4,)))[1]
         return rs.losses.binned_counts(train, (0.0, 0.4, 0.8))
 
     @jax.jit
@@ -247,8 +243,8 @@ def test_a_second_spike_in_a_cell_is_found_in_the_next():
             rs.LIF((1.0, 1.0), None, 0.0),
             rs.StochasticFiring(rs.SoftplusIntensity(1.0, 0.0, rate)),
         )
-        room: Any = dict(t0=0.0, t1=2.0, dt0=0.02, max_spikes=400, key=jr.key(1))
-        return rs.simulate(network, constant(0.0, 0.0), method=method, **room)
+        room: Any = dict(window=rs.Window(0.0, 2.0, 0.02), max_spikes=400, key=jr.key(1))
+        return rs.simulate(network, constant(0.0, 0.0), **room, engine=ENGINES[method]).spikes
 
     exact, found = run(30.0, "event"), run(30.0, "lockstep")
     cells = np.floor(np.asarray(exact.times)[: int(exact.count)] / 0.02)
@@ -269,10 +265,10 @@ def test_a_spike_that_is_overdue_at_the_end_of_the_window():
     @jax.jit
     @jax.vmap
     def run(key):
-        options: Any = dict(t0=0.0, t1=0.06, dt0=0.02, max_spikes=40, key=key)
+        options: Any = dict(window=rs.Window(0.0, 0.06, 0.02), max_spikes=40, key=key)
         drive = constant(0.0, 0.0)
-        a = rs.simulate(network, drive, method="lockstep", **options)
-        return a, rs.simulate(network, drive, **options)
+        a = rs.simulate(network, drive, **options).spikes
+        return a, rs.simulate(network, drive, engine=rs.EventByEvent(), **options).spikes
 
     a, b = run(jr.split(jr.key(0), 256))
     np.testing.assert_array_equal(a.marks, b.marks)
@@ -285,35 +281,31 @@ def test_a_spike_that_is_overdue_at_the_end_of_the_window():
 def test_stop_after_overflow_and_declared_jumps():
     p = recurrent_parameters()
     whole = outcome(p, jr.key(1))[1]
-    part = outcome(p, jr.key(1), stop_after=4)[1]
+    part = outcome(p, jr.key(1), window=rs.Window(0.0, 0.8, 0.01, stop_after=4))[1]
     assert int(part.count) == 4 and part.times.shape == whole.times.shape
     np.testing.assert_allclose(np.asarray(part.times)[:4], np.asarray(whole.times)[:4], rtol=1e-12)
     assert not bool(part.overflow)
     assert part.boundary is not None and not np.any(part.boundary.at_risk)
-    run = functools.partial(
-        rs.simulate,
-        recurrent_network(p),
-        t0=0.0,
-        t1=0.8,
-        dt0=0.01,
-        key=jr.key(1),
-        method="lockstep",
-    )
+
+    def run(drive, max_spikes=60, window=WINDOW, **options):
+        room: Any = dict(max_spikes=max_spikes, key=jr.key(1), **options)
+        return rs.simulate(recurrent_network(p), drive, window, **room).spikes
+
     with pytest.raises(RuntimeError, match="Got 3"):
         run(constant(1.5, 1.2, 1.0), max_spikes=3)
     assert bool(run(constant(1.5, 1.2, 1.0), max_spikes=3, throw=False).overflow)
     step = rs.StepPath([0.3], [[0.5, 0.5, 0.5], [2.0, 1.5, 1.5]])
-    jumped, other = run(step, max_spikes=60), run(step, max_spikes=60, method="event")
+    jumped, other = run(step), run(step, engine=rs.EventByEvent())
     np.testing.assert_array_equal(jumped.counts(), other.counts())
     there = np.asarray(other.marks) >= 0
     found, expected = (np.asarray(train.times)[there] for train in (jumped, other))
     np.testing.assert_allclose(found, expected, atol=2e-3)
     with pytest.raises(
-        ValueError, match=r"jumps of the drive must lie on the grid.*method='event'"
+        ValueError, match=r"jumps of the drive must lie on the grid.*engine=roughsnn\.EventByEvent"
     ):
-        run(rs.StepPath([0.305], [[0.5] * 3, [2.0] * 3]), max_spikes=60)
-    with pytest.raises(ValueError, match="boundary_ts"):
-        run(step, max_spikes=60, boundary_ts=(0.333,))
+        run(rs.StepPath([0.305], [[0.5] * 3, [2.0] * 3]))
+    with pytest.raises(ValueError, match="the `edges` must lie on the grid"):
+        run(step, window=rs.Window(0.0, 0.8, 0.01, edges=(0.333,)))
 
 
 def test_batches_and_one_by_one():
@@ -329,15 +321,10 @@ def test_batches_and_one_by_one():
 def test_the_program_does_not_grow():
     def size(neurons, t1, spikes):
         network = random_network(neurons)
-        run = lambda key: rs.simulate(
-            network,
-            drive_of(neurons),
-            t0=0.0,
-            t1=t1,
-            dt0=0.01,
-            max_spikes=spikes,
-            key=key,
-            method="lockstep",
+        run = lambda key: (
+            rs.simulate(
+                network, drive_of(neurons), rs.Window(0.0, t1, 0.01), max_spikes=spikes, key=key
+            ).spikes
         )
         text = str(jax.make_jaxpr(run)(jr.key(0)))
         return text.count("\n")
@@ -348,21 +335,21 @@ def test_the_program_does_not_grow():
 @pytest.mark.parametrize("cells", [1, 12, 37])
 def test_the_state_at_the_end_does_not_depend_on_how_the_loop_is_cut(cells):
     p = recurrent_parameters()
-    run = functools.partial(
-        rs.simulate,
-        recurrent_network(p),
-        constant(1.5, 1.2, 1.0),
-        t0=0.0,
-        t1=0.01 * cells,
-        dt0=0.01,
-        max_spikes=60,
-        key=jr.key(1),
-        method="lockstep",
-        throw=False,
-    )
+
+    def run(adjoint):
+        return rs.simulate(
+            recurrent_network(p),
+            constant(1.5, 1.2, 1.0),
+            rs.Window(0.0, 0.01 * cells, 0.01),
+            max_spikes=60,
+            key=jr.key(1),
+            engine=rs.Lockstep(adjoint=adjoint),
+            throw=False,
+        ).spikes
+
     budget = rs.CheckpointAdjoint(megabytes=0.01)
     adjoints = (rs.DirectAdjoint(), rs.CheckpointAdjoint(), rs.CheckpointAdjoint(5), budget)
-    plain, *others = jax.jit(lambda: [run(adjoint=adjoint) for adjoint in adjoints])()
+    plain, *others = jax.jit(lambda: [run(adjoint) for adjoint in adjoints])()
     for cut in others:
         assert not cut.overflow
         np.testing.assert_array_equal(cut.times, plain.times)

@@ -61,17 +61,19 @@ class NoiseOfItsOwn(rs.AbstractLinearMembrane):
 
 
 def test_models_and_options_that_it_cannot_do():
-    options: Any = dict(t0=0.0, t1=0.2, dt0=0.01, max_spikes=9, key=jr.key(0), method="lockstep")
+    options: Any = dict(window=rs.Window(0.0, 0.2, 0.01), max_spikes=9, key=jr.key(0))
     firing = rs.StochasticFiring(rs.ExponentialIntensity())
-    with pytest.raises(ValueError, match="affine in v, i and the drive.*method='event'"):
+    with pytest.raises(ValueError, match="affine in v, i and the drive.*EventByEvent"):
         rs.simulate(rs.SpikingNetwork(Quadratic(), firing), constant(1.0), **options)
-    with pytest.raises(ValueError, match="noise that does not depend on v.*method='event'"):
+    with pytest.raises(ValueError, match="noise that does not depend on v.*EventByEvent"):
         network = rs.SpikingNetwork(NoiseOfItsOwn(), firing, conditions="waive")
         rs.simulate(network, constant(1.0), **options)
     network = rs.SpikingNetwork(rs.LIF((5.0, 1.0)), firing)
     extras: Any = (dict(saveat=dfx.SaveAt(t1=True)), dict(solver=dfx.Heun()))
     for extra in extras:
-        with pytest.raises(ValueError, match="method='event'"):
-            rs.simulate(network, constant(1.0), **options, **extra)
-    with pytest.raises(ValueError, match="'event' or 'lockstep'"):
-        rs.simulate(network, constant(1.0), **dict(options, method="both"))
+        with pytest.raises(TypeError, match="unexpected keyword"):
+            rs.Lockstep(**extra)
+    engines: Any = ("lockstep", rs.Lockstep, dfx.Heun())
+    for wrong in engines:
+        with pytest.raises(TypeError, match=r"`engine` must be a roughsnn\.Lockstep or"):
+            rs.simulate(network, constant(1.0), **options, engine=wrong)

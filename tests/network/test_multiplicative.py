@@ -28,19 +28,18 @@ def network(p):
     return rs.SpikingNetwork(membrane, firing, p["weights"])
 
 
-def outcome(p, key, dt0=0.01, t1=0.8, **options: Any):
+def outcome(p, key, dt0=0.01, t1=0.8, interpolation: Any = "linear"):
     """Spike times, 0 where padded, and the state at the end."""
-    train, sol = rs.simulate(
+    sim = rs.simulate(
         network(p),
         lambda t: p["input"],
-        t0=0.0,
-        t1=t1,
-        dt0=dt0,
+        rs.Window(0.0, t1, dt0),
         max_spikes=30,
         key=key,
-        saveat=dfx.SaveAt(t1=True),
-        **options,
+        noise=rs.Brownian(interpolation),
+        engine=rs.EventByEvent(saveat=dfx.SaveAt(t1=True)),
     )
+    train, sol = sim.spikes, sim.states
     return jnp.where(train.marks >= 0, train.times, 0), sol.y1.v, sol.y1.i
 
 
@@ -49,19 +48,16 @@ def quiet(solver, interpolation, dt0, key, drive=0.0):
     never = rs.StochasticFiring(rs.ExponentialIntensity(1.0, 100.0, 1.0))
     membrane = rs.MultiplicativeLIF((2.0, 1.0), ((0.8,), (0.0,)))
     one, zero = jnp.ones(1), jnp.zeros(1)
-    _, sol = rs.simulate(
+    sol = rs.simulate(
         rs.SpikingNetwork(membrane, never),
         constant(drive),
-        t0=0.0,
-        t1=1.0,
-        dt0=dt0,
+        rs.Window(0.0, 1.0, dt0),
         max_spikes=1,
         key=key,
         initial=rs.NeuronState(one, zero, None),
-        saveat=dfx.SaveAt(t1=True),
-        solver=solver,
-        interpolation=interpolation,
-    )
+        noise=rs.Brownian(interpolation),
+        engine=rs.EventByEvent(saveat=dfx.SaveAt(t1=True), solver=solver),
+    ).states
     return sol.y1.v[0]
 
 
@@ -169,7 +165,7 @@ def test_derivatives_converge_path_by_path():
 def test_the_conditions_hold_and_are_seen_to_fail():
     net = network(PARAMETERS)
     path = jax.jit(lambda: rs.BrownianPath(0.0, 1.0, 0.1, shape=(2, 2), key=jr.key(0)))()
-    terms = net.terms(constant(1.4, 1.2), path)
+    terms = net.terms(lambda t: jnp.array([1.4, 1.2]), path)
     half = jnp.asarray([0.5, 0.5])
     y = rs.NeuronState(half, half, -half)
     report = rs.check_event(terms, net.event(), 0.0, y)
@@ -195,8 +191,13 @@ def test_hard_thresholds_where_the_noise_vanishes_there():
 
     def times(c, key):
         train = rs.simulate(
-            net, lambda t: c * jnp.ones(1), t0=0.0, t1=1.28, dt0=0.02, max_spikes=20, key=key
-        )
+            net,
+            lambda t: c * jnp.ones(1),
+            rs.Window(0.0, 1.28, 0.02),
+            max_spikes=20,
+            key=key,
+            engine=rs.EventByEvent(),
+        ).spikes
         return train.times[:2]
 
     c = jnp.asarray(1.6)
@@ -215,16 +216,13 @@ def test_hard_thresholds_where_the_noise_vanishes_there():
 
 
 def test_only_the_event_engine_takes_it():
-    with pytest.raises(ValueError, match="AbstractLinearMembrane.*method='event'"):
+    with pytest.raises(ValueError, match="AbstractLinearMembrane.*EventByEvent"):
         rs.simulate(
             network(PARAMETERS),
             constant(1.0, 1.0),
-            t0=0.0,
-            t1=0.1,
-            dt0=0.01,
+            rs.Window(0.0, 0.1, 0.01),
             max_spikes=9,
             key=jr.key(0),
-            method="lockstep",
         )
 
 

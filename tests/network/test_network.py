@@ -11,7 +11,7 @@ import pytest
 
 import roughsnn as rs
 
-from ..helpers import constant, optimised, single_neuron
+from ..helpers import ENGINES, constant, optimised, single_neuron
 
 LIF = rs.LIF(mu=(15.0, 6.0), v_reset=1.4)
 FIRING = rs.StochasticFiring(rs.ExponentialIntensity(), alpha=0.03)
@@ -34,8 +34,13 @@ def test_masked_weights_get_no_gradient():
     def total(w):
         network = rs.SpikingNetwork(LIF, FIRING, w, mask)
         spikes = rs.simulate(
-            network, constant(1.5, 1.5), t0=0.0, t1=1.0, dt0=0.01, max_spikes=30, key=jr.key(0)
-        )
+            network,
+            constant(1.5, 1.5),
+            rs.Window(0.0, 1.0, 0.01),
+            max_spikes=30,
+            key=jr.key(0),
+            engine=rs.EventByEvent(),
+        ).spikes
         return jnp.sum(jnp.where(spikes.marks >= 0, spikes.times, 0))
 
     slope = np.asarray(jax.jit(jax.grad(total))(np.array([[0.0, 0.4], [0.3, 0.0]])))
@@ -48,8 +53,13 @@ def test_excitation_advances_and_inhibition_delays():
     def second_neuron(w):
         network = rs.SpikingNetwork(LIF, FIRING, [[0.0, w], [0.0, 0.0]])
         run = lambda key: rs.simulate(
-            network, constant(2.0, 1.2), t0=0.0, t1=1.0, dt0=0.01, max_spikes=100, key=key
-        ).counts()[1]
+            network,
+            constant(2.0, 1.2),
+            rs.Window(0.0, 1.0, 0.01),
+            max_spikes=100,
+            key=key,
+            engine=rs.EventByEvent(),
+        ).spikes.counts()[1]
         return jnp.mean(jax.vmap(run)(jr.split(jr.key(0), 50)))
 
     assert second_neuron(-1.0) < second_neuron(0.0) < second_neuron(1.0)
@@ -80,8 +90,9 @@ def test_the_cap_of_the_exponential_intensity():
 )
 def test_drives_of_every_kind_give_the_same_spikes(drive):
     def run(drive):
-        options = {"t0": 0.0, "t1": 1.0, "dt0": 0.01, "max_spikes": 20, "key": jr.key(0)}
-        return np.asarray(rs.simulate(single_neuron(0.0), drive, **options).times)
+        options: Any = {"max_spikes": 20, "key": jr.key(0), "engine": rs.EventByEvent()}
+        sim = rs.simulate(single_neuron(0.0), drive, rs.Window(0.0, 1.0, 0.01), **options)
+        return np.asarray(sim.spikes.times)
 
     expected = run(constant(1.5))
     known = np.isfinite(expected)
@@ -93,22 +104,28 @@ def test_a_step_of_current_between_grid_points_is_seen_where_it_is():
     network = rs.SpikingNetwork(rs.LIF(mu=(2.0, 0.0), v_reset=1.0), rs.ThresholdFiring(1.0))
     drive = rs.StepPath([0.1234], [[0.0], [1.5]])
     for dt0 in (0.1, 0.03):
-        spikes = rs.simulate(network, drive, t0=0.0, t1=1.0, dt0=dt0, max_spikes=3, key=jr.key(0))
+        spikes = rs.simulate(
+            network,
+            drive,
+            rs.Window(0.0, 1.0, dt0),
+            max_spikes=3,
+            key=jr.key(0),
+            engine=rs.EventByEvent(),
+        ).spikes
         np.testing.assert_allclose(spikes.times[0], 0.1234 + np.log(3) / 2, rtol=1e-12)
 
 
 def test_the_window_may_start_anywhere_and_end_inside_of_a_cell():
     network = rs.SpikingNetwork(rs.LIF(mu=(2.0, 0.0), v_reset=1.0), rs.ThresholdFiring(1.0))
-    spikes, sol = rs.simulate(
+    sim = rs.simulate(
         network,
         constant(1.5),
-        t0=3.0,
-        t1=4.234,
-        dt0=0.1,
+        rs.Window(3.0, 4.234, 0.1),
         max_spikes=3,
         key=jr.key(0),
-        saveat=dfx.SaveAt(t1=True),
+        engine=rs.EventByEvent(saveat=dfx.SaveAt(t1=True)),
     )
+    spikes, sol = sim.spikes, sim.states
     tau = np.log(3) / 2
     np.testing.assert_allclose(spikes.times[:2], [3 + tau, 3 + 2 * tau], rtol=1e-12)
     left = 1.234 - 2 * tau
@@ -122,14 +139,15 @@ def test_float32_on_a_long_window_keeps_its_precision():
         rs.ThresholdFiring(jnp.float32(1.0)),
     )
     spikes = optimised(
-        lambda: rs.simulate(
-            network,
-            constant(1.5, dtype=jnp.float32),
-            t0=0.0,
-            t1=1000.0,
-            dt0=0.01,
-            max_spikes=2000,
-            key=jr.key(0),
+        lambda: (
+            rs.simulate(
+                network,
+                constant(1.5, dtype=jnp.float32),
+                rs.Window(0.0, 1000.0, 0.01),
+                max_spikes=2000,
+                key=jr.key(0),
+                engine=rs.EventByEvent(),
+            ).spikes
         )
     )()
     n = int(spikes.count)
@@ -151,16 +169,16 @@ def broken(t):
 )
 def test_a_simulation_that_failed_is_refused_by_losses(method, drive):
     """However it failed, not only for want of room."""
-    run = lambda throw: rs.simulate(
-        single_neuron(),
-        drive,
-        t0=0.0,
-        t1=2.0,
-        dt0=0.1,
-        max_spikes=900,
-        key=jr.key(0),
-        method=method,
-        throw=throw,
+    run = lambda throw: (
+        rs.simulate(
+            single_neuron(),
+            drive,
+            rs.Window(0.0, 2.0, 0.1),
+            max_spikes=900,
+            key=jr.key(0),
+            throw=throw,
+            engine=ENGINES[method],
+        ).spikes
     )
     with pytest.raises(RuntimeError, match="fell behind|inf or nan"):
         run(True)
@@ -171,8 +189,16 @@ def test_a_simulation_that_failed_is_refused_by_losses(method, drive):
 
 
 def test_overflow_is_marked_and_refused_by_losses():
-    run = lambda key: rs.simulate(
-        single_neuron(), constant(1.5), t0=0.0, t1=2.0, dt0=0.01, max_spikes=2, key=key, throw=False
+    run = lambda key: (
+        rs.simulate(
+            single_neuron(),
+            constant(1.5),
+            rs.Window(0.0, 2.0, 0.01),
+            max_spikes=2,
+            key=key,
+            throw=False,
+            engine=rs.EventByEvent(),
+        ).spikes
     )
     batch = jax.jit(lambda: jax.vmap(run)(jr.split(jr.key(0), 4)))()
     assert np.all(batch.overflow) and np.all(np.asarray(batch.count) == 2)
@@ -186,7 +212,12 @@ def test_overflow_is_marked_and_refused_by_losses():
 def test_too_few_max_spikes_names_the_number():
     with pytest.raises(Exception, match="max_spikes.*Got 2; at the rate so far 8 would be enough"):
         rs.simulate(
-            single_neuron(), constant(1.5), t0=0.0, t1=2.0, dt0=0.01, max_spikes=2, key=jr.key(0)
+            single_neuron(),
+            constant(1.5),
+            rs.Window(0.0, 2.0, 0.01),
+            max_spikes=2,
+            key=jr.key(0),
+            engine=rs.EventByEvent(),
         )
 
 
@@ -238,8 +269,13 @@ def test_a_noisy_membrane_with_a_hard_threshold_is_refused_under_jit_too():
     def run(sigma):
         network = rs.SpikingNetwork(rs.LIF((2.0, 1.0), sigma, 1.0), rs.ThresholdFiring())
         return rs.simulate(
-            network, constant(1.5), t0=0.0, t1=1.0, dt0=0.1, max_spikes=9, key=jr.key(0)
-        ).count
+            network,
+            constant(1.5),
+            rs.Window(0.0, 1.0, 0.1),
+            max_spikes=9,
+            key=jr.key(0),
+            engine=rs.EventByEvent(),
+        ).spikes.count
 
     assert int(run(jnp.array([[0.0], [0.1]]))) == 1
     with pytest.raises(Exception, match="without noise on v"):
@@ -251,10 +287,13 @@ BAD_CALLS = [
     ({"t1": 0.0}, "`t1` must be larger"),
     ({"dt0": -0.1}, "`dt0` must be positive"),
     ({"max_spikes": 2.5}, "`max_spikes` must be a positive integer"),
-    ({"drive": 1.5}, "`drive` must be a callable"),
+    ({"drive": 1.5}, "`drive` must be an array"),
     ({"drive": lambda t: 1.5 * t}, r"shape \(neurons,\)"),
     ({"drive": lambda t: jnp.array([1])}, "floating dtype"),
-    ({"method": "exact"}, "`method`"),
+    ({"engine": "exact"}, "`engine` must be"),
+    ({"engine": dfx.Heun()}, "`engine` must be"),
+    ({"key": 0}, "`key`"),
+    ({"stop_after": 21}, "`stop_after` must not exceed `max_spikes`"),
     ({"network": 3}, "`network` must be"),
     ({"network": model(weights=jnp.zeros((2, 2)))}, "each of the 2 neurons"),
     ({"initial": 3}, "`initial` must be"),
@@ -271,14 +310,36 @@ def test_bad_calls(change, match):
     arguments = {
         "network": single_neuron(),
         "drive": constant(1.5),
-        "t0": 0.0,
         "t1": 1.0,
         "dt0": 0.1,
+        "stop_after": None,
+        "interpolation": "linear",
         "max_spikes": 20,
         "key": jr.key(0),
+        "engine": rs.EventByEvent(),
     } | change
+    take = arguments.pop
     with pytest.raises((ValueError, TypeError), match=match):
-        rs.simulate(arguments.pop("network"), arguments.pop("drive"), **arguments)
+        window = rs.Window(0.0, take("t1"), take("dt0"), stop_after=take("stop_after"))
+        noise = rs.Brownian(take("interpolation"))
+        rs.simulate(take("network"), take("drive"), window, noise=noise, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("engine", "name", "value"),
+    [
+        (rs.EventByEvent, "solver", "heun"),
+        (rs.EventByEvent, "root_finder", dfx.Heun()),
+        (rs.EventByEvent, "controller", 1e-3),
+        (rs.EventByEvent, "saveat", True),
+        (rs.EventByEvent, "max_steps", 0),
+        (rs.EventByEvent, "adjoint", dfx.DirectAdjoint()),
+        (rs.Lockstep, "adjoint", dfx.DirectAdjoint()),
+    ],
+)
+def test_bad_engines(engine, name, value):
+    with pytest.raises((TypeError, ValueError), match=f"`{name}` must be"):
+        engine(**{name: value})
 
 
 def test_numbers_stay_known_inside_of_jit():

@@ -12,7 +12,7 @@ import pytest
 
 import roughsnn as rs
 
-from ..helpers import constant, recurrent_network, recurrent_parameters, single_neuron
+from ..helpers import ENGINES, constant, recurrent_network, recurrent_parameters, single_neuron
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
@@ -65,8 +65,13 @@ def test_thresholds_are_mirrored():
     methods: Any = ("event", "lockstep")
     for method in methods:
         first = lambda key, method: rs.simulate(
-            net, constant(0.0, 0.0), t0=0.0, t1=4.0, dt0=0.1, max_spikes=99, key=key, method=method
-        ).per_neuron(1)[:, 0]
+            net,
+            constant(0.0, 0.0),
+            rs.Window(0.0, 4.0, 0.1),
+            max_spikes=99,
+            key=key,
+            engine=ENGINES[method],
+        ).spikes.per_neuron(1)[:, 0]
         both = lambda key, m=method: (first(key, m), first(rs.antithetic(key), m))  # noqa: B023
         u = [np.exp(0.1 - times / 0.2) for times in jax.device_get(jax.jit(both)(jr.key(0)))]
         np.testing.assert_allclose(u[0] + u[1], 1.0, rtol=1e-6)
@@ -78,16 +83,14 @@ def test_the_noise_of_a_network_is_mirrored():
 
     @jax.jit
     def end(sigma, key):
-        _, sol = rs.simulate(
+        sol = rs.simulate(
             rs.SpikingNetwork(rs.LIF((5.0, 3.0), sigma), never),
             constant(1.0),
-            t0=0.0,
-            t1=1.0,
-            dt0=0.1,
+            rs.Window(0.0, 1.0, 0.1),
             max_spikes=1,
             key=key,
-            saveat=dfx.SaveAt(t1=True),
-        )
+            engine=rs.EventByEvent(saveat=dfx.SaveAt(t1=True)),
+        ).states
         return sol.y1.v
 
     noisy, key = np.array([[0.4, 0.1], [0.0, 0.3]]), jr.key(0)
@@ -103,10 +106,10 @@ def test_engines_agree_on_a_mirrored_sample():
 
     @jax.jit
     def both(key):
-        p, options = recurrent_parameters(), dict(t0=0.0, t1=0.6, dt0=0.0025, max_spikes=40)
+        p, options = recurrent_parameters(), dict(window=rs.Window(0.0, 0.6, 0.0025), max_spikes=40)
         key, net = rs.antithetic(key), recurrent_network(p)
         run: Any = functools.partial(rs.simulate, net, lambda t: p["input"], key=key, **options)
-        return run(method="event"), run(method="lockstep")
+        return run(engine=rs.EventByEvent()).spikes, run().spikes
 
     a, b = jax.device_get(both(jr.key(3)))
     np.testing.assert_array_equal(a.marks, b.marks)
@@ -127,8 +130,13 @@ def test_pairs_have_a_smaller_variance_and_the_same_mean():
 
     def first(c, key):
         train = rs.simulate(
-            net, lambda t: c[None], t0=0.0, t1=2.0, dt0=0.02, max_spikes=1, stop_after=1, key=key
-        )
+            net,
+            lambda t: c[None],
+            rs.Window(0.0, 2.0, 0.02, stop_after=1),
+            max_spikes=1,
+            key=key,
+            engine=rs.EventByEvent(),
+        ).spikes
         return jnp.minimum(train.times[0], 2.0)
 
     def both(key):
@@ -154,14 +162,12 @@ def test_transitions_of_eventsolve_are_mirrored():
     )
     last = lambda key: rs.eventsolve(
         dfx.ODETerm(lambda t, y, args: jnp.array([1.0, 0.0])),
-        dfx.Euler(),
-        0.0,
-        1.5,
-        0.1,
+        rs.Window(0.0, 1.5, 0.1),
         jnp.zeros(2),
         event=event,
         max_events=3,
         key=key,
+        engine=rs.EventByEvent(solver=dfx.Euler()),
     ).y1[1]
     total = jax.jit(lambda key: last(key) + last(rs.antithetic(key)))(jr.key(0))
     np.testing.assert_allclose(total, 1.0, rtol=1e-12)

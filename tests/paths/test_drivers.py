@@ -12,6 +12,8 @@ import pytest
 
 import roughsnn as rs
 
+from ..helpers import ENGINES
+
 SAMPLES = 20_000
 
 
@@ -174,14 +176,12 @@ def spikes(params, noise, method: Any = "event", dt=0.01):
     return rs.simulate(
         network,
         lambda t: drive,
-        t0=0.0,
-        t1=1.0,
-        dt0=dt,
+        rs.Window(0.0, 1.0, dt),
         max_spikes=30,
         key=jr.key(1),
-        method=method,
         noise=noise,
-    )
+        engine=ENGINES[method],
+    ).spikes
 
 
 PARAMS: Any = dict(
@@ -271,15 +271,12 @@ def test_a_grid_path_drives_an_equation():
         term = dfx.ControlTerm(lambda t, y, args: y, path)
         sol = rs.eventsolve(
             term,
-            dfx.Heun(),
-            0.0,
-            1.0,
-            path.dt,
+            rs.Window(0.0, 1.0, path.dt),
             jnp.array([1.0]),
-            event=rs.Event(lambda t, y, args: y - 1e6, lambda t, y, args, k, u: y),
+            event=rs.Event(lambda t, y, args: y - 1e6, lambda t, y, args, k, u: y, "waive"),
             max_events=1,
             key=jr.key(0),
-            conditions="waive",
+            engine=rs.EventByEvent(solver=dfx.Heun()),
         )
         return jnp.abs(jnp.log(sol.y1[0]) - path.evaluate(1.0))
 
@@ -341,12 +338,10 @@ def test_noise_that_does_not_fit_a_network(key):
         rs.simulate(
             rs.SpikingNetwork(NETWORK["membrane"], NETWORK["firing"]),
             lambda t: jnp.ones(3),
-            t0=0.0,
-            t1=1.0,
-            dt0=0.1,
+            rs.Window(0.0, 1.0, 0.1),
             max_spikes=3,
             key=key,
-            noise=lambda t: t,  # pyright: ignore
+            noise=lambda t: t,  # pyright: ignore[reportArgumentType]
         )
     for method in ("event", "lockstep"):
         with pytest.raises(ValueError, match="whole multiples of the steps"):

@@ -4,7 +4,6 @@ import functools
 from typing import Any
 
 import diffrax as dfx
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -14,7 +13,7 @@ from scipy.linalg import expm
 
 import roughsnn as rs
 
-NEVER = rs.Event(lambda t, y, args: jnp.array([-1.0]) + 0 * t, lambda t, y, args, k, u: y)
+NEVER = rs.Event(lambda t, y, args: jnp.array([-1.0]) + 0 * t, lambda t, y, args, k, u: y, "waive")
 LAWS: dict[str, Any] = {
     "normal": lambda key: 0.4 * jr.normal(key),
     "exponential": lambda key: 0.5 * jr.exponential(key),
@@ -22,12 +21,18 @@ LAWS: dict[str, Any] = {
 }
 
 
-def solve(terms, y0, solver: Any = None, dt=0.05, **options: Any):
+def solve(terms, y0, solver: Any = None, dt=0.05, jump_ts: Any = None, **options: Any):
     solver = dfx.Tsit5() if solver is None else solver
-    run = functools.partial(
-        rs.eventsolve, event=NEVER, max_events=1, key=jr.key(0), conditions="waive", **options
+    return rs.eventsolve(
+        terms,
+        rs.Window(0.0, 1.0, dt),
+        y0,
+        event=NEVER,
+        max_events=1,
+        key=jr.key(0),
+        engine=rs.EventByEvent(solver=solver, **options),
+        jump_ts=jump_ts,
     )
-    return eqx.filter_jit(run)(terms, solver, 0.0, 1.0, dt, y0)
 
 
 @functools.partial(jax.jit, static_argnames=("law", "t1", "room"))
@@ -209,22 +214,20 @@ def test_times_and_sizes_move_with_the_parameters():
 
 
 def test_a_driver_that_jumps_at_an_event_is_reported():
-    event = rs.Event(lambda t, y, args: y - 1.0, lambda t, y, args, k, u: y - 2.0)
+    functions = lambda t, y, args: y - 1.0, lambda t, y, args, k, u: y - 2.0
     path = rs.JumpPath([0.4], [[2.0]], t0=0.0, t1=1.0)
     terms = dfx.ControlTerm(lambda t, y, args: jnp.eye(1), path)
 
-    def run(**options: Any):
+    def run(conditions: Any = "check", throw=True):
         return rs.eventsolve(
             terms,
-            dfx.Heun(),
-            0.0,
-            1.0,
-            0.1,
+            rs.Window(0.0, 1.0, 0.1),
             jnp.zeros(1),
-            event=event,
+            event=rs.Event(*functions, conditions),
             max_events=3,
             key=jr.key(0),
-            **options,
+            throw=throw,
+            engine=rs.EventByEvent(solver=dfx.Heun()),
         ).result
 
     with pytest.raises(ValueError, match="C1"):
@@ -247,7 +250,7 @@ times_of_a_path = jax.jit(lambda t: rs.JumpPath(t, np.ones(2), t0=0.0, t1=1.0).j
 
 
 @pytest.mark.parametrize(
-    "times", [[-0.1, 0.5], [0.0, 0.5], [0.5, 1.1], [0.5, 0.4], [np.nan, 0.5], [np.inf, 0.5]]
+    "times", [[-0.1, 0.5], [0.5, 1.1], [0.5, 0.4], [np.nan, 0.5], [np.inf, 0.5]]
 )
 def test_bad_times(times):
     with pytest.raises(ValueError, match="`jump_times` must be in increasing order and in"):
@@ -275,16 +278,16 @@ def test_bad_input():
     term = dfx.ControlTerm(lambda t, y, args: y, rs.JumpPath([0.5], [1.0], t0=0.0, t1=1.0))
     options: Any = dict(event=NEVER, max_events=1, key=jr.key(0))
     with pytest.raises(ValueError, match="smear a jump"):
-        rs.reference_solve(term, dfx.Heun(), 0.0, 1.0, 0.1, jnp.asarray(1.0), **options)
+        rs.reference_solve(
+            term, rs.Window(0.0, 1.0, 0.1), jnp.asarray(1.0), solver=dfx.Heun(), **options
+        )
     with pytest.raises(ValueError, match="does not take drivers that jump"):
         rs.online_gradient(
             lambda p: (term, NEVER, p, None),
             jnp.asarray(1.0),
             jnp.asarray(1.0),
-            solver=dfx.Heun(),
-            t0=0.0,
-            t1=1.0,
-            dt0=0.1,
+            rs.Window(0.0, 1.0, 0.1),
             max_events=1,
             key=jr.key(0),
+            engine=rs.EventByEvent(solver=dfx.Heun()),
         )

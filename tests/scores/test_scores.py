@@ -70,16 +70,10 @@ def test_explosions():
     net = rs.SpikingNetwork(
         rs.LIF((1.0, 1.0)), rs.StochasticFiring(rs.ExponentialIntensity(0.0, 0.0, 0.01))
     )
-    simulate = lambda k: rs.simulate(
-        net,
-        lambda t: jnp.ones(1),
-        t0=0.0,
-        t1=T1,
-        dt0=0.01,
-        max_spikes=90,
-        key=k,
-        throw=False,
-        method="lockstep",
+    simulate = lambda k: (
+        rs.simulate(
+            net, lambda t: jnp.ones(1), rs.Window(0.0, T1, 0.01), max_spikes=90, key=k, throw=False
+        ).spikes
     )
     cut = jax.jit(lambda: jax.vmap(simulate)(jax.random.split(jax.random.key(0), 3)))()
     assert bool(np.all(cut.overflow)) and S.explosions(cut, y, factor=3.0) == 1
@@ -133,14 +127,16 @@ def test_rescaled_intervals_are_uniform_under_the_model_and_not_under_another(al
         return rs.SpikingNetwork(rs.LIF((8.0, 4.0), None, 1.2), firing, weights)
 
     drive = lambda t: 1.2 + 0.5 * jnp.sin(6 * t + jnp.arange(2.0))
-    one = lambda key: rs.simulate(
-        network(1.0), drive, t0=0.0, t1=1.0, dt0=0.01, max_spikes=40, key=key, method="lockstep"
+    one = lambda key: (
+        rs.simulate(network(1.0), drive, rs.Window(0.0, 1.0, 0.01), max_spikes=40, key=key).spikes
     )
     trials = jax.jit(lambda: jax.vmap(one)(jax.random.split(jax.random.key(1), 300)))()
 
     @jax.jit
     def clamped(trials, threshold):
-        return jax.vmap(lambda t: rs.clamp(network(threshold), drive, t, dt0=0.01))(trials)
+        return jax.vmap(
+            lambda t: rs.clamp(network(threshold), drive, t, rs.Window(t.t0, t.t1, 0.01))
+        )(trials)
 
     def quantiles(threshold):
         found = clamped(trials, threshold)

@@ -153,16 +153,15 @@ def test_membrane_paths_with_resets():
 
     @jax.jit
     def found():
-        train, sol = rs.simulate(
+        sim = rs.simulate(
             single_neuron(),
             constant(1.5),
-            t0=0.0,
-            t1=1.0,
-            dt0=0.05,
+            rs.Window(0.0, 1.0, 0.05),
             max_spikes=8,
             key=jr.key(0),
-            saveat=dfx.SaveAt(steps=True, t0=True),
+            engine=rs.EventByEvent(saveat=dfx.SaveAt(steps=True, t0=True)),
         )
+        train, sol = sim.spikes, sim.states
         path = sol.path()
         corners = rs.marcus_lift(rs.CadlagPath(2 * path.ts, path.ys.v))
         return train.count, sol.ts, corners, rs.PathKernel()(corners, corners)

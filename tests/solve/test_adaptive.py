@@ -41,18 +41,15 @@ class Wave(eqx.Module):
 
 def outcome(p, controller, dt0=0.01, hard=False, **options: Any):
     """Spike times, 0 where padded, and the state at the end."""
-    train, sol = rs.simulate(
+    sim = rs.simulate(
         network(p, hard),
         Wave(p["input"]),
-        t0=0.0,
-        t1=1.0,
-        dt0=dt0,
+        rs.Window(0.0, 1.0, dt0),
         max_spikes=40,
         key=jr.key(2),
-        stepsize_controller=controller,
-        saveat=dfx.SaveAt(t1=True),
-        **options,
+        engine=rs.EventByEvent(controller=controller, saveat=dfx.SaveAt(t1=True), **options),
     )
+    train, sol = sim.spikes, sim.states
     return jnp.where(train.marks >= 0, train.times, 0), sol.y1.v, sol.y1.i
 
 
@@ -64,13 +61,11 @@ def test_closed_form_of_a_hard_threshold():
         return rs.simulate(
             net,
             lambda t: c * jnp.ones(1),
-            t0=0.0,
-            t1=1.0,
-            dt0=0.1,
+            rs.Window(0.0, 1.0, 0.1),
             max_spikes=20,
             key=jr.key(0),
-            stepsize_controller=TIGHT,
-        ).times[:5]
+            engine=rs.EventByEvent(controller=TIGHT),
+        ).spikes.times[:5]
 
     c = jnp.asarray(1.5)
     number = jnp.arange(1.0, 6.0)
@@ -137,15 +132,12 @@ def test_it_stops_at_declared_jumps_and_input_spikes():
         return rs.simulate(
             network(PARAMETERS),
             step,
-            t0=0.0,
-            t1=1.0,
-            dt0=dt0,
+            rs.Window(0.0, 1.0, dt0),
             max_spikes=40,
             key=jr.key(2),
-            spike_input=inputs,
-            solver=dfx.Tsit5(),
-            stepsize_controller=controller,
-        )
+            inputs=inputs,
+            engine=rs.EventByEvent(solver=dfx.Tsit5(), controller=controller),
+        ).spikes
 
     found, expected = run(TIGHT, 0.05), run(None, 0.002)
     np.testing.assert_array_equal(found.marks, expected.marks)
@@ -160,22 +152,20 @@ def test_a_first_step_that_is_far_too_long():
         return rs.simulate(
             network(PARAMETERS),
             step,
-            t0=0.0,
-            t1=1.0,
-            dt0=dt0,
+            rs.Window(0.0, 1.0, dt0),
             max_spikes=40,
             key=jr.key(2),
-            stepsize_controller=dfx.PIDController(1e-9, 1e-9),
-            max_steps=600,
-            **options,
+            engine=rs.EventByEvent(
+                controller=dfx.PIDController(1e-9, 1e-9), max_steps=600, **options
+            ),
         )
 
     for a, b in zip(outcome(PARAMETERS, TIGHT, 1.0), outcome(PARAMETERS, TIGHT), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-8)
-    long, saved = run(1.0, saveat=dfx.SaveAt(steps=True))
-    np.testing.assert_allclose(long.times, run(0.01).times, rtol=1e-6)
+    long = run(1.0, saveat=dfx.SaveAt(steps=True))
+    np.testing.assert_allclose(long.spikes.times, run(0.01).spikes.times, rtol=1e-6)
     # Each time that is saved is that of a step that was made.
-    times = np.asarray(saved.ts)[::2]
+    times = np.asarray(long.states.ts)[::2]
     assert np.all(np.diff(times[np.isfinite(times)]) > 0)
 
 
@@ -186,17 +176,17 @@ def test_many_stops_cost_few_steps():
     def run(stops, max_steps):
         return rs.eventsolve(
             dfx.ODETerm(lambda t, y, args: jnp.ones_like(y)),
-            dfx.Tsit5(),
-            0.0,
-            1.0,
-            0.25,
+            rs.Window(0.0, 1.0, 0.25),
             jnp.zeros(1),
             event=event,
             max_events=2,
             key=jr.key(0),
             jump_ts=stops,
-            stepsize_controller=dfx.PIDController(1e-6, 1e-6, factormax=2.0),
-            max_steps=max_steps,
+            engine=rs.EventByEvent(
+                solver=dfx.Tsit5(),
+                controller=dfx.PIDController(1e-6, 1e-6, factormax=2.0),
+                max_steps=max_steps,
+            ),
         )
 
     # The event is at a stop; close behind another one there are others.
@@ -216,20 +206,17 @@ def test_a_crossing_on_a_step_that_is_rejected_is_none():
     event = rs.Event(
         lambda t, y, args: jnp.stack([y[0] - 0.45, y[1] - 0.05, -y[0] - 0.45]),
         lambda t, y, args, k, u: y.at[1].add(jnp.where(k == 1, -5.0, 0.0)),
+        "waive",
     )
     found = rs.eventsolve(
         dfx.ODETerm(rate),
-        dfx.Tsit5(),
-        0.0,
-        1.0,
-        0.1,
+        rs.Window(0.0, 1.0, 0.1),
         jnp.zeros(2),
         event=event,
         max_events=1,
         key=jr.key(0),
         jump_ts=jnp.array([0.5]),
-        stepsize_controller=dfx.PIDController(1e-6, 1e-6),
-        conditions="waive",
+        engine=rs.EventByEvent(solver=dfx.Tsit5(), controller=dfx.PIDController(1e-6, 1e-6)),
     )
     assert int(found.event_count) == 1 and int(found.event_marks[0]) == 1
     np.testing.assert_allclose(found.y1[0], 0.4 * np.sin(100.0), atol=1e-4)
@@ -243,21 +230,19 @@ def test_what_is_saved():
         return rs.simulate(
             network(PARAMETERS),
             constant(1.6, 1.4, 1.5),
-            t0=0.0,
-            t1=1.0,
-            dt0=dt0,
+            rs.Window(0.0, 1.0, dt0),
             max_spikes=40,
             key=jr.key(2),
-            solver=dfx.Tsit5(),
-            stepsize_controller=controller,
-            saveat=saveat,
-            max_steps=400,
+            engine=rs.EventByEvent(
+                solver=dfx.Tsit5(), controller=controller, saveat=saveat, max_steps=400
+            ),
         )
 
-    _, found = run(TIGHT, 0.05, dfx.SaveAt(ts=ts))
-    _, expected = run(None, 0.002, dfx.SaveAt(ts=ts))
+    found = run(TIGHT, 0.05, dfx.SaveAt(ts=ts)).states
+    expected = run(None, 0.002, dfx.SaveAt(ts=ts)).states
     np.testing.assert_allclose(found.ys.v, expected.ys.v, rtol=1e-6, atol=1e-7)
-    train, steps = run(TIGHT, 0.05, dfx.SaveAt(steps=True))
+    sim = run(TIGHT, 0.05, dfx.SaveAt(steps=True))
+    train, steps = sim.spikes, sim.states
     times = np.asarray(steps.ts)
     known = times[np.isfinite(times)]
     assert (
@@ -286,61 +271,45 @@ def test_any_controller_and_batches():
 def test_errors():
     with pytest.raises(RuntimeError, match="within `max_steps` steps"):
         outcome(PARAMETERS, TIGHT, max_steps=20)
-    _, sol = rs.simulate(
+    sol = rs.simulate(
         network(PARAMETERS),
         constant(1.0, 1.0, 1.0),
-        t0=0.0,
-        t1=1.0,
-        dt0=0.1,
+        rs.Window(0.0, 1.0, 0.1),
         max_spikes=40,
         key=jr.key(0),
-        stepsize_controller=TIGHT,
-        max_steps=5,
         throw=False,
-        saveat=dfx.SaveAt(t1=True),
-    )
+        engine=rs.EventByEvent(controller=TIGHT, max_steps=5, saveat=dfx.SaveAt(t1=True)),
+    ).states
     assert sol.result == rs.RESULTS.max_steps_reached
-    options: Any = dict(t0=0.0, t1=1.0, dt0=0.1, max_spikes=9, key=jr.key(0))
+    options: Any = dict(window=rs.Window(0.0, 1.0, 0.1), max_spikes=9, key=jr.key(0))
     with pytest.raises(ValueError, match="without noise.*sigma=None"):
-        rs.simulate(single_neuron(), constant(1.0), stepsize_controller=TIGHT, **options)
+        rs.simulate(
+            single_neuron(), constant(1.0), **options, engine=rs.EventByEvent(controller=TIGHT)
+        )
     with pytest.raises(ValueError, match="does not estimate its error.*Tsit5"):
         outcome(PARAMETERS, TIGHT, solver=dfx.Euler())
-    with pytest.raises(ValueError, match="method='event'"):
-        rs.simulate(
-            network(PARAMETERS),
-            constant(1.0, 1.0, 1.0),
-            method="lockstep",
-            stepsize_controller=TIGHT,
-            **options,
-        )
-    with pytest.raises(TypeError, match="must be a diffrax controller"):
+    with pytest.raises(TypeError, match="must be a diffrax step size controller"):
         outcome(PARAMETERS, 1e-3)
     path = rs.BrownianPath(0.0, 1.0, 0.1, shape=(), key=jr.key(0))
     never = rs.Event(lambda t, y, args: jnp.array([-1.0]), lambda t, y, args, k, u: y)
     with pytest.raises(ValueError, match="known cell by cell"):
         rs.eventsolve(
             dfx.ControlTerm(lambda t, y, args: 1.0, path),
-            dfx.Tsit5(),
-            0.0,
-            1.0,
-            0.1,
+            rs.Window(0.0, 1.0, 0.1),
             jnp.zeros(()),
             event=never,
             max_events=1,
             key=jr.key(0),
-            stepsize_controller=TIGHT,
+            engine=rs.EventByEvent(solver=dfx.Tsit5(), controller=TIGHT),
         )
     # A solution that ends: y' = y^2 from 1.
     with pytest.raises(RuntimeError, match="failed to make a step|inf or nan|max_steps"):
         rs.eventsolve(
             dfx.ODETerm(lambda t, y, args: y**2),
-            dfx.Tsit5(),
-            0.0,
-            2.0,
-            0.1,
+            rs.Window(0.0, 2.0, 0.1),
             jnp.ones(()),
             event=never,
             max_events=1,
             key=jr.key(0),
-            stepsize_controller=TIGHT,
+            engine=rs.EventByEvent(solver=dfx.Tsit5(), controller=TIGHT),
         )

@@ -1,5 +1,7 @@
 """Outside of `jit`, too, a solve is compiled once for its functions and shapes."""
 
+import subprocess
+import sys
 from typing import Any
 
 import diffrax as dfx
@@ -12,6 +14,8 @@ import pytest
 
 import roughsnn as rs
 
+from ..helpers import ENGINES
+
 _compiled = []
 
 
@@ -23,16 +27,43 @@ def _listen(event: str, duration_secs: float, **_: Any) -> None:
 jax.monitoring.register_event_duration_secs_listener(_listen)
 
 WEIGHTS = np.array([[0.0, 0.9, -0.4], [0.6, 0.0, 0.8], [0.5, 0.3, 0.0]])
-WINDOW: Any = dict(t0=0.0, t1=1.0, dt0=0.02)
+WINDOW: Any = dict(window=rs.Window(0.0, 1.0, 0.02))
 
 
-class Constant(eqx.Module):
+class Wave(eqx.Module):
     """An input that is a pytree: other values of it are no other function."""
 
     level: jax.Array
 
     def __call__(self, t):
-        return self.level
+        return self.level * (1 + 0.1 * jnp.sin(t))
+
+
+class Leaky(rs.AbstractLinearMembrane):
+    """A membrane of one's own: its conditions are checked at each call."""
+
+    mu: jax.Array
+    size: float = 1.2
+
+    @property
+    def rates(self):
+        return self.mu[0], self.mu[1]
+
+    def drift(self, v, i, drive):
+        return self.mu[0] * (drive + i - v), -self.mu[1] * i
+
+    def noise(self, v, i, dx):
+        return 0.25 * dx[:, 0], jnp.zeros_like(i)
+
+    def reset(self, v):
+        return v - self.size
+
+    @property
+    def channels(self):
+        return 1
+
+    def noisy_potential(self, v):
+        return jnp.array(True)
 
 
 def network(x):
@@ -45,36 +76,87 @@ def network(x):
 
 def values(x):
     """Network, drive and key of run number x."""
-    return network(x), Constant(jnp.full(3, 0.5 + x)), jr.key(round(10 * x))
+    return network(x), jnp.full(3, 0.5 + x), jr.key(round(10 * x))
 
 
 def simulated(x, method, drive=None):
-    net, constant, key = values(x)
-    drive = constant if drive is None else drive(constant.level)
-    return rs.simulate(net, drive, **WINDOW, max_spikes=60, key=key, method=method).times
+    net, level, key = values(x)
+    drive = level if drive is None else drive(level)
+    return rs.simulate(
+        net, drive, **WINDOW, max_spikes=60, key=key, engine=ENGINES[method]
+    ).spikes.times
 
 
 def gradient(x, method):
     net, drive, key = values(x)
 
     def loss(drive):
-        times = rs.simulate(net, drive, **WINDOW, max_spikes=60, key=key, method=method).times
+        times = rs.simulate(
+            net, drive, **WINDOW, max_spikes=60, key=key, engine=ENGINES[method]
+        ).spikes.times
         return jnp.sum(jnp.where(jnp.isfinite(times), times, 1.0))
 
-    return jax.grad(loss)(drive).level
+    return jax.grad(loss)(drive)
 
 
 def batch(x, method):
     net, drive, key = values(x)
-    one = lambda key: rs.simulate(net, drive, **WINDOW, max_spikes=60, key=key, method=method).times
+    one = lambda key: (
+        rs.simulate(
+            net, drive, **WINDOW, max_spikes=60, key=key, engine=ENGINES[method]
+        ).spikes.times
+    )
     return jax.vmap(one)(jr.split(key, 4))
+
+
+def waved(x, method):
+    return simulated(x, method, Wave)
+
+
+def rows(x, method):
+    """A row of the input for each cell."""
+    return simulated(x, method, lambda level: level[None] * (1 + jnp.arange(50.0)[:, None] / 50))
+
+
+def own(x, method):
+    net, drive, key = values(x)
+    net = rs.SpikingNetwork(Leaky(jnp.array([6.0, 5.0])), net.firing, net.weights)
+    sim = rs.simulate(net, drive, **WINDOW, max_spikes=60, key=key, engine=ENGINES[method])
+    return sim.spikes.times
+
+
+def recorded(x, method):
+    del method
+    net, drive, key = values(x)
+    engine = rs.Lockstep(record={"v": ("cells", jnp.array([0.1, 0.2 * x]), "mean")})
+    sim = rs.simulate(net, drive, **WINDOW, max_spikes=60, key=key, engine=engine)
+    return jnp.concatenate([r.reshape(-1) for r in sim.states["v"]])
+
+
+def distance(x, method):
+    """Between two batches, by a kernel that is fitted to them."""
+    del method
+    rows = lambda shift: jnp.sort(jr.uniform(jr.key(1), (6, 8)) * (0.5 + shift / 4), axis=1)
+    trains = [
+        rs.SpikeTrain(
+            times=rows(shift),
+            marks=jnp.broadcast_to(jnp.arange(8, dtype=jnp.int32) % 2, (6, 8)),
+            count=jnp.full(6, 8, jnp.int32),
+            overflow=jnp.zeros(6, bool),
+            t0=0.0,
+            t1=1.0,
+            num_neurons=2,
+        )
+        for shift in (x, 0.5)
+    ]
+    return rs.losses.mmd(*trains)[None]
 
 
 def clamped(x, method):
     del method
     net, drive, key = values(x)
     train = rs.SpikeTrain.from_lists([[0.2, 0.7 + 0.1 * x], [0.4], [0.5, 0.9]], t0=0.0, t1=1.0)
-    return rs.clamp(net, drive, train, dt0=0.02, key=key).log_likelihood
+    return rs.clamp(net, drive, train, rs.Window(train.t0, train.t1, 0.02), key=key).log_likelihood
 
 
 def drift(t, y, args):
@@ -93,15 +175,13 @@ def solved(x, method):
     del method
     return rs.eventsolve(
         dfx.ODETerm(drift),
-        dfx.Heun(),
-        0.0,
-        1.0,
-        0.02,
+        rs.Window(0.0, 1.0, 0.02),
         jnp.zeros(1),
         jnp.asarray(2.0 + x),
         event=rs.Event(fire, reset),
         max_events=10,
         key=jr.key(0),
+        engine=rs.EventByEvent(solver=dfx.Heun()),
     ).event_times
 
 
@@ -115,10 +195,10 @@ def online(x, method):
         problem,
         jnp.asarray(2.0 + x),
         jnp.asarray(1.0),
-        solver=dfx.Heun(),
         **WINDOW,
         max_events=10,
         key=jr.key(0),
+        engine=rs.EventByEvent(solver=dfx.Heun()),
     ).time_derivatives
 
 
@@ -135,6 +215,12 @@ CASES = [
     (gradient, "event"),
     (gradient, "lockstep"),
     (batch, "event"),
+    (waved, "lockstep"),
+    (rows, "lockstep"),
+    (own, "event"),
+    (own, "lockstep"),
+    (recorded, ""),
+    (distance, ""),
     (clamped, ""),
     (solved, ""),
     (online, ""),
@@ -176,34 +262,111 @@ def test_known_values_are_checked_outside_of_the_program():
         rs.simulate(net, drive, **call, initial=late)
     steps = rs.StepPath([0.513], jnp.ones((2, 3)))
     with pytest.raises(ValueError, match="must lie on the grid"):
-        rs.simulate(net, steps, **call, method="lockstep")
-    spikes = rs.SpikeTrain.from_lists([[0.0, 0.5]], t0=0.0, t1=1.0)
+        rs.simulate(net, steps, **call)
+    spikes = rs.SpikeTrain.from_lists([[0.1, 0.5]], t0=0.0, t1=1.0)
+    spikes = eqx.tree_at(lambda s: s.times, spikes, jnp.array([0.5, 0.1]))
     for method in ("event", "lockstep"):
-        with pytest.raises(ValueError, match="belongs into the initial state"):
+        with pytest.raises(ValueError, match="must be in increasing order"):
             inputs = rs.SpikeInput(spikes, jnp.ones((1, 3)))
-            rs.simulate(net, drive, **call, spike_input=inputs, method=method)
+            rs.simulate(net, drive, **call, inputs=inputs, engine=ENGINES[method])
     solve: Any = dict(event=rs.Event(fire, reset), max_events=10, key=key)
     with pytest.raises(ValueError, match="must be increasing"):
         rs.eventsolve(
             dfx.ODETerm(drift),
-            dfx.Heun(),
-            0.0,
-            1.0,
-            0.02,
+            rs.Window(0.0, 1.0, 0.02),
             jnp.zeros(1),
             jnp.asarray(2.0),
             jump_ts=jnp.array([0.5, 0.4]),
             **solve,
+            engine=rs.EventByEvent(solver=dfx.Heun()),
         )
     grazing = rs.Event(lambda t, y, args: y - 1.0, lambda t, y, args, k, u: y)
     with pytest.raises(ValueError, match="C4 FAILS"):
         rs.eventsolve(
             dfx.ODETerm(drift),
-            dfx.Heun(),
-            0.0,
-            1.0,
-            0.02,
+            rs.Window(0.0, 1.0, 0.02),
             jnp.zeros(1),
             jnp.asarray(2.0),
             **{**solve, "event": grazing},
+            engine=rs.EventByEvent(solver=dfx.Heun()),
         )
+
+
+CACHED = """
+import sys, time, jax, jax.numpy as jnp, roughsnn as rs
+jax.config.update("jax_compilation_cache_dir", sys.argv[1])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+asked, found = [], []
+def listen(name, **_):
+    if name.endswith("compile_requests_use_cache"):
+        asked.append(name)
+    if name.endswith("cache_hits"):
+        found.append(name)
+jax.monitoring.register_event_listener(listen)
+network = rs.SpikingNetwork(
+    rs.LIF((6.0, 5.0), ((0.25,), (0.1,)), 1.2),
+    rs.StochasticFiring(rs.ExponentialIntensity(), 0.03),
+    jnp.zeros((3, 3)),
+)
+def total(drive):
+    key, window = jax.random.key(0), rs.Window(0.0, 1.0, 0.02)
+    sim = rs.simulate(network, drive, window, key=key, max_spikes=60, throw=False)
+    return jnp.sum(jnp.where(jnp.isfinite(sim.spikes.times), sim.spikes.times, 0.0))
+print(jax.jit(jax.value_and_grad(total))(jnp.full(3, 1.5))[0])
+# And an eager call that throws.
+key, window = jax.random.key(0), rs.Window(0.0, 1.0, 0.02)
+rs.simulate(network, jnp.full(3, 1.5), window, key=key, max_spikes=60)
+print(len(asked), len(found))
+"""
+
+
+def test_another_process_takes_the_programs_from_disk(tmp_path):
+    """All of them, also that of an eager call which throws."""
+
+    def run():
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", CACHED, str(tmp_path)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        value, asked, found = done.stdout.split()
+        return value, int(asked), int(found)
+
+    value, asked, found = run()
+    assert found < asked
+    assert run() == (value, asked, asked)
+
+
+def test_programs_can_be_exported():
+    net, drive, key = values(1.0)
+
+    @jax.jit
+    def total(drive):
+        sim = rs.simulate(net, drive, **WINDOW, max_spikes=60, key=key, throw=False)
+        return jnp.sum(jnp.where(jnp.isfinite(sim.spikes.times), sim.spikes.times, 0.0))
+
+    exported = jax.export.export(total)(drive)
+    np.testing.assert_allclose(exported.call(drive), total(drive), rtol=1e-12)
+
+
+def test_failures_of_eager_calls_are_one_sentence():
+    """Raised before the call returns, without a trace of the compiled program."""
+    net, drive, key = values(1.5)
+    for method in ("event", "lockstep"):
+        few: Any = dict(**WINDOW, max_spikes=2, key=key, engine=ENGINES[method])
+        with pytest.raises(RuntimeError) as caught:
+            rs.simulate(net, drive, **few)
+        assert type(caught.value) is RuntimeError
+        assert "More events occurred" in str(caught.value) and "Got 2" in str(caught.value)
+        assert "\n" not in str(caught.value)
+        sim = rs.simulate(net, drive, **few, throw=False)
+        assert sim.result == rs.RESULTS.max_events_reached
+        with pytest.raises(RuntimeError, match="More events occurred"):
+            rs.check(sim)
+        one = lambda key, few=few: rs.simulate(net, drive, **{**few, "key": key}, throw=False)
+        with pytest.raises(RuntimeError, match="3 of 3 samples failed"):
+            rs.check(jax.vmap(one)(jr.split(key, 3)))
+    with pytest.raises(TypeError, match="has a `result`.*got a SpikeTrain"):
+        rs.check(sim.spikes)

@@ -12,6 +12,7 @@ import pytest
 import roughsnn as rs
 from roughsnn._solve.adjoint import _budgeted
 
+HEUN = rs.EventByEvent(solver=dfx.Heun())
 KEY = jax.random.key(0)
 NINE: Any = dict(max_events=9, key=KEY)
 SOLVERS = {
@@ -41,13 +42,29 @@ def ball(bounce=0.8, gravity=1.0):
 BALL = ball()
 
 
-def drop(solver, height: Any = 1.0, bounce: Any = None, key=None, **options: Any):
+def drop(
+    solver,
+    height: Any = 1.0,
+    bounce: Any = None,
+    *,
+    stop_after=None,
+    max_events=4,
+    throw=True,
+    **options: Any,
+):
     # The same functions each time: what was compiled before is not compiled again.
     terms, event = BALL if bounce is None else ball(bounce)
-    options = {"max_events": 4, **options}
     y0 = {"x": jnp.asarray(height), "w": jnp.zeros(())}
-    key = KEY if key is None else key
-    return rs.eventsolve(terms, solver, 0.0, 4.0, 0.01, y0, event=event, key=key, **options)
+    return rs.eventsolve(
+        terms,
+        rs.Window(0.0, 4.0, 0.01, stop_after=stop_after),
+        y0,
+        event=event,
+        max_events=max_events,
+        key=KEY,
+        engine=rs.EventByEvent(solver=solver, **options),
+        throw=throw,
+    )
 
 
 def bounces(height, bounce, n):
@@ -183,7 +200,14 @@ def test_simultaneous_events_take_the_lowest_first_and_both_fire():
         ),
     )
     term = dfx.ODETerm(lambda t, y, args: jnp.array([1.0, 2.0, 2.0]))
-    sol = rs.eventsolve(term, dfx.Euler(), 0.0, 0.9, 0.3, jnp.zeros(3), event=event, **NINE)
+    sol = rs.eventsolve(
+        term,
+        rs.Window(0.0, 0.9, 0.3),
+        jnp.zeros(3),
+        event=event,
+        **NINE,
+        engine=rs.EventByEvent(solver=dfx.Euler()),
+    )
     np.testing.assert_allclose(sol.event_times[:2], [0.5, 0.5])
     np.testing.assert_array_equal(sol.event_marks[:2], [1, 2])
     assert int(sol.event_count) == 2
@@ -197,7 +221,14 @@ def test_the_first_in_time_fires_when_several_cross_in_one_step():
         ),
     )
     term = dfx.ODETerm(lambda t, y, args: jnp.array([1.1, 3.0, 2.0]))
-    sol = rs.eventsolve(term, dfx.Euler(), 0.0, 1.0, 1.0, jnp.zeros(3), event=event, **NINE)
+    sol = rs.eventsolve(
+        term,
+        rs.Window(0.0, 1.0, 1.0),
+        jnp.zeros(3),
+        event=event,
+        **NINE,
+        engine=rs.EventByEvent(solver=dfx.Euler()),
+    )
     np.testing.assert_array_equal(sol.event_marks[:4], [1, 2, 0, 1])
     np.testing.assert_allclose(sol.event_times[:4], [1 / 3, 1 / 2, 1 / 1.1, 1.0])
 
@@ -212,9 +243,9 @@ def test_declared_jumps_keep_the_order():
     for dt0 in (0.1, 0.03, 0.007):
         sol = rs.eventsolve(
             term,
-            dfx.Heun(),
-            *(0.0, 1.0, dt0),
+            rs.Window(0.0, 1.0, dt0),
             jnp.zeros(()),
+            engine=rs.EventByEvent(solver=dfx.Heun()),
             event=event,
             max_events=2,
             key=KEY,
@@ -245,26 +276,25 @@ class TestFailures:
         event = rs.Event(fn=lambda t, y, args: y[None], transition=lambda t, y, args, k, u: y - 1.0)
         # y = -(t - 1/2)^2 touches zero at the end of the fifth cell.
         term = dfx.ODETerm(lambda t, y, args: -2 * (t - 0.5))
-        start: Any = (0.0, 1.0, 0.125, jnp.asarray(-0.25))
-        rest: Any = dict(event=event, max_events=2, key=KEY)
-        solve = lambda throw: rs.eventsolve(term, dfx.Heun(), *start, throw=throw, **rest)
+        start: Any = (rs.Window(0.0, 1.0, 0.125), jnp.asarray(-0.25))
+        rest: Any = dict(engine=HEUN, event=event, max_events=2, key=KEY)
+        solve = lambda throw: rs.eventsolve(term, *start, throw=throw, **rest)
         assert bool(solve(False).result == rs.RESULTS.event_grazed)
         with pytest.raises(Exception, match="without crossing it"):
             solve(True)
 
     def test_retriggering(self):
-        event = rs.Event(fn=lambda t, y, args: y[None] - 1, transition=lambda t, y, args, k, u: y)
+        event = rs.Event(lambda t, y, args: y[None] - 1, lambda t, y, args, k, u: y, "waive")
         term = dfx.ODETerm(lambda t, y, args: jnp.ones(()))
         sol = rs.eventsolve(
             term,
-            dfx.Heun(),
-            *(0.0, 2.0, 0.1),
+            rs.Window(0.0, 2.0, 0.1),
             jnp.zeros(()),
+            engine=rs.EventByEvent(solver=dfx.Heun()),
             event=event,
             max_events=5,
             key=KEY,
             throw=False,
-            conditions="waive",
         )
         assert bool(sol.result == rs.RESULTS.event_retriggered) and int(sol.event_count) == 1
 
@@ -273,36 +303,48 @@ class TestFailures:
             fn=lambda t, y, args: -1 - 0 * y[None], transition=lambda t, y, args, k, u: y
         )
         term = dfx.ODETerm(lambda t, y, args: y**2)
-        start: Any = (0.0, 50.0, 0.5, jnp.ones(()))
-        rest: Any = dict(event=event, max_events=1, key=KEY)
-        solve = lambda throw: rs.eventsolve(term, dfx.Heun(), *start, throw=throw, **rest)
+        start: Any = (rs.Window(0.0, 50.0, 0.5), jnp.ones(()))
+        rest: Any = dict(engine=HEUN, event=event, max_events=1, key=KEY)
+        solve = lambda throw: rs.eventsolve(term, *start, throw=throw, **rest)
         assert bool(solve(False).result == rs.RESULTS.nonfinite_state)
         with pytest.raises(Exception, match="inf or nan"):
             solve(True)
 
 
+DROP = rs.Event(lambda t, y, a: y[None] - 2, lambda t, y, a, k, u: y - 1.0)
+EARLY = rs.Window(0.0, 1.0, 0.1, stop_after=4)
 BAD = [
-    ({"t1": -1.0}, "`t1` must be larger"),
-    ({"dt0": 0.0}, "`dt0` must be positive"),
-    ({"dt0": "a"}, "`dt0` must be a number"),
-    ({"y0": jnp.array(1)}, "must have a floating dtype"),
-    ({"max_events": 0}, "`max_events` must be a positive integer"),
-    ({"stop_after": 9}, "`stop_after` must not exceed"),
-    ({"solver": "Euler"}, "`solver` must be a diffrax solver"),
-    ({"event": None}, "`event` must be"),
-    ({"root_finder": 3}, "`root_finder` must be"),
-    ({"terms": 3}, "`terms` must be a pytree of diffrax terms"),
-    ({"saveat": dfx.SaveAt(solver_state=True)}, "not available"),
-    ({"saveat": dfx.SaveAt(ts=[0.5, 0.2])}, "increasing order"),
-    ({"saveat": dfx.SaveAt(ts=[0.5, 2.0])}, "must lie in"),
-    ({"saveat": 3}, "`saveat` must be"),
-    ({"jump_ts": [0.5, 0.2]}, "`jump_ts` must be increasing"),
-    ({"event": rs.Event(lambda t, y, a: y, lambda t, y, a, k, u: y)}, "shape \\(events,\\)"),
+    (lambda: dict(window=rs.Window(0.0, -1.0, 0.1)), "`t1` must be larger"),
+    (lambda: dict(window=rs.Window(0.0, 1.0, 0.0)), "`dt0` must be positive"),
+    (lambda: dict(window=rs.Window(0.0, 1.0, "a")), "`dt0` must be a number"),  # pyright: ignore
     (
-        {"event": rs.Event(lambda t, y, a: y[None], lambda t, y, a, k, u: y[None])},
+        lambda: dict(window=rs.Window(0.0, 1.0, 0.1, stop_after=0)),
+        "`stop_after` must be a positive",
+    ),
+    (lambda: dict(window=EARLY), "`stop_after` must not exceed `max_events`, got 4 > 3"),
+    (lambda: dict(window=(0.0, 1.0, 0.1)), "`window` must be a roughsnn.Window"),
+    (lambda: dict(y0=jnp.array(1)), "must have a floating dtype"),
+    (lambda: dict(key=0), "`key` must be one key"),
+    (lambda: dict(key=jax.random.split(KEY, 2)), "use jax.vmap over keys"),
+    (lambda: dict(engine=dfx.Heun()), "`engine` must be a roughsnn.EventByEvent here, got Heun"),
+    (lambda: dict(engine=rs.Lockstep()), "`engine` must be a roughsnn.EventByEvent here"),
+    (lambda: dict(engine=rs.EventByEvent(saveat=3)), "`saveat` must be"),  # pyright: ignore
+    (lambda: dict(engine=rs.EventByEvent(solver=3)), "`solver` must be"),  # pyright: ignore
+    (lambda: dict(engine=rs.EventByEvent(root_finder="x")), "`root_finder` must be"),  # pyright: ignore
+    (lambda: dict(engine=rs.EventByEvent(controller="x")), "`controller` must be"),  # pyright: ignore
+    (lambda: dict(engine=rs.EventByEvent(adjoint="x")), "`adjoint` must be"),  # pyright: ignore
+    (lambda: dict(engine=rs.EventByEvent(max_steps=-3)), "`max_steps` must be a positive"),
+    (lambda: dict(engine=rs.EventByEvent(solver=dfx.ShARK())), "Levy area"),
+    (lambda: dict(jump_ts=[0.5, 0.2]), "`jump_ts` must be increasing"),
+    (
+        lambda: dict(event=rs.Event(lambda t, y, a: y, lambda t, y, a, k, u: y)),
+        "shape \\(events,\\)",
+    ),
+    (
+        lambda: dict(event=rs.Event(lambda t, y, a: y[None], lambda t, y, a, k, u: y[None])),
         "`event.transition` must return a state",
     ),
-    ({"solver": dfx.ShARK()}, "Levy area"),
+    (lambda: dict(event=rs.Event(DROP.fn, DROP.transition, "no")), "`conditions` must be"),  # pyright: ignore
 ]
 
 
@@ -310,17 +352,14 @@ BAD = [
 def test_bad_input(change, match):
     arguments: dict[str, Any] = {
         "terms": dfx.ODETerm(lambda t, y, args: -y),
-        "solver": dfx.Euler(),
-        "t0": 0.0,
-        "t1": 1.0,
-        "dt0": 0.1,
+        "window": rs.Window(0.0, 1.0, 0.1),
         "y0": jnp.asarray(1.0),
-        "event": rs.Event(lambda t, y, a: y[None] - 2, lambda t, y, a, k, u: y - 1.0),
+        "event": DROP,
         "max_events": 3,
         "key": KEY,
     }
     with pytest.raises((ValueError, TypeError), match=match):
-        rs.eventsolve(**(arguments | change))
+        rs.eventsolve(**(arguments | change()))
 
 
 def brownian_problem(path):
@@ -330,9 +369,9 @@ def brownian_problem(path):
     event = rs.Event(lambda t, y, a: y[None] - 9, lambda t, y, a, k, u: y - 1.0)
     return rs.eventsolve(
         terms,
-        dfx.Euler(),
-        *(0.0, 1.0, 0.1),
+        rs.Window(0.0, 1.0, 0.1),
         jnp.zeros(()),
+        engine=rs.EventByEvent(solver=dfx.Euler()),
         event=event,
         max_events=1,
         key=KEY,
@@ -360,18 +399,17 @@ def test_steps_finer_than_the_path(key):
         dfx.ODETerm(lambda t, y, args: -y),
         dfx.ControlTerm(lambda t, y, args: jnp.ones(()), path),
     )
-    event = rs.Event(lambda t, y, a: y[None] - 9, lambda t, y, a, k, u: y - 1.0)
+    event = rs.Event(lambda t, y, a: y[None] - 9, lambda t, y, a, k, u: y - 1.0, "waive")
 
     def end(dt0):
         return rs.eventsolve(
             terms,
-            dfx.Tsit5(),
-            *(0.0, 1.0, dt0),
+            rs.Window(0.0, 1.0, dt0),
             jnp.zeros(()),
+            engine=rs.EventByEvent(solver=dfx.Tsit5()),
             event=event,
             max_events=1,
             key=key,
-            conditions="waive",
         ).y1
 
     decay = jnp.exp(-0.1)

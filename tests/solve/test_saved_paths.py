@@ -15,28 +15,27 @@ P = recurrent_parameters()
 TS = jnp.linspace(0.0, 0.6, 25)
 
 
-def run(p, saveat, key=None, **options):
+def run(p, saveat, key=None, stop_after=None, noise=None, **options):
     return rs.simulate(
         recurrent_network(p),
         lambda t: p["input"] * (1 + jnp.sin(3 * t)),
-        t0=0.0,
-        t1=0.6,
-        dt0=0.02,
+        rs.Window(0.0, 0.6, 0.02, stop_after=stop_after),
         max_spikes=30,
         key=jr.key(4) if key is None else key,
-        saveat=saveat,
-        **options,
+        noise=noise,
+        engine=rs.EventByEvent(saveat=saveat, **options),
     )
 
 
 def solution(p, saveat, key=None, **options):
-    return jax.jit(lambda p: run(p, saveat, key, **options))(p)
+    sim = jax.jit(lambda p: run(p, saveat, key, **options))(p)
+    return sim.spikes, sim.states
 
 
 @pytest.mark.parametrize("interpolation", ["linear", "parabola"])
 def test_dense_output_is_what_is_saved_at_times(interpolation):
     """Left limits at given times; both limits at spikes, one reset apart."""
-    options = dict(interpolation=interpolation)
+    options = dict(noise=rs.Brownian(interpolation))
     train, dense = solution(P, dfx.SaveAt(dense=True), **options)
     _, saved = solution(P, dfx.SaveAt(ts=TS, t1=True), **options)
     found = jax.vmap(dense.evaluate)(TS)
@@ -72,9 +71,7 @@ def test_dense_output_with_adaptive_steps():
     """Some are rejected on the way."""
     quiet = {**P, "sigma": jnp.zeros((2, 0))}
     controller = dfx.PIDController(1e-9, 1e-9)
-    _, sol = solution(
-        quiet, dfx.SaveAt(dense=True, ts=TS), stepsize_controller=controller, max_steps=500
-    )
+    _, sol = solution(quiet, dfx.SaveAt(dense=True, ts=TS), controller=controller, max_steps=500)
     found = jax.vmap(sol.evaluate)(TS)
     np.testing.assert_allclose(found.v, sol.ys.v, rtol=1e-12, atol=1e-13)
 
@@ -85,10 +82,10 @@ def test_derivatives_of_the_dense_output():
     shift["input"] = jnp.ones(3)
 
     def dense(p, t):
-        return run(p, dfx.SaveAt(dense=True))[1].evaluate(t).v
+        return run(p, dfx.SaveAt(dense=True)).states.evaluate(t).v
 
     def saved(p):
-        return run(p, dfx.SaveAt(ts=TS[10:12]))[1].ys.v
+        return run(p, dfx.SaveAt(ts=TS[10:12])).states.ys.v
 
     _, expected = jax.jit(lambda p, d: jax.jvp(saved, (p,), (d,)))(P, shift)
     for n in range(2):
@@ -103,7 +100,7 @@ def test_derivatives_of_the_dense_output():
 
 def test_batches_are_evaluated_sample_by_sample():
     keys = jr.split(jr.key(0), 3)
-    together = jax.jit(jax.vmap(lambda key: run(P, dfx.SaveAt(dense=True), key)[1]))(keys)
+    together = jax.jit(jax.vmap(lambda key: run(P, dfx.SaveAt(dense=True), key).states))(keys)
     found = jax.vmap(lambda sol: sol.evaluate(0.311).v)(together)
     for n in range(3):
         alone = solution(P, dfx.SaveAt(dense=True), keys[n])[1].evaluate(0.311).v

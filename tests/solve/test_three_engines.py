@@ -52,12 +52,21 @@ def compare(hard, noisy, solver, dt0, **reference):
 
     def slow(p):
         terms, event, y0, _ = problem(p)
-        sol = rs.reference_solve(terms, solver, 0.0, T1, dt0, y0, event=event, **reference, **ROOM)
+        sol = rs.reference_solve(
+            terms, rs.Window(0.0, T1, dt0), y0, solver=solver, event=event, **reference, **ROOM
+        )
         return outputs(sol), (outputs(sol), sol.event_marks)
 
     def fast(p):
         terms, event, y0, _ = problem(p)
-        sol = rs.eventsolve(terms, solver, 0.0, T1, min(dt0, CELL / 8), y0, event=event, **ROOM)
+        sol = rs.eventsolve(
+            terms,
+            rs.Window(0.0, T1, min(dt0, CELL / 8)),
+            y0,
+            event=event,
+            **ROOM,
+            engine=rs.EventByEvent(solver=solver),
+        )
         return outputs(sol), (outputs(sol), sol.event_marks)
 
     slopes, (values, marks) = jax.jit(jax.jacrev(slow, has_aux=True))(p)
@@ -91,7 +100,10 @@ def test_reference_reports_failures():
             p = recurrent_parameters()
             terms, event, y0, _ = problem_of(True, False)(dict(p, input=scale * p["input"]))
             return rs.reference_solve(
-                *(terms, dfx.Tsit5(), 0.0, T1, 0.01, y0),
+                terms,
+                rs.Window(0.0, T1, 0.01),
+                y0,
+                solver=dfx.Tsit5(),
                 event=event,
                 root_finder=root_finder,
                 max_steps=20,
@@ -117,12 +129,26 @@ def online_errors(hard: bool, cell: float, solver) -> tuple[float, float]:
 
     def fast(p):
         terms, event, y0, _ = problem(p)
-        return outputs(rs.eventsolve(terms, solver, 0.0, T1, cell, y0, event=event, **ROOM))
+        return outputs(
+            rs.eventsolve(
+                terms,
+                rs.Window(0.0, T1, cell),
+                y0,
+                event=event,
+                **ROOM,
+                engine=rs.EventByEvent(solver=solver),
+            )
+        )
 
     values, derivatives = jax.jit(lambda p: jax.jvp(fast, (p,), (direction,)))(p)
     found = jax.jit(
         lambda p: rs.online_gradient(
-            problem, p, direction, solver=solver, t0=0.0, t1=T1, dt0=cell, **ROOM
+            problem,
+            p,
+            direction,
+            rs.Window(0.0, T1, cell),
+            **ROOM,
+            engine=rs.EventByEvent(solver=solver),
         )
     )(p)
     assert largest_difference(values, outputs(found)) < 1e-12
@@ -159,7 +185,12 @@ def test_the_recursion_takes_many_directions_at_once():
 
     def run(direction):
         return rs.online_gradient(
-            problem, p, direction, solver=dfx.Heun(), t0=0.0, t1=T1, dt0=CELL, **ROOM
+            problem,
+            p,
+            direction,
+            rs.Window(0.0, T1, CELL),
+            **ROOM,
+            engine=rs.EventByEvent(solver=dfx.Heun()),
         ).time_derivatives
 
     @jax.jit
@@ -178,9 +209,7 @@ def test_the_recursion_checks_its_arguments():
             problem_of(True, True),
             p,
             {"mu": p["mu"]},
-            solver=dfx.Heun(),
-            t0=0.0,
-            t1=T1,
-            dt0=CELL,
+            rs.Window(0.0, T1, CELL),
             **ROOM,
+            engine=rs.EventByEvent(solver=dfx.Heun()),
         )

@@ -1,7 +1,5 @@
 """Laws of simulated spikes against formulas; fixed keys, bounds from standard errors."""
 
-from typing import Any
-
 import diffrax as dfx
 import jax
 import jax.numpy as jnp
@@ -23,10 +21,13 @@ def flat_network(rate: float, alpha: float = 0.0):
     return rs.SpikingNetwork(rs.LIF(mu=(1.0, 0.0)), rs.StochasticFiring(intensity, alpha))
 
 
-def simulate_many(network, drive, samples, seed=0, **options: Any):
-    options = {"t0": 0.0, "dt0": 0.05, **options}
-    run = lambda key: rs.simulate(network, drive, key=key, **options)
-    return jax.jit(jax.vmap(run))(jr.split(jr.key(seed), samples))
+def simulate_many(network, drive, samples, window, max_spikes: int):
+    run = lambda key: (
+        rs.simulate(
+            network, drive, window, max_spikes=max_spikes, key=key, engine=rs.EventByEvent()
+        ).spikes
+    )
+    return jax.jit(jax.vmap(run))(jr.split(jr.key(0), samples))
 
 
 def test_threefry_is_that_of_jax():
@@ -59,7 +60,8 @@ def test_float32_and_float64_see_the_same_thresholds():
 
 def test_constant_intensity_is_a_poisson_process():
     rate, t1, samples = 5.0, 4.0, 2000
-    trains = simulate_many(flat_network(rate), constant(0.0), samples, t1=t1, max_spikes=60)
+    window = rs.Window(0.0, t1, 0.05)
+    trains = simulate_many(flat_network(rate), constant(0.0), samples, window, 60)
     counts = np.asarray(trains.count)
     mean = rate * t1
     assert abs(counts.mean() - mean) < 4 * (mean / samples) ** 0.5
@@ -74,7 +76,8 @@ def test_constant_intensity_is_a_poisson_process():
 def test_refractoriness_counts_in_hazard():
     """Between spikes the hazard integrates to alpha + Exp(1)."""
     rate, alpha = 5.0, 0.7
-    trains = simulate_many(flat_network(rate, alpha), constant(0.0), 2000, t1=6.0, max_spikes=60)
+    window = rs.Window(0.0, 6.0, 0.05)
+    trains = simulate_many(flat_network(rate, alpha), constant(0.0), 2000, window, 60)
     gaps = np.asarray(trains.times[:, :3] * rate)
     gaps = np.diff(gaps, axis=1, prepend=0.0) - alpha
     assert gaps.min() > -1e-9
@@ -93,16 +96,15 @@ def test_time_rescaling_of_a_coupled_noisy_network(sigma):
     )
 
     def hazards(key):
-        spikes, sol = rs.simulate(
+        sim = rs.simulate(
             network,
             constant(1.5, 1.8),
-            t0=0.0,
-            t1=3.0,
-            dt0=0.005,
+            rs.Window(0.0, 3.0, 0.005),
             max_spikes=80,
             key=key,
-            saveat=dfx.SaveAt(steps=True),
+            engine=rs.EventByEvent(saveat=dfx.SaveAt(steps=True)),
         )
+        spikes, sol = sim.spikes, sim.states
         return sol.ts, sol.ys.v, sol.ys.s, spikes
 
     ts, v, s, spikes = jax.jit(jax.vmap(hazards))(jr.split(jr.key(5), 64))
@@ -124,9 +126,8 @@ def test_time_rescaling_of_a_coupled_noisy_network(sigma):
 def test_survival_of_the_single_neuron_without_noise():
     """P(tau > t) = min(1, exp(alpha - Lambda(t))) at several times."""
     samples = 4000
-    trains = simulate_many(
-        single_neuron(0.0), constant(1.5), samples, t1=0.6, dt0=0.01, max_spikes=1, stop_after=1
-    )
+    window = rs.Window(0.0, 0.6, 0.01, stop_after=1)
+    trains = simulate_many(single_neuron(0.0), constant(1.5), samples, window, 1)
     tau = np.asarray(trains.times[:, 0])
     grid = np.linspace(0, 0.6, 6001)
     hazard = np.exp(5 * (1.5 * (1 - np.exp(-15 * grid)) - 1))
@@ -141,16 +142,15 @@ def test_compensator():
     """E[N_T] = E int lambda 1{Lambda > alpha} dt, here with alpha = 0."""
 
     def one(key):
-        spikes, sol = rs.simulate(
+        sim = rs.simulate(
             single_neuron(0.5, alpha=0.0),
             constant(1.5),
-            t0=0.0,
-            t1=1.0,
-            dt0=0.01,
+            rs.Window(0.0, 1.0, 0.01),
             max_spikes=30,
             key=key,
-            saveat=dfx.SaveAt(steps=True),
+            engine=rs.EventByEvent(saveat=dfx.SaveAt(steps=True)),
         )
+        spikes, sol = sim.spikes, sim.states
         known = jnp.isfinite(sol.ts)
         t = jnp.where(known, sol.ts, 1.0)
         rate = jnp.where(known, jnp.exp(jnp.minimum(5 * (sol.ys.v[:, 0] - 1), 10)), 0)
@@ -171,16 +171,14 @@ def test_moments_of_the_noisy_membrane():
     )
 
     def one(key):
-        _, sol = rs.simulate(
+        sol = rs.simulate(
             network,
             constant(1.0),
-            t0=0.0,
-            t1=t1,
-            dt0=dt0,
+            rs.Window(0.0, t1, dt0),
             max_spikes=1,
             key=key,
-            saveat=dfx.SaveAt(t1=True),
-        )
+            engine=rs.EventByEvent(saveat=dfx.SaveAt(t1=True)),
+        ).states
         return jnp.concatenate([sol.y1.v, sol.y1.i])
 
     samples = 8000

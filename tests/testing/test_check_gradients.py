@@ -139,8 +139,13 @@ def test_a_model_of_this_package():
             rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 1.0), 0.03),
         )
         train = rs.simulate(
-            network, lambda t: p["c"], t0=0.0, t1=1.0, dt0=0.02, max_spikes=3, stop_after=3, key=key
-        )
+            network,
+            lambda t: p["c"],
+            rs.Window(0.0, 1.0, 0.02, stop_after=3),
+            max_spikes=3,
+            key=key,
+            engine=rs.EventByEvent(),
+        ).spikes
         return jnp.where(train.marks >= 0, train.times, 1.0)
 
     p = {"c": jnp.array([1.5]), "mu": jnp.array([15.0, 0.5])}
@@ -154,7 +159,14 @@ def test_functionals_that_are_right_on_average_only():
             rs.LIF(jnp.array([15.0, 0.0]), jnp.array([[0.25], [0.0]]), 1.4),
             rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 1.0), 0.03),
         )
-        train = rs.simulate(network, lambda t: c, t0=0.0, t1=0.3, dt0=0.02, max_spikes=20, key=key)
+        train = rs.simulate(
+            network,
+            lambda t: c,
+            rs.Window(0.0, 0.3, 0.02),
+            max_spikes=20,
+            key=key,
+            engine=rs.EventByEvent(),
+        ).spikes
         return {"naive": train.counts().astype(float), "corrected": rs.losses.counts(train)}
 
     report = check_gradients(

@@ -19,7 +19,9 @@ def sample(sigma):
     p = recurrent_parameters()
     network = recurrent_network(dict(p, sigma=jnp.asarray(sigma), alpha=jnp.asarray(0.3)))
     key = jr.key(0)
-    train = rs.simulate(network, drive, t0=0.0, t1=T1, dt0=DT, max_spikes=600, key=key)
+    train = rs.simulate(
+        network, drive, rs.Window(0.0, T1, DT), max_spikes=600, key=key, engine=rs.EventByEvent()
+    ).spikes
     # simulate splits its key into that of the path and that of the thresholds.
     shape = (3, network.membrane.channels)
     path = rs.BrownianPath(0.0, T1, DT, shape=shape, key=jr.split(key)[0], interpolation="linear")

@@ -1,5 +1,7 @@
 """The flat loop: what it costs, and what batching does to it."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -11,17 +13,16 @@ import roughsnn as rs
 from ..helpers import constant, single_neuron
 
 
-def train(key, c=1.5, sigma=0.25, t1=1.0, max_spikes=20, neurons=1, **options):
+def train(key, c=1.5, sigma=0.25, t1=1.0, max_spikes=20, neurons=1, throw=True, **options: Any):
     return rs.simulate(
         single_neuron(sigma),
         constant(*[c] * neurons),
-        t0=0.0,
-        t1=t1,
-        dt0=0.01,
+        rs.Window(0.0, t1, 0.01),
         max_spikes=max_spikes,
         key=key,
-        **options,
-    )
+        engine=rs.EventByEvent(**options),
+        throw=throw,
+    ).spikes
 
 
 def test_vmap_gives_each_sample_what_it_gets_alone():
@@ -115,14 +116,12 @@ def test_reverse_mode_memory_grows_like_the_root_of_the_number_of_steps():
             return rs.simulate(
                 network,
                 lambda t: c * jnp.ones(256),
-                t0=0.0,
-                t1=t1,
-                dt0=0.01,
+                rs.Window(0.0, t1, 0.01, stop_after=4),
                 max_spikes=4,
-                stop_after=4,
                 key=key,
                 throw=False,
-            ).times[0]
+                engine=rs.EventByEvent(),
+            ).spikes.times[0]
 
         compiled = jax.jit(jax.grad(last)).lower(jnp.asarray(1.0), jr.key(0)).compile()
         analysis = compiled.memory_analysis()
@@ -145,8 +144,13 @@ def test_threshold_randomness_is_keyed_by_neuron_and_own_spike():
             rs.StochasticFiring(intensity),
         )
         return rs.simulate(
-            network, constant(1.5, 1.5), t0=0.0, t1=1.0, dt0=0.01, max_spikes=40, key=key
-        )
+            network,
+            constant(1.5, 1.5),
+            rs.Window(0.0, 1.0, 0.01),
+            max_spikes=40,
+            key=key,
+            engine=rs.EventByEvent(),
+        ).spikes
 
     both, one = spikes(intensity), spikes(muted)
     assert int(one.counts()[0]) == 0 and int(both.counts()[0]) > 0
@@ -166,12 +170,11 @@ def test_spike_times_are_continuous_where_two_neurons_swap_order():
         train = rs.simulate(
             network,
             lambda t: jnp.stack([c, jnp.asarray(1.5)]),
-            t0=0.0,
-            t1=1.0,
-            dt0=0.01,
+            rs.Window(0.0, 1.0, 0.01),
             max_spikes=120,
             key=jr.key(0),
-        )
+            engine=rs.EventByEvent(),
+        ).spikes
         return train.per_neuron(3), train.marks[:8]
 
     cs = jnp.linspace(1.0, 2.5, 3001)

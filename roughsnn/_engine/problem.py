@@ -1,0 +1,218 @@
+"""What is to be simulated: checked once, at the door, for every engine."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypedDict, Unpack
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._conditions.conditions import conditions_of
+from .._misc import as_array, check_finite, is_concrete
+from .._model.drive import as_drive, evaluate_drive
+from .._model.firing import StochasticFiring, ThresholdFiring
+from .._model.inputs import SpikeInput
+from .._model.membrane import LIF
+from .._model.multiplicative import MultiplicativeLIF
+from .._model.network import SpikingNetwork
+from .._model.state import NeuronState
+from .._path.base import AbstractGridPath
+from .._path.brownian import Brownian, BrownianPath
+from .._path.grid import GridPath
+from .._random import RandomKey, check_key, seeds, split, uniform
+from .._solve.localise import check_grid
+from .._types import Drive, DriveFunction
+from .._window import Window, as_window, check_capacity
+
+
+class Problem(eqx.Module):
+    """What [`roughsnn.simulate`][] and its kin were told, once it was checked."""
+
+    network: SpikingNetwork
+    drive: DriveFunction
+    key: RandomKey
+    initial: NeuronState | None
+    noise: AbstractGridPath | None
+    inputs: tuple[SpikeInput, ...]
+    window: Window
+    # The room for spikes.
+    max_spikes: int = eqx.field(static=True)
+    interpolation: Literal["linear", "parabola"] = eqx.field(static=True)
+    neurons: int = eqx.field(static=True)
+    dtype: jnp.dtype = eqx.field(static=True)
+    # The noise channels that are drawn.
+    channels: tuple[int, ...] = eqx.field(static=True)
+    conditions: Literal["hold", "unchecked", "waived"] = eqx.field(static=True)
+
+    @property
+    def noisy(self) -> bool:
+        """Whether there is noise."""
+        return self.noise is not None or len(self.channels) > 0
+
+    def draw(self) -> tuple[NeuronState, RandomKey, AbstractGridPath | None]:
+        """The state at the start, the key of the thresholds, and the noise."""
+        path_key, event_key = split(self.key)
+        y0 = _initial_state(self.network, self.initial, self.neurons, self.dtype, event_key)
+        if self.noise is not None:
+            return y0, event_key, jax.tree.map(lambda x: x.astype(self.dtype), self.noise)
+        if not self.channels:
+            return y0, event_key, None
+        path = BrownianPath(
+            self.window.t0,
+            self.window.t1,
+            self.window.dt0,
+            shape=(self.neurons, self.network.membrane.channels),
+            key=path_key,
+            interpolation=self.interpolation,
+            dtype=self.dtype,
+            columns=self.channels,
+        )
+        return y0, event_key, path
+
+
+class Given(TypedDict, total=False):
+    """What a simulation may be given besides; see [`roughsnn.simulate`][]."""
+
+    initial: NeuronState | None
+    noise: AbstractGridPath | Brownian | None
+    inputs: SpikeInput | Sequence[SpikeInput]
+
+
+def pose(
+    network: SpikingNetwork,
+    drive: Drive,
+    window: Window,
+    *,
+    key: RandomKey,
+    max_spikes: int,
+    **given: Unpack[Given],
+) -> Problem:
+    """Checks what [`roughsnn.simulate`][] takes, values too where they are known."""
+    if not isinstance(network, SpikingNetwork):
+        raise TypeError(
+            f"`network` must be a roughsnn.SpikingNetwork, got {type(network).__name__}."
+        )
+    window = as_window(window)
+    max_spikes = check_capacity("max_spikes", max_spikes, window)
+    drive = as_drive(drive, window)
+    neurons, dtype = _check_drive(network, drive, window.t0)
+    initial, noise, interpolation = given.get("initial"), given.get("noise"), "linear"
+    _check_initial(initial, neurons)
+    if noise is None or isinstance(noise, Brownian):
+        interpolation = "linear" if noise is None else noise.interpolation
+        noise = None
+    else:
+        _check_noise(noise, (neurons, network.membrane.channels))
+        check_grid(noise, window.t0, window.t1, window.dt0)
+    inputs = as_inputs(given.get("inputs", ()))
+    inputs = tuple(one.checked(neurons, window.t0, window.t1) for one in inputs)
+    return Problem(
+        network=network,
+        drive=drive,
+        key=check_key(key),
+        initial=initial,
+        noise=noise,
+        inputs=inputs,
+        window=window,
+        max_spikes=max_spikes,
+        interpolation=interpolation,
+        neurons=neurons,
+        dtype=dtype,
+        channels=network.membrane.channels_drawn(),
+        conditions=_check_conditions(network, drive, window.t0, neurons, dtype, noise is not None),
+    )
+
+
+def as_inputs(inputs: Any) -> tuple[SpikeInput, ...]:
+    """Spike inputs as a tuple."""
+    inputs = (inputs,) if isinstance(inputs, SpikeInput) else inputs
+    if not isinstance(inputs, tuple | list) or not all(isinstance(x, SpikeInput) for x in inputs):
+        raise TypeError(
+            f"`inputs` must be a roughsnn.SpikeInput or a tuple of them, got {inputs!r}."
+        )
+    return tuple(inputs)
+
+
+def _check_noise(noise: AbstractGridPath, shape: tuple[int, int]) -> None:
+    if not isinstance(noise, AbstractGridPath):
+        raise TypeError(
+            "`noise` must be a roughsnn.Brownian, or a path like a roughsnn.GridPath, got a "
+            f"{type(noise).__name__}."
+        )
+    got = jax.eval_shape(noise.arrays)[0].shape[1:]
+    if got != shape:
+        raise ValueError(
+            f"`noise` must have values of shape (neurons, channels) = {shape}, with a channel for "
+            f"each column of `sigma`, got {got}."
+        )
+
+
+def _check_drive(network: SpikingNetwork, drive: DriveFunction, t0: float) -> tuple[int, jnp.dtype]:
+    leaves = [x for x in jax.tree.leaves(network) if eqx.is_inexact_array(x)]
+    dtype = jnp.result_type(*leaves) if leaves else jnp.result_type(float)
+    out = eqx.filter_eval_shape(lambda t: evaluate_drive(drive, t), jnp.asarray(t0, dtype))
+    if not isinstance(out, jax.ShapeDtypeStruct) or len(out.shape) != 1:
+        got = getattr(out, "shape", type(out).__name__)
+        raise ValueError(f"`drive` must return an array of shape (neurons,), got {got}.")
+    if not jnp.issubdtype(out.dtype, jnp.floating):
+        raise ValueError(f"`drive` must return a floating dtype, got {out.dtype}.")
+    if network.num_neurons not in (None, out.shape[0]):
+        raise ValueError(
+            f"`drive` must return one input for each of the {network.num_neurons} neurons, "
+            f"got shape {out.shape}."
+        )
+    return out.shape[0], jnp.result_type(out.dtype, dtype)
+
+
+def _check_conditions(network, drive: DriveFunction, t0: float, neurons: int, dtype, noisy: bool):
+    """What is known of C1-C5. The package's own parts meet them by construction."""
+    if network.conditions == "waive":
+        return "waived"
+    firing = type(network.firing) in (StochasticFiring, ThresholdFiring)
+    own = firing and type(network.membrane) in (LIF, MultiplicativeLIF)
+    if own:
+        return "hold"
+    level = network.firing.level(jnp.full(neurons, 0.5, dtype))
+    path = None
+    if noisy or network.membrane.channels_drawn():
+        # Where the noise acts, whatever it is.
+        still = jnp.zeros((1, neurons, network.membrane.channels), dtype)
+        path = GridPath(still, t0=t0, t1=t0 + 1, dt=1.0)
+    with jax.ensure_compile_time_eval():
+        zero = jnp.zeros(neurons, dtype)
+        y = NeuronState(zero, zero, level)
+    return conditions_of(network.terms(drive, path), network.event(), t0, y, None)
+
+
+def _check_initial(initial: NeuronState | None, neurons: int) -> None:
+    if initial is None:
+        return
+    if not isinstance(initial, NeuronState):
+        raise TypeError(f"`initial` must be a roughsnn.NeuronState, got {type(initial).__name__}.")
+    for name in ("v", "i", "s"):
+        value = getattr(initial, name)
+        if name == "s" and value is None:
+            continue
+        value = as_array(value)
+        if value.shape != (neurons,) or not jnp.issubdtype(value.dtype, jnp.floating):
+            raise ValueError(
+                f"`initial.{name}` must be a floating array of shape ({neurons},), got "
+                f"{value.dtype} of shape {value.shape}."
+            )
+        check_finite(f"initial.{name}", value)
+    s = initial.s
+    if s is not None and is_concrete(s) and bool(np.any(np.asarray(s) >= 0)):
+        raise ValueError(f"`initial.s` must be negative, got {s}.")
+
+
+def _initial_state(network, initial, neurons: int, dtype, key: RandomKey) -> NeuronState:
+    zero = jnp.zeros(neurons, dtype)
+    v, i, s = (zero, zero, None) if initial is None else (initial.v, initial.i, initial.s)
+    if s is None:
+        words = seeds(key)
+        u = jax.vmap(lambda k: uniform(words, k, 0, dtype))(jnp.arange(neurons))
+        level = network.firing.level(u)
+        s = None if level is None else jnp.broadcast_to(level, (neurons,))
+    s = None if s is None else jnp.asarray(s, dtype)
+    return NeuronState(jnp.asarray(v, dtype), jnp.asarray(i, dtype), s)
