@@ -218,13 +218,12 @@ def run(method: str, part: float, seed: int, steps: int) -> dict:
     try:
         result = rs.fit(
             models[0],
-            make_losses(method, data, neurons),
+            rs.Objective(make_losses(method, data, neurons), weights=weights if hidden else None),
             data,
             optimiser(steps),
             steps=steps,
             key=jr.key(seed),
-            weights=weights if hidden else None,
-            callback=keep,
+            loop=rs.Loop(callback=keep),
         )
         if result.stopped:
             raise RuntimeError(result.stopped)

@@ -135,7 +135,13 @@ def run(n: int, kind: str, optimiser: Optimiser, cases: list, every: int) -> lis
 
     start = jnp.full(len(cases), C_INIT)
     result = rs.fit(
-        start, loss, data, optimiser.make, steps=optimiser.steps, key=jr.key(2), callback=record
+        start,
+        loss,
+        data,
+        optimiser.make,
+        steps=optimiser.steps,
+        key=jr.key(2),
+        loop=rs.Loop(callback=record),
     )
     if result.stopped:
         raise RuntimeError(result.stopped)

@@ -285,9 +285,8 @@ def train(method: str, data: Held, steps: int, batch: int, samples: int) -> rs.F
     schedule = optax.cosine_decay_schedule(0.03, steps)
     optimiser = optax.chain(optax.clip_by_global_norm(10.0), optax.adam(schedule))
     losses = make_losses(method, data.level, batch, samples)
-    result = rs.fit(
-        start, losses, data.train, optimiser, steps=steps, key=jr.key(0), balance=method == "both"
-    )
+    objective = rs.Objective(losses, balance=method == "both")
+    result = rs.fit(start, objective, data.train, optimiser, steps=steps, key=jr.key(0))
     if result.stopped:
         raise RuntimeError(result.stopped)
     return result

@@ -166,12 +166,11 @@ def run(method: Method, seed: int, steps: int) -> dict:
     begin = time.perf_counter()
     result = rs.fit(
         Areas.start(jr.key(seed)),
-        make_losses(method, data, features),
+        rs.Objective(make_losses(method, data, features), weights={"psth": 10.0}),
         data,
         optax.adam(optax.cosine_decay_schedule(0.05, steps)),
         steps=steps,
         key=jr.key(seed),
-        weights={"psth": 10.0},
     )
     if result.stopped:
         raise RuntimeError(result.stopped)

@@ -162,9 +162,8 @@ class Progress:
 
 def fit(model, loss, data, optimiser, steps, key, progress):
     """One stage of training."""
-    result = rs.fit(
-        model, loss, data, optimiser, steps=steps, key=key, callback=progress, progress=False
-    )
+    loop = rs.Loop(callback=progress, progress=False)
+    result = rs.fit(model, loss, data, optimiser, steps=steps, key=key, loop=loop)
     if result.stopped:
         raise RuntimeError(result.stopped)
     return result.model

@@ -112,6 +112,9 @@ from ._fit.checkpoint import Checkpoint as Checkpoint
 from ._fit.checkpoint import CheckpointWarning as CheckpointWarning
 from ._fit.fit import Fit as Fit
 from ._fit.fit import fit as fit
+from ._fit.loop import Loop as Loop
+from ._fit.objective import Objective as Objective
+from ._fit.validation import Validation as Validation
 from ._fit.likelihood import LogLikelihood as LogLikelihood
 from ._fit.likelihood import log_likelihood as log_likelihood
 from ._fit.multilevel import Multilevel as Multilevel

@@ -312,7 +312,18 @@ def distance(s, data, key):
     return rs.losses.psth_distance(moved(s), data, ts, 0.1), {"zero": ZERO}
 
 
-rs.fit(ZERO, distance, data, optax.adam(0.1), steps=2, key=KEY, progress=False)
+held_out = rs.Validation(data, every=1)
+quiet_loop = rs.Loop(progress=False)
+rs.fit(
+    ZERO,
+    rs.Objective(distance),
+    data,
+    optax.adam(0.1),
+    steps=2,
+    key=KEY,
+    validation=held_out,
+    loop=quiet_loop,
+)
 normal = lambda key, dt: jr.normal(key) * dt
 rs.multilevel_mean(normal, dt0=0.1, tolerance=0.05, key=KEY, progress=False)
 report = rs.testing.check_gradients(

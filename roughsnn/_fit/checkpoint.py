@@ -2,23 +2,28 @@
 
 import dataclasses
 import hashlib
-import io
 import json
+import math
 import os
 import tempfile
+import time
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import equinox as eqx
 import jax
+import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jaxtyping import PyTree
 
 from .._misc import check_positive_int
-from .._types import PRNGKey
+from .fingerprint import difference, key_data
 
-_FORMAT = "roughsnn checkpoint 1"
+_FORMAT = b"roughsnn checkpoint 2 "
+# Files of processes that died while they wrote are removed when they are older, in seconds.
+_ABANDONED = 3600.0
 
 
 class CheckpointWarning(UserWarning):
@@ -31,8 +36,13 @@ class Checkpoint:
 
     A fit that finds a checkpoint goes on from there, and ends with the same model, bit by bit, and
     the same history as if it had not been interrupted: also if it was killed while it wrote, as a
-    checkpoint takes the place of the last one only when it is complete. Give the same model,
-    losses, data, optimiser and key; to begin anew, remove the file.
+    checkpoint takes the place of the last one only when it is complete.
+
+    A checkpoint of another fit is refused. It knows its fit by the key, the names, shapes and
+    dtypes of the leaves of model, data and optimiser state, the names of metrics, batches and
+    validation, the values of the data and of leaves that are not trained, and the code of losses
+    and optimiser with the numbers they close over (but not by what they find in global variables,
+    nor by the values that the trained parameters began with). To begin anew, remove the file.
 
     **Arguments:**
 
@@ -60,30 +70,30 @@ class Checkpoint:
         """The file that holds the last checkpoint."""
         return Path(self.folder) / "fit.checkpoint"
 
-    def due(self, done: int, steps: int) -> bool:
-        """Whether one is to be written after so many steps."""
-        return done % self.every == 0 or done == steps
+    def next(self, done: int) -> int:
+        """How many steps are done when the next one is due."""
+        return (done // self.every + 1) * self.every
 
     def prepare(self) -> None:
-        """Makes the folder, and `OSError` if it cannot be written to."""
+        """Makes the folder, and raises `OSError` if it cannot be written to."""
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.folder, prefix=".fit."):
+            with tempfile.NamedTemporaryFile(dir=self.folder, prefix=_prefix(self.file)):
                 pass
+            for abandoned in self.file.parent.glob(f"{_prefix(self.file)}*"):
+                _remove_if_old(abandoned)
         except OSError as e:
             message = f"Checkpoints cannot be written: {e.strerror}"
             raise type(e)(e.errno, message, str(self.folder)) from e
 
-    def save(self, state: PyTree, rows: list[dict[str, float]], key: PRNGKey) -> str | None:
-        """Writes a checkpoint; what went wrong if it could not."""
-        payload = io.BytesIO()
-        eqx.tree_serialise_leaves(payload, state)
-        body = payload.getvalue()
-        header = {
-            "key": _numbers(key),
-            "leaves": _shapes(state),
-            "rows": rows,
-        }
+    def save(
+        self, fit: Mapping[str, Any], state: PyTree, history: Mapping[str, np.ndarray]
+    ) -> str | None:
+        """Writes a checkpoint of a fit with this fingerprint; what went wrong if it could not."""
+        arrays = jax.device_get([key_data(x) for x in jax.tree.leaves(state)])
+        columns = {name: [str(x.dtype), len(x)] for name, x in history.items()}
+        header = {"fit": fit, "state": [_shape(x) for x in arrays], "history": columns}
+        body = b"".join(x.tobytes() for x in [*arrays, *history.values()])
         content = json.dumps(header).encode() + b"\n" + body
         try:
             _replace(self.file, _seal(content) + b"\n" + content)
@@ -91,10 +101,12 @@ class Checkpoint:
             message = f"The checkpoint {self.file} could not be written: {e.strerror}."
             if self.on_error == "stop":
                 return message
-            warnings.warn(f"{message} The fit goes on.", CheckpointWarning, stacklevel=3)
+            warnings.warn(f"{message} The fit goes on.", CheckpointWarning, stacklevel=4)
         return None
 
-    def load(self, state: PyTree, key: PRNGKey) -> tuple[PyTree, list[dict[str, float]]] | None:
+    def load(
+        self, fit: Mapping[str, Any], state: PyTree
+    ) -> tuple[PyTree, dict[str, np.ndarray]] | None:
         """The state, with the structure of `state`, and the history; `None` if there is none.
 
         **Raises:** `ValueError` for a file that is damaged, or of another fit.
@@ -102,46 +114,83 @@ class Checkpoint:
         if not self.file.exists():
             return None
         seal, _, content = self.file.read_bytes().partition(b"\n")
-        remove = "Remove it to begin anew."
+        remove = "Remove the file to begin anew"
         if seal != _seal(content):
-            raise ValueError(f"The checkpoint {self.file} is damaged. {remove}")
+            raise ValueError(
+                f"The checkpoint {self.file} is damaged, or was written by another version of "
+                f"roughsnn. {remove}."
+            )
         head, _, body = content.partition(b"\n")
         header = json.loads(head)
-        for name, found, now in (
-            ("key", header["key"], _numbers(key)),
-            ("shapes and dtypes", header["leaves"], _shapes(state)),
-        ):
-            if found != now:
-                raise ValueError(
-                    f"The checkpoint {self.file} is of another fit, with the {name} {found} "
-                    f"instead of {now}. {remove}"
-                )
-        return eqx.tree_deserialise_leaves(io.BytesIO(body), state), header["rows"]
+        # Through JSON, for lists and tuples to be the same.
+        other = difference(header["fit"], json.loads(json.dumps(fit)))
+        leaves, structure = jax.tree.flatten(state)
+        now = [_shape(key_data(x)) for x in leaves]
+        if other is None and header["state"] != now:
+            other = f"its state is {now}, not {header['state']}"
+        if other is not None:
+            raise ValueError(
+                f"The checkpoint {self.file} is of another fit: now {other}. {remove}, or give the "
+                "fit that it is of."
+            )
+        kinds = [*header["state"], *([d, [n]] for d, n in header["history"].values())]
+        arrays = _split(body, kinds)
+        loaded = [_like(x, leaf) for x, leaf in zip(arrays[: len(leaves)], leaves, strict=True)]
+        history = dict(zip(header["history"], arrays[len(leaves) :], strict=True))
+        return jax.tree.unflatten(structure, loaded), history
+
+
+def _shape(x: Any) -> list[Any]:
+    return [str(x.dtype), list(x.shape)]
+
+
+def _split(body: bytes, kinds: list[Any]) -> list[np.ndarray]:
+    """Arrays of these dtypes and shapes, one after the other."""
+    arrays, begin = [], 0
+    for name, shape in kinds:
+        dtype, size = jnp.dtype(name), math.prod(shape)
+        arrays.append(np.frombuffer(body, dtype, size, begin).reshape(shape))
+        begin += size * dtype.itemsize
+    return arrays
+
+
+def _like(x: np.ndarray, leaf: Any) -> jax.Array:
+    """A key if `leaf` is one."""
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jr.wrap_key_data(jnp.asarray(x), impl=jr.key_impl(leaf))
+    return jnp.asarray(x)
 
 
 def _seal(content: bytes) -> bytes:
     """What a whole checkpoint starts with."""
-    return f"{_FORMAT} {hashlib.sha256(content).hexdigest()}".encode()
+    return _FORMAT + hashlib.sha256(content).hexdigest().encode()
 
 
-def _numbers(key: PRNGKey) -> list[int]:
-    return jax.device_get(jr.key_data(key)).ravel().tolist()
+def _prefix(file: Path) -> str:
+    return f".{file.name}."
 
 
-def _shapes(state: PyTree) -> list[Any]:
-    leaves = [leaf for leaf in jax.tree.leaves(state) if eqx.is_array(leaf)]
-    return [[str(leaf.dtype), list(leaf.shape)] for leaf in leaves]
+def _remove_if_old(file: Path) -> None:
+    try:
+        if time.time() - file.stat().st_mtime > _ABANDONED:
+            file.unlink(missing_ok=True)
+    except FileNotFoundError:
+        # Its own process has just put it in place.
+        pass
 
 
 def _replace(file: Path, content: bytes) -> None:
-    """Puts `content` in place of the file, all of it or nothing."""
-    new = file.with_name(f".{file.name}.new")
+    """Puts `content` in place of the file, all of it or nothing.
+
+    Each call writes to a file of its own: of two processes, the one that ends last wins.
+    """
+    handle, new = tempfile.mkstemp(dir=file.parent, prefix=_prefix(file))
     try:
-        with open(new, "wb") as stream:
+        with open(handle, "wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(new, file)
     except OSError:
-        new.unlink(missing_ok=True)
+        Path(new).unlink(missing_ok=True)
         raise

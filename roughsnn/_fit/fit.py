@@ -1,22 +1,25 @@
 """The training loop."""
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import jax.random as jr
 import numpy as np
 import optax
-from jaxtyping import Array, PyTree
-from tqdm.auto import tqdm
+from jax.core import Tracer
+from jaxtyping import Array, Int, PyTree
 
-from .._misc import check_positive_int, where_tree
+from .._misc import check_positive_int, is_concrete, where_tree
 from .._types import PRNGKey
-from .checkpoint import Checkpoint
+from .batches import Batches
+from .blocks import run_in_blocks
+from .fingerprint import mismatch, signature
+from .loop import Loop
 from .objective import Loss, Objective
+from .step import RUNNING, Best, Problem, State, run_all
+from .validation import Validation
 
 
 class Fit(eqx.Module):
@@ -24,40 +27,60 @@ class Fit(eqx.Module):
 
     **Attributes:**
 
-    - `model`: the model after the last step whose loss and gradient were finite.
+    - `model`: the model after the last step whose loss and gradient were finite; with a
+        [`roughsnn.Validation`][] the one with the lowest validation loss (the last one, if no
+        value was finite).
+    - `opt_state`: the state of the optimiser that belongs to `model`.
     - `history`: for `"loss"` and each metric an array with a value per step, taken before
         the step's update.
+    - `validation`: the validation losses; entry k is of the model after (k + 1) `every` updates.
+        Empty without validation.
+    - `best_step`: the number of updates that made `model`; without validation all of them.
     - `steps`: how many updates were made.
-    - `seconds`: wall-clock seconds of each step of this call; the first holds the compilation.
     - `stopped`: why it ended early, or `None`.
+    - `seconds`: wall-clock seconds of each step of this call; the first holds the compilation.
+        Steps that ran without a look at the device share their time evenly.
+
+    Under a transformation (`jax.vmap`, `jax.jit`) all are arrays: `history` and `validation` have
+    as many entries as there could have been, NaN (integers: 0) after the fit has stopped;
+    `stopped` is 0 if it did not, 1 if a loss or gradient was not finite, 2 if the validation loss
+    no longer fell; `seconds` is empty.
     """
 
     model: PyTree
-    history: dict[str, np.ndarray]
-    steps: int
-    seconds: np.ndarray
-    stopped: str | None
+    opt_state: PyTree
+    history: dict[str, np.ndarray] | dict[str, Array]
+    validation: np.ndarray | Array
+    best_step: int | Int[Array, ""]
+    steps: int | Int[Array, ""]
+    stopped: str | Int[Array, ""] | None
+    seconds: np.ndarray | Array
 
 
 def fit(
     model: PyTree,
-    losses: Loss | Mapping[str, Loss],
+    losses: Loss | Mapping[str, Loss] | Objective,
     data: PyTree,
     optim: optax.GradientTransformation,
     *,
     steps: int,
     key: PRNGKey,
-    weights: Mapping[str, float] | None = None,
-    balance: bool = False,
-    trainable: PyTree[bool] | Callable[[Any], bool] = eqx.is_inexact_array,
-    callback: Callable[[int, PyTree, Mapping[str, float]], Any] | None = None,
-    checkpoint: Checkpoint | None = None,
-    progress: bool | None = None,
+    batch_size: int | None = None,
+    validation: Validation | None = None,
+    opt_state: PyTree | None = None,
+    loop: Loop | None = None,
 ) -> Fit:
     r"""Minimises a loss, or a weighted sum of losses, by stochastic gradient descent.
 
-    A whole step (values, gradient, update) is one compiled function; each step gets a key
-    of its own, folded from `key` and the step's number.
+    Many steps (values, gradient, update) are one call of a compiled program; each step gets a key
+    of its own, folded from `key` and the step's number. The program is kept: another fit compiles
+    nothing if its shapes, its loss functions and its optimiser are the same. The latter two are
+    told apart by identity, so define a loss once, not in the call, and keep `optax.adam(1e-2)` in a
+    variable: a second `optax.adam(1e-2)` is another optimiser and compiles again.
+
+    Several starts at once: `jax.vmap(lambda model, key: rs.fit(model, ..., key=key))(models, keys)`
+    (`equinox.filter_vmap` for models with leaves that are no arrays). Under a transformation all
+    steps are made, without a progress bar; a fit that has stopped goes along unchanged.
 
     **Arguments:**
 
@@ -66,98 +89,146 @@ def fit(
         go to the history and the progress bar. Or several, `{name: loss}`: they all get the key of
         the step, and each one's value goes to the history under its name. Or one function that
         returns several, `{name: scalar}`: where they look at the same simulation, it is run once.
+        Or a [`roughsnn.Objective`][], with weights of the losses and a choice of trainable leaves.
     - `data`: passed to the losses.
-    - `optim`: an `optax` optimiser.
+    - `optim`: an `optax` optimiser, also one that is told the loss (`reduce_on_plateau`, `lbfgs`).
     - `steps`: how many updates.
     - `key`: a `jax.random.key`.
-    - `weights`: of several losses, by name; 1 for those that are not named.
-    - `balance`: divide the gradient of each loss by its norm before they are weighted and added
-        up, so that no loss drowns the others because of its scale. One backward pass for each.
-    - `trainable`: which leaves are trained: a function of the leaf, or a pytree of bools
-        with the structure of `model` (a prefix will do). By default all floating arrays.
-    - `callback`: `callback(step, model, metrics)` after each step; ends the fit by
-        returning `True`.
-    - `checkpoint`: a [`roughsnn.Checkpoint`][]: go on from there if there is one, and write one
-        every so many steps.
-    - `progress`: show a progress bar; by default if the output is a terminal.
+    - `batch_size`: pass that many samples to the losses in each step. Samples are the leading axis
+        of all leaves of `data`. Each epoch runs through them in a new order, drawn from `key`;
+        samples that do not fill a last batch are left out of that epoch. By default all samples.
+    - `validation`: a [`roughsnn.Validation`][]: return the model with the lowest loss on other
+        data, and stop early.
+    - `opt_state`: the state of the optimiser to begin with, e.g. of an earlier
+        [`roughsnn.Fit`][]; by default a fresh one. Steps, and with them keys and batches, are
+        counted from 0 in each call, so give another key.
+    - `loop`: a [`roughsnn.Loop`][], with a callback, checkpoints, and whether there is a progress
+        bar.
 
     **Returns:** a [`roughsnn.Fit`][]. If a loss or a gradient is not finite, the update is
     not made, the fit ends, `stopped` says so, and `model` is the last good one.
 
     **Raises:** `ValueError` if nothing is trainable, a loss is not a scalar, weights name no loss,
-    or a checkpoint is damaged, of another fit or of more steps; `OSError` for a checkpoint folder
-    that cannot be written to; and what the losses raise.
+    a metric has the name of a loss, data have not the samples of a batch, no validation would be
+    made, `opt_state` is of another optimiser or model, a callback or checkpoint is given under a
+    transformation, or a checkpoint is damaged, of another fit or of more steps; `OSError` for a
+    checkpoint folder that cannot be written to; and what the losses raise.
     """
     steps = check_positive_int("steps", steps)
-    objective = Objective.of(losses, weights, balance)
-    params, static = eqx.partition(model, trainable)
-    if not jax.tree.leaves(params):
+    loop = Loop() if loop is None else loop
+    objective = losses if isinstance(losses, Objective) else Objective(losses)
+    params, static = objective.partition(model)
+    params = _as_arrays(params)
+    opt_state = _start(optim, params, opt_state)
+    _check_validation(validation, steps)
+    arrays, static_opt = eqx.partition(opt_state, eqx.is_array)
+    # Once, not at each call of a program.
+    on_device = lambda tree: jax.tree.map(lambda x: jnp.asarray(x) if eqx.is_array(x) else x, tree)
+    problem = Problem(
+        objective,
+        optim,
+        static,
+        static_opt,
+        on_device(data),
+        key,
+        Batches.of(data, batch_size),
+        on_device(validation),
+    )
+    zero = jnp.zeros((), jnp.int32)
+    best = None
+    if validation is not None:
+        best = Best(params, arrays, zero, jnp.asarray(jnp.inf, jnp.result_type(float)), zero)
+    state = State(params, arrays, zero, jnp.asarray(RUNNING, jnp.int32), best)
+    run = None
+    if is_concrete(problem, state) and not isinstance(jnp.zeros(()), Tracer):
+        run = run_in_blocks(problem, state, steps, loop)
+    if run is None:
+        # Traced, if only by what a loss closes over.
+        return _traced(problem, state, steps, loop)
+    model, opt_state, best_step = _best(problem, run.state)
+    return Fit(
+        model,
+        opt_state,
+        run.history,
+        _evaluated(validation, run.validation),
+        int(best_step),
+        int(run.state.step),
+        run.stopped,
+        run.seconds,
+    )
+
+
+def _traced(problem: Problem, state: State, steps: int, loop: Loop) -> Fit:
+    """The fit under a transformation."""
+    if loop.callback is not None or loop.checkpoint is not None:
         raise ValueError(
-            "`model` has no trainable leaves. Its parameters must be floating JAX arrays, "
-            "e.g. jnp.asarray(0.5), and `trainable` must select some of them."
+            "`loop` has a callback or a checkpoint, but `fit` is inside of a transformation "
+            "(`jax.vmap`, `jax.jit`, ...), where it cannot call Python. Leave them out, or call "
+            "`fit` outside."
         )
+    state, rows = run_all(problem, state, steps)
+    model, opt_state, best_step = _best(problem, state)
+    history = {"loss": rows.loss, **rows.metrics}
+    evaluated = _evaluated(problem.validation, rows.validation)
+    seconds = jnp.zeros(0)
+    return Fit(model, opt_state, history, evaluated, best_step, state.step, state.status, seconds)
 
-    @eqx.filter_jit
-    def make_step(params, static, opt_state, data, key, number):
-        key = jr.fold_in(key, number)
-        value, metrics, grads = objective(params, static, data, key)
-        finite = jnp.stack([jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(grads)])
-        ok = jnp.isfinite(value) & jnp.all(finite)
-        # Optax mixes integer counts with floats, also where JAX is set not to.
-        with jax.numpy_dtype_promotion("standard"):
-            updates, new_state = optim.update(grads, opt_state, params)
-        new_params = eqx.apply_updates(params, updates)
-        params = where_tree(ok, new_params, params)
-        opt_state = _keep_if(ok, new_state, opt_state)
-        return params, opt_state, {"loss": value, **metrics}, ok
 
-    opt_state = optim.init(params)
-    rows: list[dict[str, float]] = []
-    if checkpoint is not None:
-        checkpoint.prepare()
-        (params, opt_state), rows = checkpoint.load((params, opt_state), key) or (
-            (params, opt_state),
-            rows,
-        )
-    if len(rows) > steps:
+def _evaluated(validation: Validation | None, values: Any) -> Any:
+    """The validation losses of the steps after which there was an evaluation."""
+    return jnp.zeros(0) if validation is None else values[validation.every - 1 :: validation.every]
+
+
+def _as_arrays(tree: PyTree) -> PyTree:
+    """With numbers as arrays, all of a dtype that does not depend on what they meet."""
+    number = lambda x: eqx.is_array(x) or isinstance(x, (bool, int, float, complex))
+
+    def convert(x):
+        if not number(x):
+            return x
+        x = jnp.asarray(x)
+        return x if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else jnp.asarray(x, x.dtype)
+
+    return jax.tree.map(convert, tree)
+
+
+def _start(optim: optax.GradientTransformation, params: PyTree, opt_state: PyTree) -> PyTree:
+    """The state of the optimiser to begin with."""
+    if opt_state is None:
+        return _as_arrays(optim.init(params))
+    opt_state = _as_arrays(opt_state)
+    fresh = eqx.filter_eval_shape(lambda params: _as_arrays(optim.init(params)), params)
+    other = mismatch(signature(fresh), signature(opt_state))
+    if other is not None:
         raise ValueError(
-            f"The checkpoint is {len(rows)} steps far already, `steps` is {steps}: raise it, or "
-            "remove the checkpoint."
+            f"`opt_state` is of another optimiser or model: in it {other}. Give what "
+            "`optim.init` returns for the trainable leaves, or the `opt_state` of a roughsnn.Fit "
+            "with this optimiser and model."
         )
-    seconds: list[float] = []
-    stopped = None
-    updates = begun = len(rows)
-    hidden = None if progress is None else not progress
-    with tqdm(total=steps, initial=begun, disable=hidden, desc="fit") as bar:
-        for number in range(begun, steps):
-            begin = time.perf_counter()
-            params, opt_state, metrics, ok = make_step(
-                params, static, opt_state, data, key, jnp.asarray(number)
-            )
-            row = {name: float(value) for name, value in metrics.items()}
-            seconds.append(time.perf_counter() - begin)
-            rows.append(row)
-            if not bool(ok):
-                stopped = (
-                    f"The loss or its gradient was not finite at step {number}; the model "
-                    "is the one before it."
-                )
-                break
-            updates += 1
-            bar.update()
-            bar.set_postfix({name: f"{value:.4g}" for name, value in row.items()}, refresh=False)
-            if checkpoint is not None and checkpoint.due(updates, steps):
-                stopped = checkpoint.save((params, opt_state), rows, key)
-            if callback is not None and callback(number, eqx.combine(params, static), row):
-                # A checkpoint that could not be written is the more important reason.
-                stopped = stopped or f"The callback ended the fit after step {number}."
-            if stopped is not None:
-                break
-    history = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-    return Fit(eqx.combine(params, static), history, updates, np.array(seconds), stopped)
+    return opt_state
 
 
-def _keep_if(ok: Array, new: PyTree, old: PyTree) -> PyTree:
-    """`new` where ok else `old`, on array leaves; other leaves are those of `new`."""
-    arrays, rest = eqx.partition(new, eqx.is_array)
-    return eqx.combine(where_tree(ok, arrays, eqx.filter(old, eqx.is_array)), rest)
+def _check_validation(validation: Validation | None, steps: int) -> None:
+    if validation is None:
+        return
+    if not isinstance(validation, Validation):
+        raise TypeError(
+            f"`validation` must be a roughsnn.Validation, got a {type(validation).__name__}. For "
+            "data: rs.Validation(data)."
+        )
+    if validation.every > steps:
+        raise ValueError(
+            f"`validation` is every {validation.every} steps, `steps` is {steps}: no model would "
+            "be evaluated. Lower `every`, or raise `steps`."
+        )
+
+
+def _best(problem: Problem, state: State) -> tuple[PyTree, PyTree, Int[Array, ""]]:
+    """The model to return, its optimiser state, and the number of updates that made it."""
+    params, opt_state, step = state.params, state.opt_state, state.step
+    if state.best is not None:
+        found = state.best.step > 0
+        best = (state.best.params, state.best.opt_state, state.best.step)
+        params, opt_state, step = where_tree(found, best, (params, opt_state, step))
+    model = eqx.combine(params, problem.static)
+    return model, eqx.combine(opt_state, problem.static_opt), step

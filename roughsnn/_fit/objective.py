@@ -2,8 +2,9 @@
 
 import functools
 import operator
+import sys
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
@@ -17,84 +18,129 @@ from .._types import PRNGKey, Scalar
 Loss: TypeAlias = Callable[..., Any]
 
 
-class Objective(NamedTuple):
-    """The weighted sum of losses `loss(model, data, key)`."""
+class Objective(eqx.Module):
+    r"""A weighted sum of losses, and the leaves of the model that it is minimised over.
 
-    losses: Loss | Mapping[str, Loss]
-    weights: Mapping[str, float]
+    $$L(\theta) = \sum_n w_n L_n(\theta), \qquad
+      g = \nabla L \quad\text{or, balanced,}\quad g = \sum_n w_n \nabla L_n/|\nabla L_n|.$$
+
+    If [paramax](https://github.com/danielward27/paramax) is installed, the losses get the model
+    unwrapped: parameters that were wrapped in constraints (positive, say) stay within them.
+
+    **Arguments:**
+
+    - `losses`: as for [`roughsnn.fit`][].
+    - `weights`: $w_n$ of several losses, by name; 1 for those that are not named.
+    - `balance`: divide the gradient of each loss by its norm before they are weighted and added
+        up, so that no loss drowns the others because of its scale. One backward pass for each.
+    - `trainable`: which leaves are trained: a function of the leaf, or a pytree of bools
+        with the structure of the model (a prefix will do). By default all floating arrays.
+
+    **Raises:** `ValueError` for no losses, and for weights that are not finite or name no loss.
+    """
+
+    names: tuple[str, ...] | None
+    losses: tuple[Loss, ...]
+    weights: dict[str, float]
     balance: bool
+    trainable: PyTree[bool] | Callable[[Any], bool]
 
-    @classmethod
-    def of(
-        cls, losses: Loss | Mapping[str, Loss], weights: Mapping[str, float] | None, balance: bool
-    ) -> "Objective":
-        """From what [`roughsnn.fit`][] takes."""
+    def __init__(
+        self,
+        losses: Loss | Mapping[str, Loss],
+        *,
+        weights: Mapping[str, float] | None = None,
+        balance: bool = False,
+        trainable: PyTree[bool] | Callable[[Any], bool] = eqx.is_inexact_array,
+    ):
+        # Names apart from losses: as a dict they would be sorted on the way into a program.
+        self.names = tuple(losses) if isinstance(losses, Mapping) else None
+        self.losses = tuple(losses.values()) if isinstance(losses, Mapping) else (losses,)
         given = {} if weights is None else weights
-        return cls(losses, {k: static_float(f"weights[{k!r}]", given[k]) for k in given}, balance)
+        self.weights = {k: static_float(f"weights[{k!r}]", given[k]) for k in given}
+        self.balance = balance
+        self.trainable = trainable
+        if self.names is not None:
+            self._check_names(self.names)
 
-    def _values(self, model: PyTree, data: PyTree, key: PRNGKey) -> tuple[dict, dict]:
-        """The losses by name (a single one has the name ""), and the metrics."""
-        metrics: dict[str, Any] = {}
-        if isinstance(self.losses, Mapping):
-            found = {}
-            for name, loss in self.losses.items():
-                found[name], more = _with_metrics(loss(model, data, key))
-                metrics |= {f"{name}/{metric}": value for metric, value in more.items()}
-        else:
-            found, more = _with_metrics(self.losses(model, data, key))
-            metrics |= more
-            found = dict(found) if isinstance(found, Mapping) else {"": found}
-        self._check(found)
-        return {name: jnp.asarray(value) for name, value in found.items()}, metrics
+    def partition(self, model: PyTree) -> tuple[PyTree, PyTree]:
+        """What is trained, and the rest of the model.
 
-    def _check(self, found: Mapping[str, Any]) -> None:
-        if not found:
-            raise ValueError("`losses` must hold at least one loss.")
-        if "loss" in found:
-            raise ValueError('A loss must not be called "loss": that is the name of their sum.')
-        if list(found) == [""] and (self.weights or self.balance):
+        **Raises:** `ValueError` if nothing is trained.
+        """
+        params, static = eqx.partition(model, self.trainable)
+        if not jax.tree.leaves(params):
             raise ValueError(
-                "`weights` and `balance` are for several losses: give `losses` as {name: loss}, or "
-                "as a function that returns {name: value}."
+                "`model` has no trainable leaves. Its parameters must be floating JAX arrays, "
+                "e.g. jnp.asarray(0.5), and `trainable` must select some of them."
             )
-        unknown = set(self.weights) - set(found)
-        if unknown:
-            raise ValueError(f"`weights` names {sorted(unknown)}, `losses` has {sorted(found)}.")
-        for name, value in found.items():
-            what = f"`losses[{name!r}]`" if name else "`loss`"
-            if isinstance(value, Mapping):
-                raise ValueError(f"{what} must return a scalar, got several: {sorted(value)}.")
-            if jnp.shape(value) != ():
-                raise ValueError(f"{what} must return a scalar, got shape {jnp.shape(value)}.")
+        return params, static
 
-    def _weight(self, name: str) -> float:
-        return self.weights.get(name, 1.0)
+    def value(self, params: PyTree, static: PyTree, data: PyTree, key: PRNGKey) -> Scalar:
+        """The sum alone."""
+        return self._total(self._values(params, static, data, key)[0])
 
     def __call__(
         self, params: PyTree, static: PyTree, data: PyTree, key: PRNGKey
     ) -> tuple[Scalar, dict[str, Scalar], PyTree]:
-        """The sum, what goes to the history, and the gradient."""
-
-        def values(params):
-            return self._values(eqx.combine(params, static), data, key)
-
-        def total(found):
-            # Without a zero to start from, which would have a dtype of its own.
-            return functools.reduce(operator.add, (self._weight(k) * found[k] for k in found))
-
+        """The sum, what else goes to the history, and the gradient."""
         if self.balance:
+            values = lambda params: self._values(params, static, data, key)
             found, pull, metrics = eqx.filter_vjp(values, params, has_aux=True)
             grads = self._balanced(found, pull)
         else:
 
             def summed(params):
-                found, metrics = values(params)
-                return total(found), (found, metrics)
+                found, metrics = self._values(params, static, data, key)
+                return self._total(found), (found, metrics)
 
             value_and_grad = eqx.filter_value_and_grad(summed, has_aux=True)
             (_, (found, metrics)), grads = value_and_grad(params)
-        named = {name: value for name, value in found.items() if name}
-        return total(found), {**named, **metrics}, grads
+        return self._total(found), _history(found, metrics), grads
+
+    def _values(
+        self, params: PyTree, static: PyTree, data: PyTree, key: PRNGKey
+    ) -> tuple[dict[str, Scalar], dict[str, Any]]:
+        """The losses by name (a single one has the name ""), and the metrics."""
+        model = _unwrapped(eqx.combine(params, static))
+        outs = [_with_metrics(loss(model, data, key)) for loss in self.losses]
+        if self.names is None:
+            ((value, metrics),) = outs
+            found = dict(value) if isinstance(value, Mapping) else {"": value}
+            self._check_names(tuple(found))
+        else:
+            found = {name: value for name, (value, _) in zip(self.names, outs, strict=True)}
+            metrics = {
+                f"{name}/{metric}": value
+                for name, (_, more) in zip(self.names, outs, strict=True)
+                for metric, value in more.items()
+            }
+        for name, value in found.items():
+            _check_scalar(f"`losses[{name!r}]`" if name else "`loss`", value)
+        return {name: jnp.asarray(value) for name, value in found.items()}, dict(metrics)
+
+    def _check_names(self, names: tuple[str, ...]) -> None:
+        if not names:
+            raise ValueError("`losses` must hold at least one loss, got none.")
+        if "loss" in names:
+            raise ValueError(
+                'A loss must not be called "loss": that is the name of their sum. Rename it.'
+            )
+        if names == ("",) and (self.weights or self.balance):
+            raise ValueError(
+                "`weights` and `balance` are for several losses: give `losses` as {name: loss}, or "
+                "as a function that returns {name: value}."
+            )
+        unknown = set(self.weights) - set(names)
+        if unknown:
+            raise ValueError(f"`weights` names {sorted(unknown)}, `losses` has {sorted(names)}.")
+
+    def _weight(self, name: str) -> float:
+        return self.weights.get(name, 1.0)
+
+    def _total(self, found: dict[str, Scalar]) -> Scalar:
+        # Without a zero to start from, which would have a dtype of its own.
+        return functools.reduce(operator.add, (self._weight(k) * found[k] for k in found))
 
     def _balanced(self, found: dict[str, Scalar], pull: Callable) -> PyTree:
         """The gradients, each divided by its norm, weighted and added up."""
@@ -110,3 +156,30 @@ class Objective(NamedTuple):
 
 def _with_metrics(out: Any) -> tuple[Any, Mapping[str, Any]]:
     return out if isinstance(out, tuple) else (out, {})
+
+
+def _history(found: dict[str, Scalar], metrics: Mapping[str, Any]) -> dict[str, Scalar]:
+    """The losses that have a name, and the metrics."""
+    named = {name: value for name, value in found.items() if name}
+    twice = (set(named) | {"loss"}) & set(metrics)
+    if twice:
+        raise ValueError(
+            f"A metric must not be called {sorted(twice)[0]!r}: the history has a loss of that "
+            "name. Rename the metric."
+        )
+    for name, value in metrics.items():
+        _check_scalar(f"The metric {name!r}", value)
+    return {**named, **{name: jnp.asarray(value) for name, value in metrics.items()}}
+
+
+def _check_scalar(what: str, value: Any) -> None:
+    if isinstance(value, Mapping):
+        raise ValueError(f"{what} must return a scalar, got several: {sorted(value)}.")
+    if jnp.shape(value) != ():
+        raise ValueError(f"{what} must return a scalar, got shape {jnp.shape(value)}.")
+
+
+def _unwrapped(model: PyTree) -> PyTree:
+    """The model as its losses see it; only who has imported paramax can have wrapped anything."""
+    paramax = sys.modules.get("paramax")
+    return model if paramax is None else paramax.unwrap(model)

@@ -1,4 +1,5 @@
 import functools
+import inspect
 import json
 import os
 import random
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -23,21 +25,43 @@ MODEL = {"x": jnp.zeros(3), "net": rs.LIF((15.0, 6.0)), "name": "m"}
 def noisy(model, data, key):
     """Each step has a gradient of its own."""
     x = model["x"]
-    return jnp.sum((x - data - jr.normal(key, x.shape)) ** 2), {"norm": jnp.sum(x**2)}
+    return jnp.sum((x - data - jr.normal(key, x.shape, x.dtype)) ** 2), {"norm": jnp.sum(x**2)}
 
 
-def run(checkpoint=None, steps=20, model=MODEL, key=0, **options):
-    return rs.fit(
-        model,
-        noisy,
-        jnp.arange(3.0),
-        optax.adam(0.1),
-        steps=steps,
-        key=jr.key(key),
-        checkpoint=checkpoint,
-        progress=False,
-        **options,
-    )
+DATA = jnp.arange(3.0)
+ADAM = optax.adam(0.1)
+
+
+def without_metric(model, data, key):
+    return noisy(model, data, key)[0]
+
+
+def twice(model, data, key):
+    value, metrics = noisy(model, data, key)
+    return 2 * value, metrics
+
+
+def mean(model, data, key):
+    return noisy(model, jnp.atleast_2d(data).mean(0), key)
+
+
+def by_name(leaf):
+    return eqx.is_inexact_array(leaf)
+
+
+def run(
+    checkpoint=None,
+    steps=20,
+    model: Any = MODEL,
+    losses: Any = noisy,
+    data: Any = DATA,
+    optim=ADAM,
+    callback=None,
+    key=0,
+    **options,
+):
+    loop = rs.Loop(callback=callback, checkpoint=checkpoint, progress=False)
+    return rs.fit(model, losses, data, optim, steps=steps, key=jr.key(key), loop=loop, **options)
 
 
 @functools.cache
@@ -72,10 +96,100 @@ def test_a_fit_goes_on_where_it_was(tmp_path, at):
 def test_a_checkpoint_of_another_fit_is_refused(tmp_path):
     checkpoint = rs.Checkpoint(tmp_path)
     run(checkpoint)
-    with pytest.raises(ValueError, match="of another fit, with the key"):
-        run(checkpoint, key=1)
-    with pytest.raises(ValueError, match="of another fit, with the shapes and dtypes"):
-        run(checkpoint, model=dict(MODEL, x=jnp.zeros(4)[:3].astype(jnp.float32)))
+    other = {"x": 1.0, "net": MODEL["net"], "name": "m"}
+    cases: list[tuple[dict[str, Any], str]] = [
+        (dict(key=1), r"the key is \[0, 1\], not \[0, 0\]"),
+        (
+            dict(model=dict(MODEL, x=jnp.zeros(3, jnp.float32)), data=DATA.astype(jnp.float32)),
+            r"in the model, `\['x'\]` is float32\[3\], not float64\[3\]",
+        ),
+        (dict(model=dict(other, x=jnp.zeros(3), more=1)), r"`\['more'\]` is int, not missing"),
+        (dict(model=dict(MODEL, name="n")), "not trained have other values"),
+        (dict(data=jnp.asarray(1.0)), r"in the data, `the only leaf` is float64\[\]"),
+        (dict(data=DATA + 1e-9), "the data have other values"),
+        (dict(optim=optax.sgd(0.1)), "in the optimiser's state, .* is missing, not int32"),
+        (dict(optim=optax.adam(0.2)), "the optimiser, its numbers or code have other values"),
+        (dict(losses={"a": noisy}), r"in the history, `\['a'\]` is float64\[\], not missing"),
+        (dict(losses=without_metric), r"in the history, `\['norm'\]` is missing"),
+        (dict(losses=twice), "the losses, their weights or code have other values"),
+        (dict(losses=rs.Objective(noisy, trainable=by_name)), "losses, their weights or code"),
+        (dict(batch_size=3), "the batch size is 3, not None"),
+        (dict(validation=rs.Validation(DATA)), "the steps between validations is 10"),
+    ]
+    for options, message in cases:
+        with pytest.raises(ValueError, match=f"of another fit: now .*{message}"):
+            run(checkpoint, **options)
+    again: dict[str, Any] = dict(globals())
+    # With the imports: calls of imported modules are compiled in their own way.
+    imports = "import jax.numpy as jnp\nimport jax.random as jr\n"
+    exec(imports + inspect.getsource(noisy), again)
+    # What a loss and an optimiser are made of is compared, not which object they are.
+    same(run(checkpoint, losses=again["noisy"], optim=optax.adam(0.1)), whole())
+    # Trained parameters come from the checkpoint.
+    same(run(checkpoint, model=dict(MODEL, x=jnp.ones(3))), whole())
+
+
+def test_renamed_leaves_are_another_fit(tmp_path):
+    loss = lambda model, data, key: sum(jnp.sum(x**2) for x in model.values())
+    fit = lambda *names: run(
+        rs.Checkpoint(tmp_path), model={name: jnp.ones(2) for name in names}, losses=loss
+    )
+    fit("a", "b")
+    with pytest.raises(ValueError, match=r"in the model, `\['c'\]` is float64\[2\], not missing"):
+        fit("a", "c")
+
+
+@pytest.mark.parametrize(
+    "optim",
+    [
+        optax.chain(optax.add_noise(0.1, 0.5, key=1), optax.sgd(0.1)),
+        optax.inject_hyperparams(optax.adam)(optax.linear_schedule(0.1, 0.01, 20)),
+        optax.MultiSteps(optax.adam(0.1), 3).gradient_transformation(),
+    ],
+    ids=["noise", "injected", "multi"],
+)
+def test_any_state_of_an_optimiser(tmp_path, optim):
+    """A random key is one too, of a dtype that no file knows."""
+    checkpoint = rs.Checkpoint(tmp_path, every=5)
+    run(checkpoint, optim=optim, callback=lambda step, model, metrics: step == 7)
+    same(run(checkpoint, optim=optim), run(optim=optim))
+
+
+def test_batches_and_validation_go_on(tmp_path):
+    data = jnp.linspace(-1.0, 1.0, 21).reshape(7, 3)
+    options: dict[str, Any] = dict(data=data, batch_size=2, validation=rs.Validation(DATA, every=4))
+    checkpoint = rs.Checkpoint(tmp_path, every=5)
+    run(checkpoint, callback=lambda step, model, metrics: step == 12, losses=mean, **options)
+    again, never = run(checkpoint, losses=mean, **options), run(losses=mean, **options)
+    same(again, never)
+    np.testing.assert_array_equal(again.validation, never.validation)
+    assert again.best_step == never.best_step
+
+
+def test_two_processes_do_not_share_a_file(tmp_path, monkeypatch):
+    """One writes while the other is about to put its own in place."""
+    checkpoint = rs.Checkpoint(tmp_path, every=20)
+    names, replace = [], os.replace
+
+    def meanwhile(new, file):
+        names.append(new)
+        if len(names) == 1:
+            run(checkpoint, key=1)
+        replace(new, file)
+
+    monkeypatch.setattr(os, "replace", meanwhile)
+    run(checkpoint)
+    assert len(set(names)) == 2
+    same(run(checkpoint), whole())
+
+
+def test_what_a_dead_process_left_is_removed_in_time(tmp_path):
+    old, young = tmp_path / ".fit.checkpoint.old", tmp_path / ".fit.checkpoint.young"
+    old.write_text("")
+    young.write_text("")
+    os.utime(old, (0, 0))
+    run(rs.Checkpoint(tmp_path))
+    assert young.exists() and not old.exists()
 
 
 def test_a_checkpoint_that_is_further_than_asked_for(tmp_path):
@@ -88,9 +202,6 @@ def test_a_damaged_checkpoint_is_one_clear_error(tmp_path):
     checkpoint = rs.Checkpoint(tmp_path)
     run(checkpoint)
     complete = checkpoint.file.read_bytes()
-    params = eqx.filter(MODEL, eqx.is_inexact_array)
-    state = params, optax.adam(0.1).init(params)
-    assert checkpoint.load(state, jr.key(0)) is not None
     rng = random.Random(0)
     for n in range(200):
         cut = bytearray(complete[: rng.randrange(len(complete))])
@@ -98,8 +209,8 @@ def test_a_damaged_checkpoint_is_one_clear_error(tmp_path):
             cut = bytearray(complete)
             cut[rng.randrange(len(cut))] ^= 1 << rng.randrange(8)
         checkpoint.file.write_bytes(cut)
-        with pytest.raises(ValueError, match=r"is damaged\. Remove it"):
-            checkpoint.load(state, jr.key(0))
+        with pytest.raises(ValueError, match=r"is damaged, .* Remove the file"):
+            checkpoint.load({}, None)
     checkpoint.file.write_bytes(complete)
     run(checkpoint)
 
@@ -168,7 +279,7 @@ def loss(model, data, key):
 folder, steps = sys.argv[1], int(sys.argv[2])
 result = rs.fit(
     jnp.zeros(1000), loss, jnp.ones(1000), optax.adam(0.1), steps=steps, key=jr.key(0),
-    checkpoint=rs.Checkpoint(folder, every=1), progress=False,
+    loop=rs.Loop(checkpoint=rs.Checkpoint(folder, every=1), progress=False),
 )
 jnp.save(folder + "/result.npy", jnp.append(result.model, result.history["loss"]))
 """
@@ -190,7 +301,8 @@ def test_it_survives_kills_at_random_moments(tmp_path):
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
         done = file.stat().st_mtime_ns
-    reached = len(json.loads(file.read_bytes().split(b"\n", 2)[1])["rows"])
+    history = json.loads(file.read_bytes().split(b"\n", 2)[1])["history"]
+    reached = history["history/loss"][1]
     assert reached > KILLS
     for where in (folder, tmp_path / "whole"):
         subprocess.run([*command, str(where), str(reached + 3)], check=True)

@@ -19,8 +19,23 @@ MODEL = {"x": jnp.zeros(3), "frozen": jnp.ones(2), "name": "m", "n": jnp.array([
 TARGET = jnp.arange(3.0)
 
 
-def run(model=MODEL, loss=quadratic, steps=200, **options):
-    return rs.fit(model, loss, TARGET, optax.adam(0.1), steps=steps, key=jr.key(0), **options)
+ADAM = optax.adam(0.1)
+OBJECTIVE = {"weights", "balance", "trainable"}
+
+
+def run(model=MODEL, loss: Any = quadratic, steps=200, callback=None, **options):
+    """A fit; some options are those of the objective."""
+    own = {name: options.pop(name) for name in OBJECTIVE & set(options)}
+    return rs.fit(
+        model,
+        rs.Objective(loss, **own) if own else loss,
+        TARGET,
+        ADAM,
+        steps=steps,
+        key=jr.key(0),
+        loop=rs.Loop(callback=callback),
+        **options,
+    )
 
 
 def test_it_finds_the_minimum_and_keeps_the_history():
@@ -29,6 +44,7 @@ def test_it_finds_the_minimum_and_keeps_the_history():
     assert result.steps == 200 and result.stopped is None
     assert set(result.history) == {"loss", "norm"} and len(result.history["loss"]) == 200
     assert result.history["loss"][0] == float(jnp.sum(TARGET**2))
+    assert result.best_step == 200 and len(result.validation) == 0
     assert result.seconds.shape == (200,) and result.model["name"] == "m"
 
 
@@ -69,7 +85,7 @@ def test_a_loss_that_is_not_finite_ends_the_fit_with_the_last_good_model(where):
         optax.sgd(0.05),
         steps=100,
         key=jr.key(0),
-        callback=lambda step, model, metrics: models.append(float(model)),
+        loop=rs.Loop(callback=lambda step, model, metrics: models.append(float(model))),
     )
     assert result.stopped is not None and "not finite" in result.stopped
     assert result.steps < 100 and np.isfinite(float(result.model))
@@ -103,8 +119,16 @@ def test_bad_input():
 
 
 def test_the_progress_bar_can_be_asked_for(capsys):
-    run(steps=2, progress=True)
-    assert "loss=" in capsys.readouterr().err
+    bar = rs.Loop(progress=True)
+    fit = lambda: rs.fit(MODEL, sphere, TARGET, ADAM, steps=2, key=jr.key(0), loop=bar)
+    jax.clear_caches()
+    fit()
+    shown = capsys.readouterr().err
+    assert "loss=" in shown and "compiling:" in shown
+    assert shown.rindex("fit:") > shown.rindex("compiling:")
+    fit()
+    shown = capsys.readouterr().err
+    assert "2/2" in shown and "compiling" not in shown
 
 
 def sphere(model, data, key):
@@ -153,13 +177,11 @@ def test_balanced_gradients_do_not_depend_on_the_scale_of_a_loss():
         losses = {"a": sphere, "b": lambda m, d, k: scale * jnp.sum((m["x"] + 1) ** 4)}
         return rs.fit(
             MODEL,
-            losses,
+            rs.Objective(losses, balance=True, weights={"a": 0.3}),
             TARGET,
             optax.sgd(1.0),
             steps=1,
             key=jr.key(0),
-            balance=True,
-            weights={"a": 0.3},
         ).model["x"]
 
     small, large = step(1e-3), step(1e4)
@@ -169,7 +191,8 @@ def test_balanced_gradients_do_not_depend_on_the_scale_of_a_loss():
     np.testing.assert_allclose(small, expected, rtol=1e-12)
     # A loss that has arrived has no direction.
     still = {"a": sphere, "b": lambda m, d, k: jnp.sum(m["x"] ** 2)}
-    arrived = rs.fit(MODEL, still, TARGET, optax.sgd(1.0), steps=1, key=jr.key(0), balance=True)
+    still = rs.Objective(still, balance=True)
+    arrived = rs.fit(MODEL, still, TARGET, optax.sgd(1.0), steps=1, key=jr.key(0))
     np.testing.assert_allclose(arrived.model["x"], -a / jnp.linalg.norm(a), rtol=1e-12)
 
 
@@ -189,6 +212,10 @@ def test_bad_losses():
         (dict(loss={"loss": sphere}), 'not be called "loss"'),
         (dict(loss={"x": lambda m, d, k: m["x"]}), r"`losses\['x'\]` must return a scalar"),
         (dict(loss=two, weights={"tail": jnp.inf}), "must be finite"),
+        (dict(loss=lambda m, d, k: (sphere(m, d, k), {"loss": 0.0})), "not be called 'loss'"),
+        (dict(loss=lambda m, d, k: ({"a": 0.0}, {"a": 0.0})), "not be called 'a'"),
+        (dict(loss={"a": tail, "a/norm": sphere}), "not be called 'a/norm'"),
+        (dict(loss=lambda m, d, k: (sphere(m, d, k), {"x": m["x"]})), "The metric 'x' must"),
     ):
         with pytest.raises(ValueError, match=message):
             run(steps=1, **options)
@@ -200,12 +227,11 @@ def test_losses_keep_their_dtype(balance):
     single = lambda m, d, k: jnp.sum((m - 1) ** 2)
     result = rs.fit(
         jnp.zeros(2, jnp.float32),
-        {"a": single, "b": single},
+        rs.Objective({"a": single, "b": single}, balance=balance),
         None,
         optax.sgd(0.1),
         steps=2,
         key=jr.key(0),
-        balance=balance,
     )
     assert result.model.dtype == jnp.float32 and result.stopped is None
     assert result.history["loss"][0] == 4

@@ -89,7 +89,7 @@ def test_no_step_changes_a_sign(direction):
         optax.sgd(1.0),
         steps=30,
         key=jr.key(1),
-        progress=False,
+        loop=rs.Loop(progress=False),
     )
     matrix = result.model.weights()
     assert jnp.all(matrix[EXCITATORY] > 0) and jnp.all(matrix[~EXCITATORY] < 0)

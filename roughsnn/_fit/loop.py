@@ -1,0 +1,43 @@
+"""What a fit does beside its steps: progress, callbacks, checkpoints."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jaxtyping import PyTree
+
+from .checkpoint import Checkpoint
+
+
+@dataclasses.dataclass(frozen=True)
+class Loop:
+    """What [`roughsnn.fit`][] does beside its steps.
+
+    **Arguments:**
+
+    - `callback`: `callback(step, model, metrics)` after each step, with the metrics as floats;
+        ends the fit by returning `True`. With a callback the fit waits for the device at each
+        step, without one only about every quarter of a second.
+    - `checkpoint`: a [`roughsnn.Checkpoint`][]: go on from there if there is one, and write one
+        every so many steps.
+    - `progress`: show a progress bar; by default if the output is a terminal. It says when the fit
+        compiles.
+
+    **Raises:** `TypeError` for a callback that is not callable, or another checkpoint.
+    """
+
+    callback: Callable[[int, PyTree, Mapping[str, float]], Any] | None = None
+    checkpoint: Checkpoint | None = None
+    progress: bool | None = None
+
+    def __post_init__(self):
+        if self.callback is not None and not callable(self.callback):
+            raise TypeError(
+                "`callback` must be a function `callback(step, model, metrics)`, got "
+                f"{self.callback!r}."
+            )
+        if self.checkpoint is not None and not isinstance(self.checkpoint, Checkpoint):
+            raise TypeError(
+                f"`checkpoint` must be a roughsnn.Checkpoint, got {self.checkpoint!r}. For a "
+                "folder: rs.Checkpoint(folder)."
+            )
