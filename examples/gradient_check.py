@@ -136,7 +136,7 @@ MODELS = {
 def check_models(full: bool):
     """A verdict for each model; the last one must be refused."""
     dts = (0.04, 0.02, 0.01) if full else (0.02,)
-    options: Any = dict(samples=4096 if full else 512, num_keys=8 if full else 4, dts=dts)
+    options: Any = dict(samples=4096 if full else 512, probes=(8 if full else 4, 2), dts=dts)
     rows = []
     for name, (fn, params) in tqdm(MODELS.items(), desc="harness"):
         refusal, settings = None, options

@@ -327,7 +327,7 @@ rs.fit(
 normal = lambda key, dt: jr.normal(key) * dt
 rs.multilevel_mean(normal, dt0=0.1, tolerance=0.05, key=KEY, progress=False)
 report = rs.testing.check_gradients(
-    lambda c, key: c * jr.normal(key) ** 2, C, KEY, samples=64, num_keys=2
+    lambda c, key: c * jr.normal(key) ** 2, C, KEY, samples=64, probes=(2, 2)
 )
 assert report.passed
 

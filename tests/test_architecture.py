@@ -116,6 +116,16 @@ def test_no_private_imports_of_other_libraries(file):
                 assert file.name == "_misc.py"
 
 
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_functions_have_at_most_ten_parameters(file):
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            a = node.args
+            named = [*a.posonlyargs, *a.args, *a.kwonlyargs, *filter(None, (a.vararg, a.kwarg))]
+            number = len(named) - (bool(named) and named[0].arg in ("self", "cls"))
+            assert number <= 10, f"{file}:{node.lineno} {node.name} has {number} parameters"
+
+
 def modules():
     for info in pkgutil.walk_packages(roughsnn.__path__, "roughsnn."):
         __import__(info.name)

@@ -68,7 +68,6 @@ def run_lockstep(problem: Problem, engine: Lockstep) -> tuple[Simulation, Failur
         at = np.array([round((t - grid.t0) / grid.dt0) - 1 for t in window.edges], np.int32)
         before = [] if emitted.s is None else [emitted.s[at]]
         excess = jnp.concatenate([*before, excess[None]])
-    if excess is not None:
         train = dataclasses.replace(train, boundary=boundary_of(problem, train, excess, key))
     sim = Simulation(train, states, result, problem.conditions)
     return sim, failure_of(result, problem.max_spikes)
@@ -121,8 +120,9 @@ def check_lockstep(problem: Problem, engine: Lockstep) -> None:
                 f"With the lockstep engine the {name} must lie on the grid t0 + n dt0, got {bad} "
                 f"for t0={t0}, dt0={dt0}. {other}"
             )
-    hidden = problem.network.firing.level(jnp.full(problem.neurons, 0.5, problem.dtype)) is not None
-    Plan.of(engine.record).check(("v", "i", "s") if hidden else ("v", "i"), window)
+    if engine.record is not None:
+        hidden = jax.eval_shape(problem.network.firing.level, zero) is not None
+        Plan.of(engine.record).check(("v", "i", "s") if hidden else ("v", "i"), window)
 
 
 def cell_inputs(problem: Problem, path, grid: Grid) -> CellInput:
@@ -131,8 +131,11 @@ def cell_inputs(problem: Problem, path, grid: Grid) -> CellInput:
     numbers = jnp.arange(grid.cells, dtype=jnp.int32)
     starts = jax.vmap(lambda n: grid.start(n, dtype))(numbers)
     lengths = jax.vmap(lambda n: grid.length(n, dtype))(numbers)
-    # Off the border of the cell if the drive may jump there.
-    inwards = 1e-4 * grid.dt0 if isinstance(drive, AbstractJumpPath) else 0.0
+    # Off the border of the cell if the drive may jump there, by more than times are rounded.
+    inwards = 0.0
+    if isinstance(drive, AbstractJumpPath):
+        rounding = float(jnp.finfo(dtype).eps) * max(abs(grid.t0), abs(grid.t1))
+        inwards = max(1e-4 * grid.dt0, 8 * rounding)
     at = jax.vmap(lambda t: evaluate_drive(drive, t).astype(dtype))
     drives = at(starts + inwards), at(starts + lengths - inwards)
     noise = ()

@@ -91,16 +91,24 @@ class Plan(eqx.Module):
         )
         reduced = cell_map.count_in(final)
 
-        def at_times(record: Record) -> Array:
+        times = [r.how for r in self.records if not isinstance(r.how, str)]
+        inside: list[NeuronState] = []
+        if times:
+            # All at once, so that the program does not grow with the number of records.
             assert emitted.origin is not None
             at = _InsideOfCells(cell_map, inputs, emitted.origin, last, grid, tuple(spikes))
-            return at(record)
+            ends = np.cumsum([len(ts) for ts in times])[:-1]
+            found = at(jnp.concatenate(times))
+            inside = [
+                jax.tree.map(lambda x, n=n: jnp.split(x, ends)[n], found) for n in range(len(times))
+            ]
+        next_inside = iter(inside)
 
         def one(record: Record) -> Array:
             name, how = record
             end = getattr(last, name)
             if not isinstance(how, str):
-                return at_times(record)
+                return getattr(next(next_inside), name)
             if how == "cells":
                 return jnp.concatenate([emitted.kept[name], end[None]])
             if how == "last":
@@ -160,15 +168,14 @@ class _InsideOfCells(NamedTuple):
     grid: Grid
     spikes: tuple[SpikeInput, ...]
 
-    def __call__(self, record: Record) -> Float[Array, "times neurons"]:
+    def __call__(self, ts: Float[Array, " times"]) -> NeuronState:
         dtype, grid = self.inputs.begin.dtype, self.grid
-        since = record.how.astype(dtype) - grid.t0
+        since = ts.astype(dtype) - grid.t0
         held = jax.lax.stop_gradient(since)
         number = jnp.floor(held / grid.dt0 + 1e-6).astype(jnp.int32)
         beyond = held >= (grid.t1 - grid.t0) * (1 - 1e-6)
         number = jnp.clip(number, 0, grid.cells - 1)
-        at = lambda args: getattr(self._at(*args), record.name)
-        return jax.lax.map(at, (number, since, beyond))
+        return jax.lax.map(lambda args: self._at(*args), (number, since, beyond))
 
     def _at(self, number: Array, since: Array, beyond: Array) -> NeuronState:
         row = lambda tree: jax.tree.map(lambda x: x[number], tree)

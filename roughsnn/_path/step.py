@@ -52,5 +52,11 @@ class StepPath(AbstractJumpPath):
         """The value at `t0` (its left limit unless `left=False`), or an increment."""
         if t1 is not None:
             return self.evaluate(t1, left=left) - self.evaluate(t0, left=left)
-        index = jnp.searchsorted(self.jump_times, t0, side="left" if left else "right")
+        t = jnp.asarray(t0)
+        if not jnp.issubdtype(t.dtype, jnp.floating):
+            t = t.astype(self.jump_times.dtype)
+        # In the finer of the two dtypes, so that rounding does not bring t over a jump.
+        dtype = max(t.dtype, self.jump_times.dtype, key=lambda dtype: jnp.finfo(dtype).bits)
+        jumps, side = self.jump_times.astype(dtype), "left" if left else "right"
+        index = jnp.searchsorted(jumps, t.astype(dtype), side=side)
         return self.values[index]

@@ -1,14 +1,16 @@
 """A gradient check for any function of a random key."""
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 from jaxtyping import PyTree
 
 from .._misc import check_positive_int
+from .._random import check_key, original
 from .._types import PRNGKey
 from .means import compare_means, growth
-from .problem import Problem, check_function, check_key
+from .problem import Problem, check_function
 from .report import GradientReport
 from .same_noise import SameNoise
 
@@ -20,12 +22,10 @@ def check_gradients(
     *,
     dts: Sequence[float] | None = None,
     samples: int = 1024,
-    num_keys: int = 8,
-    num_directions: int = 2,
+    probes: tuple[int, int] = (8, 2),
     steps: Sequence[float] | None = None,
     mean_step: float = 0.02,
-    deterministic: bool = False,
-    pathwise: bool = True,
+    compare: Literal["paths and means", "paths", "means"] = "paths and means",
     reference: Callable[..., PyTree] | None = None,
 ) -> GradientReport:
     r"""Holds the gradient of any random function against what it should be.
@@ -54,14 +54,14 @@ def check_gradients(
     - `key`: a `jax.random.key`.
     - `dts`: step sizes of the solver, decreasing; the same key should mean the same noise.
     - `samples`: keys for the mean.
-    - `num_keys`, `num_directions`: how many for the comparisons on the same noise.
+    - `probes`: how many keys and how many directions for the comparisons on the same noise.
     - `steps`: of the differences, relative to the size of the parameters; decreasing. By
         default 1e-2 ... 1e-6 in float64, 1e-1 ... 1e-3 in float32.
     - `mean_step`: the step of the difference of means.
-    - `deterministic`: `fn` has no noise: skip the mean.
-    - `pathwise`: whether the derivative is meant to be that of the sample path. `False` for
-        functionals corrected by [`roughsnn.losses.with_boundary`][], whose derivative is
-        right on average only: then the difference on the same noise is skipped.
+    - `compare`: `"paths"` where `fn` has no noise, so that there is no mean to look at. `"means"`
+        where the derivative is not meant to be that of the sample path, for functionals corrected
+        by [`roughsnn.losses.with_boundary`][], whose derivative is right on average only: then the
+        difference on the same noise is skipped. By default both.
     - `reference`: `reference(params, direction, key[, dt])`, the derivative of `fn` along
         `direction` from elsewhere, with the structure of the output.
 
@@ -72,24 +72,28 @@ def check_gradients(
     its key or is constant, for parameters without floating arrays, and for a key that is
     none.
     """
-    key = check_key(key)
+    key = original(check_key(key))
     samples = check_positive_int("samples", samples)
-    if deterministic and not pathwise:
-        raise ValueError("With deterministic=True and pathwise=False nothing is compared.")
+    if compare not in ("paths and means", "paths", "means"):
+        raise ValueError(
+            f"`compare` must be 'paths and means', 'paths' or 'means', got {compare!r}."
+        )
+    if not isinstance(probes, tuple) or len(probes) != 2:
+        raise ValueError(f"`probes` must be two numbers, (keys, directions), got {probes!r}.")
     if dts is not None and (len(dts) == 0 or any(b >= a for a, b in zip(dts, dts[1:]))):  # noqa: B905
         raise ValueError(f"`dts` must be decreasing step sizes, got {tuple(dts)}.")
     comparisons, curves, sizes, names = [], [], [], []
     for dt in (None,) if dts is None else dts:
         problem = Problem(fn, params, dt)
-        check_function(problem, key, deterministic)
-        same = SameNoise(problem, key, num_keys, num_directions, steps)
+        check_function(problem, key, compare == "paths")
+        same = SameNoise(problem, key, *probes, steps)
         comparisons.append(same.reverse_against_forward())
-        if pathwise:
+        if compare != "means":
             comparisons += same.against_differences()
             curves += same.curves()
         if reference is not None:
             comparisons += same.against_reference(reference, params)
-        if not deterministic:
+        if compare != "paths":
             comparisons += compare_means(problem, key, same, samples, mean_step)
         names = same.names
         sizes.append(same.rms())

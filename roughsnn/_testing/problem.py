@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -79,17 +78,6 @@ class Problem:
         return () if self.dt is None else (self.dt,)
 
 
-def check_key(key: Any) -> Any:
-    """`key`, if it is a single typed key."""
-    is_key = isinstance(key, jax.Array) and (
-        jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ()
-    )
-    if not is_key:
-        got = f"{key.dtype} of shape {key.shape}" if hasattr(key, "dtype") else repr(key)
-        raise TypeError(f"`key` must be one jax.random.key, got {got}.")
-    return key
-
-
 def check_function(problem: Problem, key: PRNGKey, deterministic: bool) -> None:
     """Refuses functions of which nothing could be learnt."""
     if not jax.tree.leaves(problem.dynamic):
@@ -112,7 +100,7 @@ def check_function(problem: Problem, key: PRNGKey, deterministic: bool) -> None:
     if not deterministic and np.all(here == here[:1]):
         raise ValueError(
             "`fn` returns the same for all keys. Does it ignore its key? For a model without "
-            "noise pass deterministic=True."
+            "noise pass compare='paths'."
         )
     if np.array_equal(here, far, equal_nan=True):
         raise ValueError(

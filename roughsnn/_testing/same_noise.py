@@ -29,8 +29,8 @@ class SameNoise:
 
     def __init__(self, problem: Problem, key, num_keys: int, num_directions: int, steps):
         self.problem = problem
-        self.keys = jr.split(jr.fold_in(key, 2), check_positive_int("num_keys", num_keys))
-        number = check_positive_int("num_directions", num_directions)
+        self.keys = jr.split(jr.fold_in(key, 2), check_positive_int("probes[0]", num_keys))
+        number = check_positive_int("probes[1]", num_directions)
         self.direction_keys = jr.split(jr.fold_in(key, 3), number)
         example = eqx.filter_eval_shape(problem, problem.dynamic, key)
         self.names, self.owner = leaf_names(example)

@@ -5,11 +5,9 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import optax
-import pytest
+import paramax
 
 import roughsnn as rs
-
-paramax = pytest.importorskip("paramax")
 
 
 def positive(x):

@@ -50,7 +50,7 @@ def times(p, key, dt, membrane, coupled=1.0, **options):
 def holds(fn, parameters, dts=(0.04, 0.02), samples=512):
     """The harness has nothing to say against it."""
     report = rs.testing.check_gradients(
-        fn, parameters, jr.key(0), dts=dts, samples=samples, num_keys=3, num_directions=1
+        fn, parameters, jr.key(0), dts=dts, samples=samples, probes=(3, 1)
     )
     assert report.passed, str(report)
 

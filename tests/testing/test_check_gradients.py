@@ -11,7 +11,7 @@ import pytest
 import roughsnn as rs
 from roughsnn.testing import check_gradients
 
-QUICK: Any = dict(num_keys=4, num_directions=2, samples=512)
+QUICK: Any = dict(probes=(4, 2), samples=512)
 X = {"x": jnp.array([0.7, -1.2])}
 
 
@@ -65,7 +65,7 @@ def test_a_wrong_gradient_is_found_on_every_noise():
 
 
 def test_a_jump_is_found_by_the_mean_only():
-    report = check_gradients(jumping, X, jr.key(0), num_keys=4, samples=20_000)
+    report = check_gradients(jumping, X, jr.key(0), probes=(4, 2), samples=20_000)
     assert verdicts(report)["same noise", "output"] == "agrees"
     assert verdicts(report)["mean", "output"] == "disagrees"
     assert not report.passed
@@ -170,7 +170,7 @@ def test_functionals_that_are_right_on_average_only():
         return {"naive": train.counts().astype(float), "corrected": rs.losses.counts(train)}
 
     report = check_gradients(
-        counts, jnp.array([1.5]), jr.key(0), samples=4096, num_keys=2, pathwise=False
+        counts, jnp.array([1.5]), jr.key(0), samples=4096, probes=(2, 2), compare="means"
     )
     assert verdicts(report)["mean", "['corrected']"] == "agrees", str(report)
     assert verdicts(report)["mean", "['naive']"] == "disagrees", str(report)
@@ -211,11 +211,9 @@ def test_bad_arguments():
         check_gradients(smooth, X, jr.key(0), dts=(0.01, 0.02))
     with pytest.raises(ValueError, match="steps"):
         check_gradients(smooth, X, jr.key(0), steps=(1e-3,))
-    with pytest.raises(ValueError, match="nothing is compared"):
-        check_gradients(smooth, X, jr.key(0), deterministic=True, pathwise=False)
-    assert check_gradients(
-        lambda p, k: p["x"] ** 2, X, jr.key(0), deterministic=True, **QUICK
-    ).passed
+    with pytest.raises(ValueError, match="`compare` must be"):
+        check_gradients(smooth, X, jr.key(0), compare="nothing")  # pyright: ignore[reportArgumentType]
+    assert check_gradients(lambda p, k: p["x"] ** 2, X, jr.key(0), compare="paths", **QUICK).passed
 
 
 def test_a_report_without_comparisons_is_no_success():
