@@ -314,32 +314,6 @@ def test_without_a_refractory_part_no_spike_is_impossible():
         assert np.isfinite(gradient) and gradient != 0
 
 
-def test_hidden_spikes_come_as_they_are_simulated():
-    """A hidden neuron that is not driven by the observed one fires as in a free simulation."""
-    weights = jnp.array([[0.0, 1.5], [0.0, 0.0]])
-    net = network(sigma=((0.4,), (0.3,)), weights=weights)
-    key, dt = jr.key(5), 0.01
-    options: dict[str, Any] = dict(window=rs.Window(0.0, T1, dt), max_spikes=40, key=key)
-    free = rs.simulate(net, constant(1.0, 0.7), **options).spikes
-    data = rs.SpikeTrain.from_lists([[0.2, 0.5]], t0=0.0, t1=T1)
-    found = rs.clamp(net, constant(1.0, 0.7), data, observed=[1], **options)
-    np.testing.assert_allclose(found.spikes.to_lists()[0], free.to_lists()[0], rtol=1e-12)
-    np.testing.assert_allclose(found.spikes.to_lists()[1], [0.2, 0.5])
-
-
-def test_hidden_spikes_are_those_with_the_observed_ones_as_input():
-    """Observed spikes act once, and drive a hidden neuron as spikes from outside do."""
-    weights = jnp.array([[0.0, 0.4], [3.0, 0.0]])
-    alone = rs.SpikingNetwork(rs.LIF(MU, None, RESET), network().firing)
-    data = rs.SpikeTrain.from_lists([[0.203, 0.511, 0.9, 1.307]], t0=0.0, t1=T1)
-    options: Any = dict(window=rs.Window(0.0, T1, 0.01), max_spikes=40, key=jr.key(6))
-    inputs = rs.SpikeInput(data, weights[1:, :1])
-    free = rs.simulate(alone, constant(0.6), inputs=inputs, **options).spikes
-    found = rs.clamp(network(weights=weights), constant(0.6, 0.7), data, observed=[1], **options)
-    assert free.count > 5
-    np.testing.assert_allclose(found.spikes.to_lists()[0], free.to_lists()[0], rtol=1e-12)
-
-
 def test_a_window_that_ends_in_a_refractory_part():
     lists = [np.array([0.8, T1 - 0.002]), np.zeros(0), np.zeros(0)]
     train = observed(lists)
@@ -347,25 +321,6 @@ def test_a_window_that_ends_in_a_refractory_part():
     found = rs.clamp(net, drive(), train, rs.Window(train.t0, train.t1, 0.005))
     assert found.last_hazards[0] < 0.3
     np.testing.assert_allclose(found.log_likelihood, exact(lists, 0.3), rtol=1e-3, atol=1e-3)
-
-
-@pytest.mark.parametrize(
-    "intensity", [rs.ExponentialIntensity(4.0, 1.0, 0.5), rs.SoftplusIntensity(4.0, 1.0, 0.5)]
-)
-def test_the_logarithm_of_an_intensity(intensity):
-
-    @jax.jit
-    def of(v):
-        return intensity(v), intensity.log(v), jax.vmap(jax.grad(intensity.log))(v)
-
-    # The last two are where it rounds to 0.
-    v = np.array([-5.0, 0.3, 1.0, 2.0, 9.0, -9.0, -400.0, -1e6])
-    rate, log, slope = jax.device_get(of(v))
-    np.testing.assert_allclose(log[:6], np.log(rate[:6]), rtol=1e-12)
-    assert np.all(rate[6:] == 0)
-    np.testing.assert_allclose(slope[6:], 4.0)
-    level = log[5] - 4.0 * -9.0
-    np.testing.assert_allclose(log[6:], level + 4 * v[6:], rtol=1e-12)
 
 
 def test_float32(train):

@@ -14,8 +14,9 @@ import roughsnn as rs
 from ..helpers import constant, largest_difference, recurrent_network, recurrent_parameters
 
 T1 = 0.64
-TS = jnp.array([0.0, 0.0131, 0.1, 0.2, 0.333, 0.4147, 0.5, 0.64])
-SPIKES = rs.SpikeTrain.from_lists([[0.105, 0.33, 0.41]], t0=0.0, t1=T1)
+TS = jnp.array([0.0, 0.0131, 0.1, 0.1055, 0.2, 0.333, 0.4147, 0.5, 0.64])
+# One of them is just before an input spike, in its cell.
+SPIKES = rs.SpikeTrain.from_lists([[0.1065, 0.33, 0.41]], t0=0.0, t1=T1)
 P = recurrent_parameters()
 
 
@@ -65,21 +66,21 @@ def test_they_are_those_of_the_other_engine_as_the_cells_shrink():
 
 
 def test_the_charging_curve():
-    """v = c (1 - exp(-mu t)) where nobody fires."""
+    """v' = mu (0.8 + t - v) where nobody fires: exact, also inside of a cell."""
     network = rs.SpikingNetwork(rs.LIF((15.0, 6.0), v_reset=1.0), rs.ThresholdFiring(9.0))
     ts = jnp.array([0.013, 0.25, 0.4])
     engine = rs.Lockstep(record={"v": {"trace": "cells", "some": [0.013, 0.25, 0.4]}})
     states = rs.simulate(
         network,
-        constant(0.8),
+        lambda t: jnp.full(1, 0.8) + t,
         rs.Window(0.0, 0.41, 0.02),
         key=jr.key(0),
         max_spikes=1,
         engine=engine,
     ).states["v"]
-    curve = lambda t: 0.8 * (1 - np.exp(-15.0 * t))
+    curve = lambda t: 0.8 + t - 1 / 15 - (0.8 - 1 / 15) * np.exp(-15.0 * t)
     borders = np.append(0.02 * np.arange(21), 0.41)
-    np.testing.assert_allclose(states["trace"][:, 0], curve(borders), rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(states["trace"][:, 0], curve(borders), rtol=1e-12, atol=1e-14)
     np.testing.assert_allclose(states["some"][:, 0], curve(np.asarray(ts)), rtol=1e-12)
 
 
@@ -129,7 +130,7 @@ def test_derivatives_are_those_of_differences():
     rng = np.random.default_rng(0)
     direction = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape)), P)
     direction["weights"] = direction["weights"] * (1 - jnp.eye(3))
-    inside, along = TS[1:-1] + 0.003, jnp.ones(6)
+    inside, along = TS[1:-1] + 0.003, jnp.ones(7)
 
     def at(h):
         return fn(jax.tree.map(lambda a, b: a + h * b, P, direction), inside + h * along)
