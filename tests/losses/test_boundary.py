@@ -13,7 +13,7 @@ import signax
 
 import roughsnn as rs
 
-from ..helpers import constant, optimised, recurrent_network, recurrent_parameters
+from ..helpers import ENGINES, constant, optimised, recurrent_network, recurrent_parameters
 
 EDGES = (0.2, 0.45)
 STEP = 0.02
@@ -297,3 +297,24 @@ def test_no_random_threshold_no_correction():
     # A solve that was ended on purpose did not reach the end of the window.
     ended = one(window=rs.Window(0.0, 0.6, 0.02, stop_after=1))
     assert ended.boundary is not None and not np.any(ended.boundary.at_risk)
+
+
+@pytest.mark.parametrize("method", ENGINES)
+def test_an_early_end_has_no_boundary(method):
+    """The window was never left, so that nobody could have fired there."""
+    window = lambda stop_after: rs.Window(0.0, 1.5, 0.02, stop_after=stop_after)
+
+    def run(stop_after):
+        return rs.simulate(
+            recurrent_network(recurrent_parameters()),
+            recurrent_parameters()["input"],
+            window(stop_after),
+            max_spikes=60,
+            key=jr.key(2),
+            engine=ENGINES[method],
+        ).spikes
+
+    ended, whole = jax.jit(lambda: (run(3), run(None)))()
+    assert ended.boundary is not None and whole.boundary is not None
+    assert int(ended.count) == 3 and int(whole.count) > 5
+    assert not np.any(ended.boundary.at_risk) and np.any(whole.boundary.at_risk)
