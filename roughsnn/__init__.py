@@ -53,6 +53,7 @@ from ._solve.solution import Solution as Solution
 
 # networks
 from ._engine.base import Lockstep as Lockstep
+from ._engine.final import FinalState as FinalState
 from ._engine.base import Simulation as Simulation
 from ._engine.clamp import Clamped as Clamped
 from ._engine.clamp import clamp as clamp

@@ -1,6 +1,5 @@
 """Random numbers by counter, cheap inside a loop and in bulk."""
 
-from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import equinox as eqx
@@ -131,24 +130,41 @@ def uniform(
 
 def normals(
     words: UInt32[Array, "3"],
-    streams: tuple[int, ...],
-    starts: tuple[int, ...],
-    size: int,
-    dtype,
-    places: Callable[[UInt32[Array, "..."]], UInt32[Array, "..."]] = lambda n: n,
-) -> Float[Array, "blocks size"]:
-    """Standard normal numbers: block j holds numbers `starts[j] + places(0, ..., size - 1)` of
-    `streams[j]`, the same in float32 and float64 up to rounding.
+    rows: tuple[UInt32[Array, " rows"], UInt32[Array, " rows"]],
+    columns: UInt32[Array, " columns"],
+    scales: Float[Array, " rows"],
+) -> Float[Array, "rows columns"]:
+    """Normal numbers, a row for each pair of a number and a kind (below 64), with its standard
+    deviation, and a column for each of these numbers (below 2^26).
 
-    A loop over blocks, because XLA would copy the generator into whatever reads its
-    numbers, and so draw each one again for each of its uses.
+    The same in float32 and float64 up to rounding. A loop over four blocks of rows, because XLA
+    would copy the generator into whatever reads its numbers, and so draw each one again for each
+    of its uses.
     """
+    dtype, number = scales.dtype, scales.shape[0]
+    blocks = 4
+    size = -(-number // blocks)
+    fold = lambda x: jnp.pad(x, (0, blocks * size - number)).reshape(blocks, size)
+    # The longer axis last, where a CPU takes many numbers at once.
+    turned = columns.shape[0] < size
 
-    def block(stream_and_start):
-        stream, start = stream_and_start
-        counter = start + places(jnp.arange(size, dtype=jnp.uint32))
-        high, low = _bits(words, (counter, jnp.full_like(counter, stream)))
-        centred = 2 * _fraction(high, low, dtype) - 1
-        return jnp.asarray(2**0.5, dtype) * jax.lax.erf_inv(centred)
+    def block(args):
+        row, kind, scale = (x if turned else x[:, None] for x in args)
+        column = columns[:, None] << 6 if turned else columns << 6
+        row, kind, scale, column = jnp.broadcast_arrays(*jnp.atleast_2d(row, kind, scale, column))
+        high, low = _bits(words, (column | kind, row))
+        return scale * jax.lax.erf_inv(2 * _fraction(high, low, dtype) - 1)
 
-    return jax.lax.map(block, (jnp.asarray(streams, jnp.uint32), jnp.asarray(starts, jnp.uint32)))
+    scales = jnp.asarray(2**0.5, dtype) * scales
+    z = jax.lax.map(block, (fold(rows[0]), fold(rows[1]), fold(scales)))
+    z = z.swapaxes(1, 2) if turned else z
+    return z.reshape(blocks * size, columns.shape[0])[:number]
+
+
+def standard_normals(
+    words: UInt32[Array, "3"], rows: int, columns: int, dtype: Any
+) -> Float[Array, "{rows} {columns}"]:
+    """Standard normal numbers; those of a column do not depend on how many columns there are."""
+    number, one = jnp.arange(rows, dtype=jnp.uint32), jnp.ones(rows, dtype)
+    columns_of = jnp.arange(columns, dtype=jnp.uint32)
+    return normals(words, (number, jnp.zeros_like(number)), columns_of, one)

@@ -1,17 +1,25 @@
-"""The stretch of time of a simulation, and its cells."""
+"""The stretch of time of a simulation, its cells, and the clocks that time is read from."""
 
 import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, UInt32
 
-from ._misc import check_positive_int, check_window, num_cells, static_float
+from ._misc import as_array, check_positive_int, check_window, num_cells, static_float
+from ._origin import origin_bits, origin_of
 from ._types import RealScalar
 
 
 class Window(eqx.Module):
-    r"""The time $[t_0, t_1]$ of a simulation in cells of length `dt0`.
+    r"""The time $[t_0, t_1)$ of a simulation in cells of length `dt0`.
+
+    Times are small numbers, counted from an `origin` of which no simulation, loss or gradient
+    knows: a second of a recording that began in 1970 is `Window(0.0, 1.0, 1e-3, origin=1.7e9)`. So
+    float32 is as accurate there as anywhere.
 
     **Arguments:**
 
@@ -23,8 +31,12 @@ class Window(eqx.Module):
         passes, e.g. the edges of bins: a train that is simulated holds what
         [`roughsnn.losses.binned_counts`][] needs there. For t1 it always does.
 
+    - `origin`: the time 0 of the window on an outer clock, that of a recording say; kept in
+        float64, whatever JAX computes in.
+
     **Raises:** `TypeError` for traced values and what is no number; `ValueError` for an empty
-        window, `dt0 <= 0`, edges that are not increasing or outside of the window.
+        window, `dt0 <= 0`, edges that are not increasing or outside of the window, and times so
+        far from 0 that JAX's default dtype cannot tell them apart.
     """
 
     t0: float = eqx.field(static=True)
@@ -32,6 +44,7 @@ class Window(eqx.Module):
     dt0: float = eqx.field(static=True)
     stop_after: int | None = eqx.field(static=True)
     edges: tuple[float, ...] = eqx.field(static=True)
+    origin_bits: UInt32[Array, "2"]
 
     def __init__(
         self,
@@ -41,6 +54,7 @@ class Window(eqx.Module):
         *,
         stop_after: int | None = None,
         edges: Sequence[RealScalar] = (),
+        origin: RealScalar = 0.0,
     ):
         self.t0, self.t1, self.dt0 = check_window(t0, t1, dt0, "dt0")
         if stop_after is not None:
@@ -52,18 +66,85 @@ class Window(eqx.Module):
                 "`edges` must be increasing and lie inside of the window "
                 f"({self.t0}, {self.t1}), got {self.edges}. t1 itself need not be named."
             )
+        self.origin_bits = as_array(origin_bits(static_float("origin", origin)))
+        self._check_precision()
+
+    def _check_precision(self) -> None:
+        farthest = max(abs(self.t0), abs(self.t1))
+        rounding = float(np.finfo(jnp.result_type(float)).eps) * farthest
+        if rounding > max(1e-6 * (self.t1 - self.t0), self.dt0 / 100):
+            raise ValueError(
+                f"The window [{self.t0}, {self.t1}] is too far from 0: in {jnp.result_type(float)} "
+                f"times there are multiples of {rounding:.2g}. Count time from its start: Window("
+                f"0.0, {self.t1 - self.t0:.6g}, {self.dt0}, origin={self.origin + self.t0})."
+            )
 
     @property
     def cells(self) -> int:
         """The number of cells."""
         return num_cells(self.t0, self.t1, self.dt0)
 
+    @property
+    def whole(self) -> bool:
+        """Whether the window is a whole number of cells."""
+        return abs(self.cells * self.dt0 - (self.t1 - self.t0)) <= 1e-6 * self.dt0
+
+    @property
+    def origin(self) -> float:
+        """Where time 0 lies on the outer clock."""
+        return float(origin_of(self.origin_bits))
+
     def refined(self, factor: int) -> "Window":
-        """The same window in cells that are `factor` times shorter; for step checks."""
+        """The same window in cells that are `factor` times shorter; for step checks.
+
+        Brownian noise and thresholds of one key stay the same where `factor` is a power of two.
+        """
         factor = check_positive_int("factor", factor)
-        return Window(
-            self.t0, self.t1, self.dt0 / factor, stop_after=self.stop_after, edges=self.edges
-        )
+        return self._with(dt0=self.dt0 / factor)
+
+    def next(self) -> "Window":
+        """The window of the same length behind this one, counted from an origin of its own.
+
+        With `initial=sim.final` it goes on where a simulation ended; see [`roughsnn.simulate`][].
+        """
+        return self._with(origin=self.origin + (self.t1 - self.t0))
+
+    def local(self) -> "Window":
+        """The same window, counted from its start; windows of one length have one."""
+        length = self.cells * self.dt0 if self.whole else self.t1 - self.t0
+        edges = tuple(round((t - self.t0) / self.dt0, 6) * self.dt0 for t in self.edges)
+        return self._with(t0=0.0, t1=length, edges=edges, origin=0.0)
+
+    def _with(self, **changes: Any) -> "Window":
+        names = ("t0", "t1", "dt0", "stop_after", "edges")
+        new = Window(**{name: getattr(self, name) for name in names} | changes)
+        if "origin" in changes:
+            return new
+        # As it is: it may be traced.
+        return eqx.tree_at(lambda window: window.origin_bits, new, self.origin_bits)
+
+
+class Clock(eqx.Module):
+    """What vector fields read as the time: it goes on from one window to the next.
+
+    From the number of a cell since the first window, so that it is the same, to the last bit,
+    however the time is cut into windows.
+    """
+
+    # The time at the start of the first window, and how many cells ago that was.
+    zero: Float[Array, ""]
+    cells: Int[Array, ""]
+    dt0: float = eqx.field(static=True)
+
+    @classmethod
+    def of(cls, window: Window) -> "Clock":
+        """The clock of a first window."""
+        return cls(as_array(window.t0, float), as_array(0, jnp.int32), window.dt0)
+
+    def start(self, cell: int | Int[Array, "*cells"], dtype: Any) -> Float[Array, "*cells"]:
+        """The time at the start of a cell of the present window."""
+        number = jnp.asarray(self.cells + cell)
+        return self.zero.astype(dtype) + number.astype(dtype) * self.dt0
 
 
 def as_window(window: Any) -> Window:

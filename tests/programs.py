@@ -101,6 +101,15 @@ drivers = (
 for driver in drivers:
     trace(lambda c, f=driver: simulated(c, noise=f(c)), C, derivatives=False)
 trace(lambda f: shared(f).increments, jnp.ones((2, 1)))
+
+
+def continued(c):
+    first = rs.simulate(network(), c * jnp.ones(2), **ROOM)
+    assert isinstance(first.final, rs.FinalState)
+    return rs.simulate(network(), c * jnp.ones(2), initial=first.final, **ROOM).final.state
+
+
+trace(continued, C)
 spikes = rs.poisson_spikes(0.0, 0.4, rates=np.full(3, 5.0), max_spikes=20, key=KEY)
 hard = network(membrane=rs.LIF(mu=(15.0, 0.0), v_reset=1.0), firing=rs.ThresholdFiring(1.0))
 multiplicative = rs.MultiplicativeLIF((15.0, 6.0), ((0.2,), (0.0,)), 0.1)

@@ -1,14 +1,19 @@
 """What every engine is asked, and what it answers."""
 
+import dataclasses
 from typing import Literal
 
 import equinox as eqx
+import jax
 from jaxtyping import PyTree
 
 from .._results import RESULTS
 from .._solve.adjoint import AbstractAdjoint, CheckpointAdjoint
 from .._solve.engine import check_adjoint
+from .._solve.solution import Solution
 from .._train.spike_train import SpikeTrain
+from .._window import Window
+from .final import FinalState
 from .record import check_record
 
 
@@ -23,6 +28,7 @@ class Simulation(eqx.Module):
         records, with the structure of `record`.
     - `result`: a [`roughsnn.RESULTS`][], why the simulation failed if it did;
         `sim.result == roughsnn.RESULTS.successful`.
+    - `final`: a [`roughsnn.FinalState`][], from which the next window goes on; see `window.next`.
     - `conditions`: whether gradients through it are exact: `"hold"` if the conditions of
         [`roughsnn.check_event`][] were checked or hold by construction, `"unchecked"` if the
         model's values were traced, `"waived"` if the check was switched off.
@@ -31,7 +37,25 @@ class Simulation(eqx.Module):
     spikes: SpikeTrain
     states: PyTree
     result: RESULTS
+    end: FinalState | None
     conditions: Literal["hold", "unchecked", "waived"] = eqx.field(static=True)
+
+    @property
+    def final(self) -> FinalState:
+        """Where it ended; `ValueError` if no window can go on from there."""
+        if self.end is None:
+            raise ValueError(
+                "The simulation did not end on the border of a cell: choose a window without "
+                "`stop_after` that holds a whole number of cells of length `dt0`."
+            )
+        return self.end
+
+    def shifted(self, window: Window) -> "Simulation":
+        """The same with times that were counted from the start of `window` counted as it does."""
+        spikes, states = self.spikes.in_frame(window.t0, window.t1, window.edges), self.states
+        spikes = dataclasses.replace(spikes, bits=window.origin_bits)
+        states = states.shifted(window.t0) if isinstance(states, Solution) else states
+        return dataclasses.replace(self, spikes=spikes, states=states)
 
 
 class Lockstep(eqx.Module):
@@ -65,3 +89,8 @@ class Lockstep(eqx.Module):
         self.record = check_record(record)
         self.adjoint = CheckpointAdjoint() if adjoint is None else adjoint
         check_adjoint(self.adjoint)
+
+    def local(self, window: Window) -> "Lockstep":
+        """The same with times of records counted from t0."""
+        since = lambda how: how if isinstance(how, str) else how - window.t0
+        return Lockstep(jax.tree.map(since, self.record), self.adjoint)

@@ -4,7 +4,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._model.state import NeuronState
 from .._random import RandomKey, seeds, uniform
+from .._train.borders import before
 from .._train.boundary import Boundary
 from .._train.marks import count_by_mark
 from .._train.spike_train import SpikeTrain
@@ -20,13 +22,13 @@ def boundary_of(
     """
     window, network = problem.window, problem.network
     ts = (*window.edges, window.t1)
-    given = problem.initial is not None and problem.initial.s is not None
+    given = isinstance(problem.initial, NeuronState) and problem.initial.s is not None
     neurons = jnp.arange(train.num_neurons, dtype=jnp.int32)
     words = seeds(key)
 
     def one(t, s):
-        fired = jnp.where((train.times < t) | (t == train.t1), train.marks, -1)
-        number = count_by_mark(fired, train.num_neurons)
+        fired = jnp.where(before(train.times, t) | (t == train.t1), train.marks, -1)
+        number = problem.counts + count_by_mark(fired, train.num_neurons)
         u = jax.vmap(lambda k, n: uniform(words, k, n, s.dtype))(neurons, number)
         risk = network.firing.at_risk(s, u)
         if risk is None or not given:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, UInt32
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from .._event.crossing import first_of_pieces
 from .._misc import at_least, at_most
@@ -14,14 +14,14 @@ from .._model.firing import AbstractFiring, StochasticFiring
 from .._model.membrane import AbstractLinearMembrane
 from .._model.state import NeuronState
 from .._random import uniform
-from .._solve.step import GRAZED, JUMPED, OK, RETRIGGERED
+from .._solve.step import GRAZED, NONFINITE, OK, RETRIGGERED
 from .._types import Scalar
 from .cell_state import CellInput, LockstepCarry, LockstepEmitted
 from .delivery import Quadratic, Response, deliver
 from .exponential import current_response, exponential_step, middle_shift
 
 # A fault beside those of `_solve.step`: spikes of a neuron that the cells cannot keep up with.
-CROWDED = JUMPED + 1
+CROWDED = NONFINITE + 1
 # By how many cells a spike may be found late.
 LATE = 4
 
@@ -111,6 +111,8 @@ class CellMap(eqx.Module):
     stop_after: int | None = eqx.field(static=True)
     emit_s: bool = eqx.field(static=True)
     observed: Bool[Array, " neurons"] | None = None
+    # How many spikes there were before the window.
+    earlier: int | Int[Array, ""] = 0
     # Whether any neuron is not observed.
     free: bool = eqx.field(static=True, default=True)
     # Which parts of the state are kept at the start of each cell, which are reduced and how, and
@@ -119,10 +121,9 @@ class CellMap(eqx.Module):
     reduce: tuple[tuple[str, str], ...] = eqx.field(static=True, default=())
     emit_origin: bool = eqx.field(static=True, default=False)
 
-    def start(self, y0: NeuronState) -> LockstepCarry:
-        """The carry at the start of the window."""
+    def start(self, y0: NeuronState, counts: Int[Array, " neurons"]) -> LockstepCarry:
+        """The carry at the start of the window, after so many spikes of each neuron."""
         zero = jnp.zeros((), jnp.int32)
-        counts = jnp.zeros(y0.v.shape, jnp.int32)
         first = lambda how: 0.0 if how == "mean" else -jnp.inf
         reduced = {(name, how): jnp.full_like(y0.v, first(how)) for name, how in self.reduce}
         u = self._draw(counts, y0.v.dtype)
@@ -136,7 +137,8 @@ class CellMap(eqx.Module):
         """Whether it was ended on purpose."""
         if self.stop_after is None:
             return jnp.array(False)
-        return jnp.sum(carry.counts, dtype=jnp.int32) >= self.stop_after
+        fired = jnp.sum(carry.counts, dtype=jnp.int32)
+        return fired >= self.stop_after + self.earlier
 
     def _matters(self, carry: LockstepCarry) -> Bool[Array, ""]:
         """Whether a fault would be the first, and before the end."""

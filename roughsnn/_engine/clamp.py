@@ -28,6 +28,7 @@ from .base import Lockstep
 from .cell_map import LATE, CellMap
 from .cells import run_cells
 from .delivery import deliver_all
+from .final import FinalState
 from .inputs import in_cells
 from .lockstep import (
     cell_inputs,
@@ -133,7 +134,12 @@ def clamp(
     _check_window(train, window, engine)
     room = train.times.shape[-1] if max_spikes is None else max_spikes
     placeholder = jr.key(0) if key is None else key
-    problem = pose(network, drive, window, key=placeholder, max_spikes=room, **given)
+    if isinstance(given.get("initial"), FinalState):
+        raise TypeError(
+            "`initial` of a clamped network must be a roughsnn.NeuronState: its hazards start with "
+            "the window."
+        )
+    problem = pose(network, drive, window, key=placeholder, max_spikes=room, engine=engine, **given)
     index = _check_observed(train, observed, problem.neurons)
     free = len(index) < problem.neurons
     random = problem.noise is None and len(problem.channels) > 0
@@ -145,9 +151,11 @@ def clamp(
             f"Only {len(index)} of {problem.neurons} neurons are observed: give `max_spikes`, "
             "the room for the spikes of all of them."
         )
-    check_lockstep(problem, engine)
-    clamped, failure = _clamp(problem, train, engine, index=tuple(index.tolist()))
-    return failure.raised(clamped) if throw else clamped
+    check_lockstep(problem, engine, window)
+    clamped, failure = _clamp(problem, train.local(), engine, index=tuple(index.tolist()))
+    clamped = failure.raised(clamped) if throw else clamped
+    spikes = clamped.spikes.in_frame(window.t0, window.t1)
+    return dataclasses.replace(clamped, spikes=dataclasses.replace(spikes, bits=train.bits))
 
 
 def _check_window(train: SpikeTrain, window: Window, engine: Lockstep) -> None:
@@ -174,8 +182,7 @@ def _clamp(
     network, window, neurons = problem.network, problem.window, problem.neurons
     observed, room = np.array(index), problem.max_spikes
     y0, key, path = problem.draw()
-    dtype, cells = problem.dtype, window.cells
-    grid = Grid(window.t0, window.t1, window.dt0, cells, None)
+    dtype, cells, grid = problem.dtype, window.cells, problem.grid
     free, known = len(index) < neurons, np.isin(np.arange(neurons), observed)
     weights, plan = network.effective_weights(), Plan.of(engine.record)
     cell_map = CellMap(
@@ -193,7 +200,8 @@ def _clamp(
         reduce=plan.on_the_way,
     )
     assert y0.s is not None
-    carry = cell_map.start(NeuronState(y0.v, y0.i, jnp.where(known, 0, y0.s)))
+    y0 = NeuronState(y0.v, y0.i, jnp.where(known, 0, y0.s))
+    carry = cell_map.start(y0, problem.counts)
     inputs = cell_inputs(problem, path, grid)
 
     marks = jnp.where(train.marks >= 0, jnp.asarray(observed, jnp.int32)[train.marks], -1)

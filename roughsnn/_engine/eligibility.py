@@ -1,5 +1,7 @@
 """Per-synapse derivatives of spike times, carried forward: a three-factor rule."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -90,7 +92,14 @@ def eligibility(
             "`controller` and `saveat` of the engine."
         )
     problem = pose(
-        network, drive, window, key=key, max_spikes=max_spikes, initial=initial, noise=noise
+        network,
+        drive,
+        window,
+        key=key,
+        max_spikes=max_spikes,
+        engine=engine,
+        initial=initial,
+        noise=noise,
     )
     if network.mask is None:
         raise ValueError(
@@ -98,7 +107,9 @@ def eligibility(
             "and one is kept for each pair of neurons. Use `SparseWeights.to_dense()`."
         )
     found, failure = _eligibility(problem, engine)
-    return failure.raised(found) if throw else found
+    found = failure.raised(found) if throw else found
+    train = found.spikes.in_frame(window.t0, window.t1)
+    return dataclasses.replace(found, spikes=dataclasses.replace(train, bits=window.origin_bits))
 
 
 @eqx.filter_jit
@@ -131,7 +142,7 @@ def _eligibility(problem: Problem, engine: EventByEvent) -> tuple[Eligibility, F
         marks=marks,
         count=final.num_events,
         overflow=result != RESULTS.successful,
-        t0=window.t0,
+        t0=0.0,
         t1=window.t1,
         num_neurons=neurons,
     )

@@ -16,22 +16,23 @@ from .._solve.eventsolve import solve
 from .._solve.saveat import check_saveat
 from .._solve.setup import Equation, check_problem
 from .._train.spike_train import SpikeTrain
+from .._window import Window
 from .base import Simulation
 from .boundary import boundary_of
 from .exponential import ExponentialTrapezoid
 from .problem import Problem
 
 
-def check_event_by_event(problem: Problem, engine: EventByEvent) -> None:
-    """`ValueError` for what goes with other problems only."""
+def check_event_by_event(problem: Problem, engine: EventByEvent, window: Window) -> None:
+    """`ValueError` for what goes with other problems only; the window as it was given."""
     if engine.adaptive and problem.noisy:
         raise ValueError(
             "Adaptive steps are for networks without noise: the noise is known on cells of length "
             "`dt0`. Leave out `controller`, or give the membrane sigma=None."
         )
     if engine.saveat is not None:
-        check_saveat(engine.saveat, problem.window.t0, problem.window.t1)
-        if problem.window.edges:
+        check_saveat(engine.saveat, window.t0, window.t1)
+        if window.edges:
             raise ValueError(
                 "`edges` of the window cannot be combined with `saveat`: simulate twice."
             )
@@ -39,9 +40,10 @@ def check_event_by_event(problem: Problem, engine: EventByEvent) -> None:
 
 def equation_of(problem: Problem, engine: EventByEvent) -> tuple[Equation, EventByEvent]:
     """The network as an event SDE, and the engine with the parts that suit it."""
-    network, window = problem.network, problem.window
+    network, clock = problem.network, problem.clock
     y0, key, path = problem.draw()
-    jumps = [one.path(window.t0, window.t1) for one in problem.inputs]
+    begin = clock.start(0, problem.dtype)
+    jumps = [one.path(0.0, problem.window.t1, begin) for one in problem.inputs]
     solver, root_finder = engine.solver, engine.root_finder
     if solver is None and not engine.adaptive:
         if isinstance(network.membrane, AbstractLinearMembrane):
@@ -53,8 +55,11 @@ def equation_of(problem: Problem, engine: EventByEvent) -> tuple[Equation, Event
     drive = problem.drive
     terms, event = network.terms(drive, path, jumps), network.event()
     jump_ts = drive.jump_times if isinstance(drive, AbstractJumpPath) else None
+    window, counts = problem.window, problem.counts
     y0 = check_problem(terms, window, y0, None, event=event, engine=engine, jump_ts=jump_ts)
-    return Equation(terms, event, y0, None, key, jump_ts), engine
+    known = problem.conditions == "hold"
+    equation = Equation(terms, event, y0, None, key, jump_ts, clock, counts, resets=known)
+    return equation, engine
 
 
 def run_event_by_event(problem: Problem, engine: EventByEvent) -> tuple[Simulation, Failure]:
@@ -65,7 +70,7 @@ def run_event_by_event(problem: Problem, engine: EventByEvent) -> tuple[Simulati
         ts = jnp.asarray(window.edges, problem.dtype)
         excess_at = dfx.SubSaveAt(ts=ts, fn=lambda t, y, args: y.s)
         engine = dataclasses.replace(engine, saveat=dfx.SaveAt(subs=excess_at))
-    solution, failure = solve(
+    solution, failure, final = solve(
         equation,
         engine,
         window=window,
@@ -77,7 +82,7 @@ def run_event_by_event(problem: Problem, engine: EventByEvent) -> tuple[Simulati
         marks=solution.event_marks,
         count=solution.event_count,
         overflow=solution.result != RESULTS.successful,
-        t0=window.t0,
+        t0=0.0,
         t1=window.t1,
         num_neurons=problem.neurons,
     )
@@ -90,4 +95,7 @@ def run_event_by_event(problem: Problem, engine: EventByEvent) -> tuple[Simulati
             train, boundary=boundary_of(problem, train, excess, equation.key)
         )
     states = solution if wanted else None
-    return Simulation(train, states, solution.result, problem.conditions), failure
+    good = solution.result == RESULTS.successful
+    told = jnp.zeros_like(final.counts)
+    end = problem.end(solution.y1, final.counts, told, engine, good)
+    return Simulation(train, states, solution.result, end, problem.conditions), failure

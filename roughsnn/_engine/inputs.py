@@ -18,8 +18,7 @@ def in_cells(
     spikes: SpikeTrain, grid: Grid, lengths: Float[Array, " cells"]
 ) -> tuple[Int[Array, " spikes"], Float[Array, " spikes"]]:
     """The cell of each spike, and how long after its start it is; cell 0 for padding."""
-    times = jnp.where(spikes.marks >= 0, spikes.times.astype(lengths.dtype), grid.t0)
-    since = times - grid.t0
+    since = jnp.where(spikes.marks >= 0, spikes.times.astype(lengths.dtype), 0)
     cell = jnp.floor(jax.lax.stop_gradient(since) / grid.dt0).astype(jnp.int32)
     cell = jnp.minimum(cell, lengths.shape[0] - 1)
     return cell, since - cell.astype(since.dtype) * grid.dt0

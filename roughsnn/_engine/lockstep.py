@@ -5,11 +5,11 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from .._conditions.affine import is_affine, is_constant
 from .._misc import is_concrete
-from .._model.drive import evaluate_drive
+from .._model.drive import Rows, evaluate_drive
 from .._model.membrane import AbstractLinearMembrane
 from .._model.network import SpikingNetwork
 from .._path.base import AbstractJumpPath
@@ -18,11 +18,13 @@ from .._results import RESULTS, Failure
 from .._solve.setup import compact
 from .._solve.step import GRAZED, RETRIGGERED, Grid
 from .._train.spike_train import SpikeTrain
+from .._window import Window
 from .base import Lockstep, Simulation
 from .boundary import boundary_of
 from .cell_map import CROWDED, LATE, CellMap
 from .cell_state import CellInput
 from .cells import run_cells
+from .final import FinalState
 from .inputs import delivered_inputs
 from .problem import Problem
 from .record import Plan
@@ -32,7 +34,7 @@ def run_lockstep(problem: Problem, engine: Lockstep) -> tuple[Simulation, Failur
     """The simulation of a problem, all neurons of a cell at once."""
     network, window, dtype = problem.network, problem.window, problem.dtype
     y0, key, path = problem.draw()
-    grid = Grid(window.t0, window.t1, window.dt0, window.cells, None)
+    grid = problem.grid
     plan = Plan.of(engine.record)
     cell_map = CellMap(
         membrane=linear(network),
@@ -46,16 +48,19 @@ def run_lockstep(problem: Problem, engine: Lockstep) -> tuple[Simulation, Failur
         record=plan.at_cells,
         reduce=plan.on_the_way,
         emit_origin=plan.at_times,
+        earlier=jnp.sum(problem.counts, dtype=jnp.int32),
     )
-    carry, inputs = cell_map.start(y0), cell_inputs(problem, path, grid)
+    carry, inputs = cell_map.start(y0, problem.counts), cell_inputs(problem, path, grid)
     # The last cells may hold more spikes than are wanted, and not in order.
     room = problem.max_spikes
     if window.stop_after is not None:
         room = room + 2 * problem.neurons
     final, emitted = run_cells(cell_map, carry, inputs, adjoint=engine.adjoint, room=room)
-    final, overdue = cell_map.finish(final, jnp.asarray(LATE * grid.dt0, dtype))
+    border = final
+    final, overdue = cell_map.finish(border, jnp.asarray(LATE * grid.dt0, dtype))
     begin = jnp.append(inputs.begin, jnp.full(LATE, grid.t1, dtype))
-    times = begin[:, None] + jnp.concatenate([emitted.offsets, overdue.offsets])
+    offsets = _untold(problem, emitted.offsets)
+    times = begin[:, None] + jnp.concatenate([offsets, overdue.offsets])
     total = jnp.sum(jnp.isfinite(times), dtype=jnp.int32)
     train = train_of(times, room, total, grid, problem.neurons)
     if window.stop_after is not None:
@@ -65,12 +70,24 @@ def run_lockstep(problem: Problem, engine: Lockstep) -> tuple[Simulation, Failur
     excess = final.y.s
     states = plan.states(cell_map, inputs, emitted, final, grid, problem.inputs)
     if excess is not None:
-        at = np.array([round((t - grid.t0) / grid.dt0) - 1 for t in window.edges], np.int32)
+        at = np.array([round(t / grid.dt0) - 1 for t in window.edges], np.int32)
         before = [] if emitted.s is None else [emitted.s[at]]
         excess = jnp.concatenate([*before, excess[None]])
         train = dataclasses.replace(train, boundary=boundary_of(problem, train, excess, key))
-    sim = Simulation(train, states, result, problem.conditions)
+    told = final.counts - border.counts
+    good = result == RESULTS.successful
+    end = problem.end(border.y, border.counts, told, engine, good)
+    sim = Simulation(train, states, result, end, problem.conditions)
     return sim, failure_of(result, problem.max_spikes)
+
+
+def _untold(problem: Problem, offsets: Float[Array, "cells neurons"]):
+    """The spikes without those that the window before holds already."""
+    if not isinstance(problem.initial, FinalState):
+        return offsets
+    number = jnp.cumsum(jnp.isfinite(offsets[:LATE]), 0, dtype=jnp.int32)
+    again = jnp.where(number <= problem.initial.told[None], jnp.inf, offsets[:LATE])
+    return jnp.concatenate([again, offsets[LATE:]])
 
 
 def linear(network: SpikingNetwork) -> AbstractLinearMembrane:
@@ -79,8 +96,9 @@ def linear(network: SpikingNetwork) -> AbstractLinearMembrane:
     return network.membrane
 
 
-def check_lockstep(problem: Problem, engine: Lockstep) -> None:
-    """Refuses models that the lockstep engine cannot do, and times that are not on the grid."""
+def check_lockstep(problem: Problem, engine: Lockstep, window: Window) -> None:
+    """Refuses models that the lockstep engine cannot do, and times that are not on the grid of the
+    window, as it was given."""
     other = "Use engine=roughsnn.EventByEvent()."
     membrane, zero = problem.network.membrane, jnp.zeros(problem.neurons, problem.dtype)
     if not isinstance(membrane, AbstractLinearMembrane):
@@ -100,29 +118,41 @@ def check_lockstep(problem: Problem, engine: Lockstep) -> None:
                 f"The lockstep engine needs noise that does not depend on v and i; that of "
                 f"{type(membrane).__name__} does. {other}"
             )
-    noise, window = problem.noise, problem.window
-    t0, dt0 = window.t0, window.dt0
+    _check_grid(problem, window, other)
+    if engine.record is not None:
+        hidden = jax.eval_shape(problem.network.firing.level, zero) is not None
+        Plan.of(engine.record).check(("v", "i", "s") if hidden else ("v", "i"), window)
+
+
+def _check_grid(problem: Problem, window: Window, other: str) -> None:
+    """Refuses jumps and cells of the noise that are not those of the window."""
+    noise, t0, dt0 = problem.noise, window.t0, window.dt0
     if noise is not None and abs(noise.dt - dt0) > 1e-6 * dt0:
         raise ValueError(
             f"With the lockstep engine the cells of `noise` must be those of the solve, got dt="
             f"{noise.dt} and dt0={dt0}. {other}"
         )
-    drive = problem.drive
-    jumps = drive.jump_times if isinstance(drive, AbstractJumpPath) else np.zeros(0)
+    drive, jumps, zero = problem.drive, np.zeros(0), problem.clock.zero
+    if isinstance(drive, AbstractJumpPath) and not isinstance(drive, Rows):
+        jumps = drive.jump_times
     if not is_concrete(jumps):
         raise ValueError(f"The jump times of the drive must be known numbers. {other}")
-    for name, times in (("jumps of the drive", np.asarray(jumps)), ("`edges`", window.edges)):
-        position = (np.asarray(times, float) - t0) / dt0
-        off = np.abs(position - np.round(position)) > 1e-6 * np.maximum(1, np.abs(position))
+    first = np.asarray(zero, float) if is_concrete(zero) else t0
+    eps = float(max(jnp.finfo(jumps.dtype).eps, jnp.finfo(zero.dtype).eps))
+    placed = (
+        ("jumps of the drive", np.asarray(jumps, float), first, eps),
+        ("`edges`", np.asarray(window.edges, float), t0, 0.0),
+    )
+    for name, times, zero_at, rounding in placed:
+        position = (times - zero_at) / dt0
+        allowed = 1e-6 * np.maximum(1, np.abs(position)) + rounding * np.abs(times) / dt0
+        off = np.abs(position - np.round(position)) > allowed
         if np.any(off & np.isfinite(position)):
-            bad = np.asarray(times, float)[off][0]
+            bad = times[off][0]
             raise ValueError(
                 f"With the lockstep engine the {name} must lie on the grid t0 + n dt0, got {bad} "
-                f"for t0={t0}, dt0={dt0}. {other}"
+                f"for t0={float(zero_at)}, dt0={dt0}. {other}"
             )
-    if engine.record is not None:
-        hidden = jax.eval_shape(problem.network.firing.level, zero) is not None
-        Plan.of(engine.record).check(("v", "i", "s") if hidden else ("v", "i"), window)
 
 
 def cell_inputs(problem: Problem, path, grid: Grid) -> CellInput:
@@ -130,14 +160,18 @@ def cell_inputs(problem: Problem, path, grid: Grid) -> CellInput:
     membrane, drive, dtype = problem.network.membrane, problem.drive, problem.dtype
     numbers = jnp.arange(grid.cells, dtype=jnp.int32)
     starts = jax.vmap(lambda n: grid.start(n, dtype))(numbers)
+    clock = jax.vmap(lambda n: grid.clock.start(n, dtype))(numbers)
     lengths = jax.vmap(lambda n: grid.length(n, dtype))(numbers)
     # Off the border of the cell if the drive may jump there, by more than times are rounded.
     inwards = 0.0
     if isinstance(drive, AbstractJumpPath):
-        rounding = float(jnp.finfo(dtype).eps) * max(abs(grid.t0), abs(grid.t1))
-        inwards = max(1e-4 * grid.dt0, 8 * rounding)
+        rounding = float(jnp.finfo(dtype).eps) * (abs(clock[0]) + grid.t1)
+        inwards = jnp.maximum(1e-4 * grid.dt0, 8 * rounding)
     at = jax.vmap(lambda t: evaluate_drive(drive, t).astype(dtype))
-    drives = at(starts + inwards), at(starts + lengths - inwards)
+    if isinstance(drive, Rows):
+        drives = drive.values.astype(dtype), drive.values.astype(dtype)
+    else:
+        drives = at(clock + inwards), at(clock + lengths - inwards)
     noise = ()
     if path is not None:
 
@@ -149,8 +183,8 @@ def cell_inputs(problem: Problem, path, grid: Grid) -> CellInput:
         noise = (jax.vmap(slope)(numbers, jnp.zeros_like(lengths)),)
         if path.arrays()[1] is not None:
             noise = (*noise, jax.vmap(slope)(numbers, lengths))
-    # Nothing was before t0.
-    late = jnp.minimum(numbers, LATE).astype(dtype) * grid.dt0
+    # Nothing was before the first window.
+    late = jnp.minimum(grid.clock.cells + numbers, LATE).astype(dtype) * grid.dt0
     outside = None
     if problem.inputs:
         linear_membrane = linear(problem.network)
@@ -173,7 +207,7 @@ def train_of(times: Array, max_spikes: int, total, grid: Grid, neurons: int) -> 
         marks=marks[order],
         count=jnp.minimum(total, max_spikes),
         overflow=total > max_spikes,
-        t0=grid.t0,
+        t0=0.0,
         t1=grid.t1,
         num_neurons=neurons,
     )

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Int
 
 from .._conditions.conditions import conditions_of
 from .._misc import as_array, check_finite, is_concrete
@@ -19,11 +20,13 @@ from .._model.network import SpikingNetwork
 from .._model.state import NeuronState
 from .._path.base import AbstractGridPath
 from .._path.brownian import Brownian, BrownianPath
-from .._path.grid import GridPath
+from .._path.grid import GridPath, local_path
 from .._random import RandomKey, check_key, seeds, split, uniform
 from .._solve.localise import check_grid
+from .._solve.step import Grid
 from .._types import Drive, DriveFunction
-from .._window import Window, as_window, check_capacity
+from .._window import Clock, Window, as_window, check_capacity
+from .final import FinalState, kind_of
 
 
 class Problem(eqx.Module):
@@ -32,10 +35,13 @@ class Problem(eqx.Module):
     network: SpikingNetwork
     drive: DriveFunction
     key: RandomKey
-    initial: NeuronState | None
+    initial: NeuronState | FinalState | None
     noise: AbstractGridPath | None
     inputs: tuple[SpikeInput, ...]
+    # The window, and with it noise, inputs and all that comes out, is counted from its start;
+    # only the drive reads the clock.
     window: Window
+    clock: Clock
     # The room for spikes.
     max_spikes: int = eqx.field(static=True)
     interpolation: Literal["linear", "parabola"] = eqx.field(static=True)
@@ -49,6 +55,27 @@ class Problem(eqx.Module):
     def noisy(self) -> bool:
         """Whether there is noise."""
         return self.noise is not None or len(self.channels) > 0
+
+    @property
+    def counts(self) -> Int[Array, " neurons"]:
+        """How many spikes each neuron has had in earlier windows."""
+        if isinstance(self.initial, FinalState):
+            return self.initial.counts
+        return jnp.zeros(self.neurons, jnp.int32)
+
+    @property
+    def grid(self) -> Grid:
+        """The cells."""
+        return Grid.of(self.window, self.clock)
+
+    def end(self, state: NeuronState, counts, told, engine: Any, good) -> FinalState | None:
+        """Where the next window starts, if one can."""
+        if self.window.stop_after is not None or not self.window.whole:
+            return None
+        kind = kind_of(self.network, engine)
+        return FinalState.of(
+            state, counts, told, at=(self.clock, self.window), kind=kind, good=good
+        )
 
     def draw(self) -> tuple[NeuronState, RandomKey, AbstractGridPath | None]:
         """The state at the start, the key of the thresholds, and the noise."""
@@ -67,6 +94,7 @@ class Problem(eqx.Module):
             interpolation=self.interpolation,
             dtype=self.dtype,
             columns=self.channels,
+            first=self.clock.cells,
         )
         return y0, event_key, path
 
@@ -74,7 +102,7 @@ class Problem(eqx.Module):
 class Given(TypedDict, total=False):
     """What a simulation may be given besides; see [`roughsnn.simulate`][]."""
 
-    initial: NeuronState | None
+    initial: NeuronState | FinalState | None
     noise: AbstractGridPath | Brownian | None
     inputs: SpikeInput | Sequence[SpikeInput]
 
@@ -86,6 +114,7 @@ def pose(
     *,
     key: RandomKey,
     max_spikes: int,
+    engine: Any,
     **given: Unpack[Given],
 ) -> Problem:
     """Checks what [`roughsnn.simulate`][] takes, values too where they are known."""
@@ -95,16 +124,22 @@ def pose(
         )
     window = as_window(window)
     max_spikes = check_capacity("max_spikes", max_spikes, window)
-    drive = as_drive(drive, window)
-    neurons, dtype = _check_drive(network, drive, window.t0)
     initial, noise, interpolation = given.get("initial"), given.get("noise"), "linear"
-    _check_initial(initial, neurons)
+    clock = initial.clock if isinstance(initial, FinalState) else Clock.of(window)
+    drive = as_drive(drive, window, clock)
+    neurons, dtype = _check_drive(network, drive, window.t0)
+    if isinstance(initial, FinalState):
+        initial.check(kind_of(network, engine), neurons, window.dt0)
+        initial = _check_final(initial)
+    else:
+        _check_initial(initial, neurons)
     if noise is None or isinstance(noise, Brownian):
         interpolation = "linear" if noise is None else noise.interpolation
         noise = None
     else:
         _check_noise(noise, (neurons, network.membrane.channels))
         check_grid(noise, window.t0, window.t1, window.dt0)
+        noise = local_path(noise)
     inputs = as_inputs(given.get("inputs", ()))
     inputs = tuple(one.checked(neurons, window.t0, window.t1) for one in inputs)
     return Problem(
@@ -114,7 +149,8 @@ def pose(
         initial=initial,
         noise=noise,
         inputs=inputs,
-        window=window,
+        window=window.local(),
+        clock=clock,
         max_spikes=max_spikes,
         interpolation=interpolation,
         neurons=neurons,
@@ -178,18 +214,21 @@ def _check_conditions(network, drive: DriveFunction, t0: float, neurons: int, dt
     if noisy or network.membrane.channels_drawn():
         # Where the noise acts, whatever it is.
         still = jnp.zeros((1, neurons, network.membrane.channels), dtype)
-        path = GridPath(still, t0=t0, t1=t0 + 1, dt=1.0)
+        path = GridPath(still, t0=0.0, t1=1.0, dt=1.0)
     with jax.ensure_compile_time_eval():
-        zero = jnp.zeros(neurons, dtype)
+        zero, t = jnp.zeros(neurons, dtype), jnp.asarray(t0, dtype)
         y = NeuronState(zero, zero, level)
-    return conditions_of(network.terms(drive, path), network.event(), t0, y, None)
+    return conditions_of(network.terms(drive, path), network.event(), t, y, None)
 
 
 def _check_initial(initial: NeuronState | None, neurons: int) -> None:
     if initial is None:
         return
     if not isinstance(initial, NeuronState):
-        raise TypeError(f"`initial` must be a roughsnn.NeuronState, got {type(initial).__name__}.")
+        raise TypeError(
+            "`initial` must be a roughsnn.NeuronState, or the `final` of a simulation, got "
+            f"{type(initial).__name__}."
+        )
     for name in ("v", "i", "s"):
         value = getattr(initial, name)
         if name == "s" and value is None:
@@ -206,7 +245,14 @@ def _check_initial(initial: NeuronState | None, neurons: int) -> None:
         raise ValueError(f"`initial.s` must be negative, got {s}.")
 
 
+def _check_final(final: FinalState) -> FinalState:
+    if is_concrete(final.state.v) and np.any(np.isnan(np.asarray(final.state.v))):
+        raise ValueError("`initial` is the end of a simulation that failed: nothing goes on there.")
+    return final
+
+
 def _initial_state(network, initial, neurons: int, dtype, key: RandomKey) -> NeuronState:
+    initial = initial.state if isinstance(initial, FinalState) else initial
     zero = jnp.zeros(neurons, dtype)
     v, i, s = (zero, zero, None) if initial is None else (initial.v, initial.i, initial.s)
     if s is None:

@@ -170,10 +170,10 @@ class _InsideOfCells(NamedTuple):
 
     def __call__(self, ts: Float[Array, " times"]) -> NeuronState:
         dtype, grid = self.inputs.begin.dtype, self.grid
-        since = ts.astype(dtype) - grid.t0
+        since = ts.astype(dtype)
         held = jax.lax.stop_gradient(since)
         number = jnp.floor(held / grid.dt0 + 1e-6).astype(jnp.int32)
-        beyond = held >= (grid.t1 - grid.t0) * (1 - 1e-6)
+        beyond = held >= grid.t1 * (1 - 1e-6)
         number = jnp.clip(number, 0, grid.cells - 1)
         return jax.lax.map(lambda args: self._at(*args), (number, since, beyond))
 

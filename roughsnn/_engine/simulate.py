@@ -16,6 +16,7 @@ from .._types import Drive
 from .._window import Window
 from .base import Lockstep, Simulation
 from .event_by_event import check_event_by_event, run_event_by_event
+from .final import FinalState
 from .lockstep import check_lockstep, run_lockstep
 from .problem import Problem, pose
 
@@ -28,17 +29,18 @@ def simulate(
     key: RandomKey,
     max_spikes: int,
     engine: Lockstep | EventByEvent | None = None,
-    initial: NeuronState | None = None,
+    initial: NeuronState | FinalState | None = None,
     noise: AbstractGridPath | Brownian | None = None,
     inputs: SpikeInput | Sequence[SpikeInput] = (),
     throw: bool = True,
 ) -> Simulation:
     r"""One sample of the spike trains of a network; `jax.vmap` over keys gives many.
 
-    The key fixes the sample: Brownian increments by cell and channel, thresholds by
-    neuron and own spike number. So it is continuous in the parameters, also where the
-    spikes of two neurons swap order, and differentiable with the exact pathwise gradient
-    (Holberg & Salvi 2024, Theorem 3.2).
+    The key fixes the sample: Brownian motion by neuron, channel and time since the first window,
+    thresholds by neuron and own spike number. So it is continuous in the parameters, also where
+    the spikes of two neurons swap order, and differentiable with the exact pathwise gradient
+    (Holberg & Salvi 2024, Theorem 3.2); and a longer window, `window.refined(2)` or one neuron more
+    leave the rest as it was.
 
     **Arguments:**
 
@@ -53,7 +55,10 @@ def simulate(
     - `engine`: [`roughsnn.Lockstep`][] (default), or [`roughsnn.EventByEvent`][], the ordered,
         general one.
     - `initial`: a [`roughsnn.NeuronState`][]; `s=None` draws the first thresholds. By
-        default v = i = 0.
+        default v = i = 0. Or `sim.final` of a simulation with the same network, engine, key and
+        `dt0`: this one goes on where that ended, as if both were one (with noise that the key
+        draws). The drive then reads the time since the first window; a drive of rows, `noise` and
+        `inputs` are those of the present one.
     - `noise`: what drives the noise channels: [`roughsnn.Brownian`][] (default) or a path with
         values of shape `(neurons, channels)` and cells of length `dt0`: a
         [`roughsnn.fractional_path`][], [`roughsnn.coloured_path`][] or
@@ -75,27 +80,29 @@ def simulate(
         that is an array, an `equinox.Module` or a path may have other values at each call; a
         `lambda` is compiled anew for each time that it is made.
     """
+    engine = Lockstep() if engine is None else engine
+    if not isinstance(engine, Lockstep | EventByEvent):
+        raise TypeError(
+            f"`engine` must be a roughsnn.Lockstep or a roughsnn.EventByEvent, got {engine!r}."
+        )
     problem = pose(
         network,
         drive,
         window,
         key=key,
         max_spikes=max_spikes,
+        engine=engine,
         initial=initial,
         noise=noise,
         inputs=inputs,
     )
-    engine = Lockstep() if engine is None else engine
     if isinstance(engine, Lockstep):
-        check_lockstep(problem, engine)
-    elif isinstance(engine, EventByEvent):
-        check_event_by_event(problem, engine)
+        check_lockstep(problem, engine, window)
     else:
-        raise TypeError(
-            f"`engine` must be a roughsnn.Lockstep or a roughsnn.EventByEvent, got {engine!r}."
-        )
-    sim, failure = _run(problem, engine)
-    return failure.raised(sim) if throw else sim
+        check_event_by_event(problem, engine, window)
+    sim, failure = _run(problem, engine.local(window))
+    sim = failure.raised(sim) if throw else sim
+    return sim.shifted(window)
 
 
 @eqx.filter_jit

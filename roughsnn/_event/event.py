@@ -22,11 +22,15 @@ class Event(eqx.Module):
     - `fn`: `fn(t, y, args) -> (events,)`.
     - `transition`: `transition(t, y, args, k, u) -> y`, the state just after coordinate
         `k` fired; `k` is an integer array, `u` a uniform random number.
+    - `ties`: what coordinates do that reach 0 at the same time, to within rounding. `"first"`: the
+        one of the smallest number jumps, and the others if they are above 0 behind that. `"all"`:
+        each of them jumps, in the order of their numbers, whatever the jumps before did to it.
+        There the solution is not differentiable.
     - `conditions`: `"check"` has [`roughsnn.check_event`][] called before a solve, if the values of
         the model are known (not while they are traced); `"waive"` solves whatever the answer would
         be. `conditions` of what is returned says what was done.
 
-    **Raises:** `ValueError` for `conditions` that are neither.
+    **Raises:** `ValueError` for `conditions` or `ties` that are neither.
 
     !!! warning
 
@@ -38,7 +42,10 @@ class Event(eqx.Module):
     fn: Callable[[RealScalar, State, Args], Float[Array, " events"]]
     transition: Callable[[RealScalar, State, Args, IntScalar, Scalar], State]
     conditions: Literal["check", "waive"] = eqx.field(static=True, default="check")
+    ties: Literal["first", "all"] = eqx.field(static=True, default="first")
 
     def __check_init__(self):
         if self.conditions not in ("check", "waive"):
             raise ValueError(f"`conditions` must be 'check' or 'waive', got {self.conditions!r}.")
+        if self.ties not in ("first", "all"):
+            raise ValueError(f"`ties` must be 'first' or 'all', got {self.ties!r}.")

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from .borders import overlap, rounding, snapped
 from .session import Session
 
 _TRIALS = "trials"
@@ -28,7 +29,8 @@ def from_neo(source: Any, *, allow_empty: bool = False) -> Session:
     - `source`: a `neo.Segment`, a `neo.SpikeTrain`, a list of those, or a `neo.Block`. The trials
         are the epochs called "trials" of a segment; in a block of several segments each segment
         is a trial, and all must have the same units, in the same order, one after the other in
-        time. (Segments that all start at 0: `from_neo` each of them, and
+        time; a spike that two segments hold on their common border is one. (Segments that all
+        start at 0: `from_neo` each of them, and
         `SpikeTrain.stack([s.train() for s in sessions])`.)
     - `allow_empty`: accept units without spikes.
 
@@ -41,7 +43,7 @@ def from_neo(source: Any, *, allow_empty: bool = False) -> Session:
     neo = _neo()
     if isinstance(source, neo.Block):
         if len(source.segments) != 1:
-            return _joined(source.segments, allow_empty)
+            return _joined(list(source.segments), allow_empty)
         source = source.segments[0]
     trials = {}
     if isinstance(source, neo.Segment):
@@ -119,6 +121,15 @@ def _from_epoch(epoch: Any) -> dict[str, np.ndarray]:
     return {"start_time": start, "stop_time": start + durations, **more}
 
 
+def _one_after_another(parts: Sequence[np.ndarray], slack: float) -> np.ndarray:
+    """The spikes of a unit; one on the border of two segments, which both may hold, once."""
+    times = np.concatenate(parts)
+    again = np.diff(times) <= slack
+    # Only where one segment ends: a doubled spike inside of one is a fault.
+    ends = np.isin(np.arange(len(again)), np.cumsum([len(p) for p in parts])[:-1] - 1)
+    return times[np.append(~(again & ends), np.ones(min(len(times), 1), bool))]
+
+
 def _joined(segments: Sequence[Any], allow_empty: bool) -> Session:
     """Segments one after the other as the trials of one session."""
     parts = [from_neo(s, allow_empty=True) for s in segments]
@@ -127,12 +138,15 @@ def _joined(segments: Sequence[Any], allow_empty: bool) -> Session:
     if len({part.names for part in parts}) > 1:
         raise ValueError("The segments of the block must have the same units, in one order.")
     starts, stops = np.array([p.t0 for p in parts]), np.array([p.t1 for p in parts])
-    if np.any(starts[1:] < stops[:-1]):
+    slack = rounding(starts, stops)
+    if np.any(np.diff(starts) <= 0) or overlap(starts, stops, slack):
         raise ValueError(
             "The segments of the block overlap in time. If each starts at 0: "
             "SpikeTrain.stack([from_neo(s).train() for s in block.segments])."
         )
-    times = [np.concatenate(each) for each in zip(*(p.times for p in parts), strict=True)]
+    stops = snapped(starts, stops, slack)
+    units = zip(*(p.times for p in parts), strict=True)
+    times = [_one_after_another(each, slack) for each in units]
     return Session(
         times,
         t0=starts[0],

@@ -4,7 +4,11 @@ from typing import Any
 
 import numpy as np
 
+from .borders import overlap, rounding
 from .session import Session
+
+# Pynapple's resolution of the borders of intervals, in seconds.
+_MICROSECOND = 1e-6
 
 
 def _pynapple() -> Any:
@@ -24,7 +28,8 @@ def from_pynapple(group: Any, trials: Any = None, *, allow_empty: bool = False) 
 
     - `group`: its time support must be one interval; the metadata `name`, or else the keys, become
         the names of the units.
-    - `trials`: its numeric and string metadata become columns.
+    - `trials`: its numeric and string metadata become columns. Trials that are a microsecond apart
+        touch: pynapple separates what touches by that.
     - `allow_empty`: accept units without spikes.
 
     **Returns:** a [`roughsnn.io.Session`][] in seconds.
@@ -47,7 +52,10 @@ def from_pynapple(group: Any, trials: Any = None, *, allow_empty: bool = False) 
             raise TypeError(
                 f"`trials` must be a pynapple.IntervalSet, got a {type(trials).__name__}."
             )
-        table = {"start_time": np.asarray(trials.start), "stop_time": np.asarray(trials.end)}
+        start, stop = np.array(trials.start, float), np.array(trials.end, float)
+        touch = start[1:] - stop[:-1] <= 1.5 * _MICROSECOND
+        stop[:-1] = np.where(touch, start[1:], stop[:-1])
+        table = {"start_time": start, "stop_time": stop}
         table |= {name: np.asarray(trials[name]) for name in trials.metadata_columns}
     names = group["name"] if "name" in group.metadata_columns else list(group.keys())
     return Session(
@@ -64,7 +72,8 @@ def to_pynapple(session: Session) -> tuple[Any, Any]:
     """A `pynapple.TsGroup`, and a `pynapple.IntervalSet` of the trials (`None` without trials).
 
     Names that are whole numbers become the keys of the group; others its metadata `name`. Trials
-    that overlap cannot be in an IntervalSet: `ValueError`.
+    that overlap cannot be in an IntervalSet: `ValueError`. Of trials that touch, as pynapple does,
+    the earlier one ends a microsecond before the other.
     """
     nap = _pynapple()
     session = session.in_units("s")
@@ -72,14 +81,18 @@ def to_pynapple(session: Session) -> tuple[Any, Any]:
     numbered = all(name.isdecimal() for name in session.names)
     keys = [int(name) for name in session.names] if numbered else range(len(session.names))
     group = nap.TsGroup(
-        {key: nap.Ts(times) for key, times in zip(keys, session.times, strict=True)},
+        {
+            key: nap.Ts(times, time_support=support)
+            for key, times in zip(keys, session.times, strict=True)
+        },
         time_support=support,
         metadata=None if numbered else {"name": np.array(session.names)},
     )
     if not session.num_trials:
         return group, None
     start, stop = (session.trials[name] for name in ("start_time", "stop_time"))
-    if np.any(start[1:] < stop[:-1]):
+    if np.any(np.diff(start) <= 0) or overlap(start, stop, rounding(start, stop)):
         raise ValueError("The trials overlap, or are not in order: pynapple would merge them.")
+    stop = np.append(np.minimum(stop[:-1], start[1:] - _MICROSECOND), stop[-1:])
     own = {k: v for k, v in session.trials.items() if k not in ("start_time", "stop_time")}
     return group, nap.IntervalSet(start, stop, metadata=own or None)

@@ -10,6 +10,7 @@ import numpy as np
 
 from .._misc import check_window, static_float
 from .._train.spike_train import SpikeTrain
+from .borders import before, between, overlap, rounding, snapped
 
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 TimeUnit = Literal["s", "ms", "us"]
@@ -30,7 +31,7 @@ class Session:
 
     **Arguments:**
 
-    - `times`: for each unit its spike times, strictly increasing, in [t0, t1].
+    - `times`: for each unit its spike times, strictly increasing, in [t0, t1], but for rounding.
     - `t0`, `t1`: from when to when spikes were recorded.
     - `names`: a name for each unit, all different; by default "0", "1", ...
     - `trials`: a table, `{column: values}`, a value for each trial; `start_time` and `stop_time` if
@@ -136,8 +137,17 @@ class Session:
         return self._with(trials={name: column[keep] for name, column in self.trials.items()})
 
     def train(self, *, max_spikes: int | None = None) -> SpikeTrain:
-        """The whole session as one [`roughsnn.SpikeTrain`][]."""
-        return SpikeTrain.from_lists(self.times, t0=self.t0, t1=self.t1, max_spikes=max_spikes)
+        """The whole session as one [`roughsnn.SpikeTrain`][], counted from its start (`origin`).
+
+        **Raises:** `ValueError` where spikes of a unit would become one in JAX's default dtype.
+        """
+        return SpikeTrain.from_lists(
+            [times - self.t0 for times in self.times],
+            t0=0.0,
+            t1=self.t1 - self.t0,
+            max_spikes=max_spikes,
+            origin=self.t0,
+        )
 
     def aligned(
         self,
@@ -146,9 +156,10 @@ class Session:
         *,
         max_spikes: int | None = None,
     ) -> SpikeTrain:
-        """A trial around each event: a batch of trains, times counted from the event.
+        """A trial around each event: a batch of trains, times counted from the event (`origin`).
 
-        A spike that lies in the windows of two events is in both trials.
+        A spike that lies in the windows of two events is in both trials; one on the border of two
+        is in the later. Only a window that ends with the recording holds a spike at its end.
 
         **Arguments:**
 
@@ -178,52 +189,84 @@ class Session:
                 f"The event of trial {n} is at {at[n]}. Leave such trials out by `select_trials`."
             )
         # What adding a time costs in rounding is not outside.
-        slack = 1e-9 * (self.t1 - self.t0)
-        outside = (at + a < self.t0 - slack) | (at + b > self.t1 + slack)
+        slack = rounding(self.t0, self.t1, at)
+        loose = max(slack, 1e-9 * (self.t1 - self.t0))
+        outside = (at + a < self.t0 - loose) | (at + b > self.t1 + loose)
         if np.any(outside):
             n = np.flatnonzero(outside)[0]
             raise ValueError(
                 f"The window of trial {n}, [{at[n] + a}, {at[n] + b}], reaches beyond the "
                 f"recording, [{self.t0}, {self.t1}]."
             )
-        trials = [[_between(times, t, a, b) for times in self.times] for t in at]
+        starts = at + a
+        stops = snapped(starts, at + b, slack)
+        last = stops >= self.t1 - slack
+        windows = zip(starts.tolist(), stops.tolist(), last.tolist(), strict=True)
+        spikes = [
+            [between(times, start, stop, slack, last=end) for times in self.times]
+            for start, stop, end in windows
+        ]
+        ends = np.where(last, b, np.nextafter(b, -np.inf))
+        trials = [
+            [np.clip(times - t, a, end) for times in trial]
+            for trial, t, end in zip(spikes, at, ends, strict=True)
+        ]
         need = max(sum(map(len, trial)) for trial in trials)
         room = max(need, 1) if max_spikes is None else max_spikes
-        trains = [SpikeTrain.from_lists(t, t0=a, t1=b, max_spikes=room) for t in trials]
+        trains = [
+            SpikeTrain.from_lists(trial, t0=a, t1=b, max_spikes=room, origin=t)
+            for trial, t in zip(trials, at, strict=True)
+        ]
         return SpikeTrain.stack(trains)
 
     @classmethod
     def from_trials(
-        cls, batch: SpikeTrain, *, gap: float = 0.0, names=None, unit: TimeUnit = "s"
+        cls, batch: SpikeTrain, *, gap: float | None = None, names=None, unit: TimeUnit = "s"
     ) -> "Session":
-        """A batch of trains, one after the other on one clock that starts at 0.
+        """A batch of trains on one clock, the inverse of `aligned("event_time", (t0, t1))`.
 
-        The inverse of `aligned("event_time", (t0, t1))`: the column `event_time` has the time 0 of
-        each trial.
+        The column `event_time` has the time 0 of each trial. A spike at the very end of a trial is
+        just before the start of the next.
 
         **Arguments:**
 
         - `batch`: a [`roughsnn.SpikeTrain`][] with a leading axis of trials.
-        - `gap`: the time between trials.
+        - `gap`: the time between trials, one after the other from 0 on. By default trials are
+            where their `origin` says, if they have one (those of [`roughsnn.io.Session.aligned`][]
+            do), and without gaps if all have the same, as simulated ones.
         - `names`, `unit`: as for the class.
+
+        **Raises:** `ValueError` for trials that overlap on their own clock (give a `gap`).
         """
         if batch.times.ndim != 2:
             raise ValueError(f"`batch` must be a batch of trains, got shape {batch.times.shape}.")
-        gap = static_float("gap", gap)
-        lists = batch.complete().to_lists()
-        length = batch.t1 - batch.t0
-        starts = np.arange(len(lists)) * (length + gap)
-        zero = starts - batch.t0
+        lists, length, zero = batch.complete().to_lists(), batch.t1 - batch.t0, batch.origin
+        if gap is not None or (len(lists) > 1 and np.all(zero == zero[0])):
+            gap = 0.0 if gap is None else static_float("gap", gap)
+            zero = np.arange(len(lists)) * (length + gap) - batch.t0
+        starts = zero + batch.t0
+        stops = zero + batch.t1
+        slack = rounding(starts, stops, zero)
+        stops = snapped(starts, stops, slack)
+        if overlap(starts, stops, slack):
+            raise ValueError(
+                "The trials overlap on their own clock, so that spikes would be there twice: give "
+                "a `gap`, which puts them one after the other."
+            )
+        order = np.argsort(starts, kind="stable")
+        ends = before(stops, slack)
+        # The last one holds its end.
+        ends[order[-1]] = stops[order[-1]]
         shifted = [
-            [np.asarray(times, float) + z for times in trial]
-            for trial, z in zip(lists, zero, strict=True)
+            [np.clip(np.asarray(t, float) + zero[n], starts[n], ends[n]) for t in lists[n]]
+            for n in order
         ]
         times = [np.concatenate(unit) for unit in zip(*shifted, strict=True)]
-        trials = {"start_time": starts, "stop_time": starts + length, "event_time": zero}
+        trials = {"start_time": starts, "stop_time": stops, "event_time": zero}
         return cls(
             times,
-            t0=0.0,
-            t1=float(starts[-1] + length),
+            t0=float(starts.min()),
+            t1=float(stops.max()),
             names=names,
             trials=trials,
             unit=unit,
@@ -235,18 +278,20 @@ class Session:
         return Session(**fields, allow_empty=True)
 
 
-def _between(times: np.ndarray, event: float, a: float, b: float) -> np.ndarray:
-    """The times from `a` to `b` after the event."""
-    since = times - event
-    return since[(since >= a) & (since <= b)]
-
-
 def _check(times, name: str, t0: float, t1: float) -> np.ndarray:
     array = np.array(times, float)
     if array.ndim != 1:
         raise ValueError(f"Unit {name}: the spike times must be a list, got shape {array.shape}.")
     if not np.all(np.isfinite(array)):
         raise ValueError(f"Unit {name}: a spike time is {array[~np.isfinite(array)][0]}.")
+    slack = rounding(t0, t1)
+    outside = (array < t0 - slack) | (array > t1 + slack)
+    if np.any(outside):
+        raise ValueError(
+            f"Unit {name}: the spike at {array[outside][0]} lies outside of the recording, "
+            f"[{t0}, {t1}]."
+        )
+    array = np.clip(array, t0, t1)
     gaps = np.diff(array)
     if np.any(gaps < 0):
         where = np.flatnonzero(gaps < 0)[0]
@@ -259,12 +304,6 @@ def _check(times, name: str, t0: float, t1: float) -> np.ndarray:
         raise ValueError(
             f"Unit {name}: the spike at {array[where]} is there twice. Remove one (np.unique) if "
             "that is no sign of a damaged file."
-        )
-    outside = (array < t0) | (array > t1)
-    if np.any(outside):
-        raise ValueError(
-            f"Unit {name}: the spike at {array[outside][0]} lies outside of the recording, "
-            f"[{t0}, {t1}]."
         )
     array.setflags(write=False)
     return array

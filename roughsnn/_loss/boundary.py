@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from .._misc import static_float, tensordot
+from .._train.borders import before
 from .._train.marks import sum_by_mark
 from .._train.spike_train import SpikeTrain
 from .._types import Scalar
@@ -118,8 +119,8 @@ def binned_counts(train: SpikeTrain, edges: Sequence[float]) -> Float[Array, "bi
     inner = tuple(t for t in edges if t > train.t0)
     correction = correction_of(train, inner)
     ends = jnp.asarray(inner, train.times.dtype)
-    before = (train.times[:, None] < ends[None]) | (ends == train.t1)[None]
-    until = sum_by_mark(before.astype(correction.dtype), train.marks, train.num_neurons).T
+    inside = before(train.times[:, None], ends[None]) | (ends == train.t1)[None]
+    until = sum_by_mark(inside.astype(correction.dtype), train.marks, train.num_neurons).T
     until = until + correction
     if len(inner) < len(edges):
         until = jnp.concatenate([jnp.zeros_like(until[:1]), until])

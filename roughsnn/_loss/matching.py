@@ -113,8 +113,11 @@ def match_trials(
     """
     cost = jax.lax.stop_gradient(_costs(*_flat(x, y)))
     with jax.numpy_dtype_promotion("standard"):
-        rows, columns = optax.assignment.hungarian_algorithm(cost)
-    return rows, columns
+        return _assigned(cost)
+
+
+# Compiled once: its loops are functions that are made anew at each call.
+_assigned = jax.jit(optax.assignment.hungarian_algorithm)
 
 
 def matched_distance(

@@ -3,7 +3,7 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from .._kernel.base import AbstractTrainKernel, pooled
 from .._kernel.combine import SumKernel
@@ -155,13 +155,17 @@ def _in_blocks(y: Reference, a: Lifted, size: int, unbiased: bool) -> Scalar:
             f"{y.lifted.samples}."
         )
     index = jnp.arange(count * size, dtype=jnp.int32).reshape(count, size)
+    return finite(_mean_of_blocks(y, a, index, unbiased))
 
+
+@eqx.filter_jit
+def _mean_of_blocks(y: Reference, a: Lifted, index: Int[Array, "blocks size"], unbiased: bool):
     def one(i):
         s, t = a.take(i), y.lifted.take(i)
         block = y.kernel.block
         return mmd_of(block(s, s), block(s, t), y.gram[i][:, i], unbiased=unbiased)
 
-    return finite(jnp.mean(jax.lax.map(one, index)))
+    return jnp.mean(jax.lax.map(one, index))
 
 
 def signature_mmd(

@@ -10,9 +10,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._misc import as_float_array
+from .._path.base import AbstractJumpPath
 from .._path.step import StepPath
 from .._types import DriveFunction
-from .._window import Window
+from .._window import Clock, Window
 
 
 class Constant(eqx.Module):
@@ -26,7 +27,27 @@ class Constant(eqx.Module):
         return self.value
 
 
-def as_drive(drive: Any, window: Window) -> DriveFunction:
+class Rows(AbstractJumpPath):
+    """An input with one row for each cell of the window."""
+
+    values: Float[Array, "cells neurons"]
+    clock: Clock
+    t0: float = eqx.field(static=True, default=-np.inf)
+    t1: float = eqx.field(static=True, default=np.inf)
+
+    @property
+    def jump_times(self) -> Float[Array, " jumps"]:
+        """The borders between the cells, on the clock."""
+        return self.clock.start(
+            jnp.arange(1, self.values.shape[0], dtype=jnp.int32), self.values.dtype
+        )
+
+    def evaluate(self, t0, t1=None, left=True) -> Array:
+        """As [`roughsnn.StepPath`][]."""
+        return StepPath(self.jump_times, self.values).evaluate(t0, t1, left)
+
+
+def as_drive(drive: Any, window: Window, clock: Clock) -> DriveFunction:
     """A drive from what is given for one: numbers are constant, or one row for each cell."""
     if isinstance(drive, dfx.AbstractPath):
         return drive
@@ -45,9 +66,7 @@ def as_drive(drive: Any, window: Window) -> DriveFunction:
             f"`drive` must have shape (neurons,), or ({window.cells}, neurons) with a row for each "
             f"cell of the window, got {values.shape}."
         )
-    if window.cells == 1:
-        return Constant(values[0])
-    return StepPath(window.t0 + window.dt0 * np.arange(1, window.cells), values)
+    return Constant(values[0]) if window.cells == 1 else Rows(values, clock)
 
 
 def evaluate_drive(drive: DriveFunction, t) -> Array:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from .._misc import as_float_array
 from .._path.jumps import JumpPath, check_jump_times
 from .._train.spike_train import SpikeTrain
-from .._types import Numeric
+from .._types import Numeric, Scalar
 
 
 class SpikeInput(eqx.Module):
@@ -57,13 +57,18 @@ class SpikeInput(eqx.Module):
                 "SpikeTrain.window."
             )
         times = check_jump_times(self.spikes.times, t0, t1)
-        return dataclasses.replace(self, spikes=dataclasses.replace(self.spikes, times=times))
+        spikes = dataclasses.replace(self.spikes, times=times).local()
+        return eqx.tree_at(lambda one: one.spikes, self, spikes)
 
-    def path(self, t0: float, t1: float) -> JumpPath:
-        """The input as a driver of the currents on [t0, t1]."""
+    def path(self, t0: float, t1: float, since: Scalar) -> JumpPath:
+        """The input as a driver of the currents on [t0, t1], with times that count from `since`."""
         there = self.spikes.marks >= 0
         rows = self.weights[jnp.where(there, self.spikes.marks, 0)]
         sizes = jnp.where(there[:, None], rows, 0)
         # The times were checked at the door, and are not again in the program.
         empty = JumpPath(np.full(sizes.shape[0], np.inf), np.zeros(sizes.shape), t0=t0, t1=t1)
-        return eqx.tree_at(lambda p: (p.jump_times, p.sizes), empty, (self.spikes.times, sizes))
+        return eqx.tree_at(
+            lambda p: (p.jump_times, p.sizes),
+            empty,
+            (self.spikes.times + since.astype(self.spikes.times.dtype), sizes),
+        )

@@ -5,6 +5,7 @@ from typing import Literal
 
 import diffrax as dfx
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
@@ -125,7 +126,10 @@ class SpikingNetwork(eqx.Module):
     def event(self) -> Event:
         """The spikes of the network as an [`roughsnn.Event`][]."""
         spike = Spike(self.membrane, self.firing, self.effective_weights())
-        return Event(Excess(self.firing), spike, self.conditions)
+        # Random thresholds are not reached together.
+        hard = jax.eval_shape(self.firing.level, 0.5) is None
+        ties = "all" if hard else "first"
+        return Event(Excess(self.firing), spike, self.conditions, ties=ties)
 
 
 def _check_mask(mask, weights: Array) -> Array:

@@ -2,40 +2,135 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Float, Int, UInt32
 
 from .._misc import check_shape, check_window, num_cells
 from .._random import RandomKey, normals, seeds
 from .._types import IntScalar, RealScalar
 from .base import AbstractGridPath, CellPolynomial
 
-
-def _split_odd(n: int) -> tuple[int, int]:
-    """n = m 2^levels with m odd."""
-    levels = (n & -n).bit_length() - 1
-    return n >> levels, levels
-
-
-def _interleave(first: Array, second: Array) -> Array:
-    return jnp.stack([first, second], axis=1).reshape(2 * first.shape[0], *first.shape[1:])
+# Roots are shorter than this, in the unit of time of the model, and at least half as long.
+_ROOT = 16.0
+# Up to so many nodes of a level are halved in a loop.
+_FEW = 16
 
 
-def _halve(w: Array, a: Array, h: float, zd: Array, zq: Array | None):
-    """Increments (and areas) of the halves of cells of length h, given those of the cells.
+def _root_levels(dt: float) -> int:
+    """How often a root is halved to get cells of length `dt`.
 
-    With D = W1 - W2 and S = H1 + H2: W = W1 + W2, H = S/2 + D/4. Given (W, H), D has
-    mean 3H and variance h/4, and H1 - H2 is independent with variance h/12.
+    Roots of `dt` and of `dt / 2` are the same: they have the mantissa of `dt` and a fixed exponent.
     """
-    d = 3 * a + (h / 4) ** 0.5 * zd
-    increments = _interleave((w + d) / 2, (w - d) / 2)
-    if zq is None:
-        return increments, None
-    s, q = 2 * a - d / 2, (h / 12) ** 0.5 * zq
-    return increments, _interleave((s + q) / 2, (s - q) / 2)
+    levels = math.frexp(_ROOT)[1] - 1 - math.frexp(dt)[1]
+    return max(levels, 0)
+
+
+def _pair(x: Array, y: Array) -> Array:
+    """(x + y) / 2 and (x - y) / 2 of each row, one behind the other."""
+    sign = jnp.asarray([[[1], [-1]]], x.dtype)
+    return ((x[:, None] + sign * y[:, None]) / 2).reshape(2 * x.shape[0], x.shape[1])
+
+
+def _halve(w: Array, a: Array, d: Array, q: Array | None) -> tuple[Array, Array]:
+    """Increments and areas of the halves of cells, given those of the cells.
+
+    With D = W1 - W2 and S = H1 + H2: W = W1 + W2, H = S/2 + D/4. Given (W, H), D is 3H and a
+    number `d` of variance h/4, h the length of the cells, and H1 - H2 an independent number `q` of
+    variance h/12. No product but by powers of two, which are exact: so the result is the same, to
+    the last bit, in whatever program.
+    """
+    d = (a + a + a) + d
+    increments = _pair(w, d)
+    s = 2 * a - d / 2
+    if q is None:
+        return increments, increments
+    return increments, _pair(s, q)
+
+
+class _Tree(eqx.Module):
+    """Cells `first`, first + 1, ... of the motion, from their roots downwards."""
+
+    words: UInt32[Array, "3"]
+    entries: UInt32[Array, " entries"]
+    first: Int[Array, ""]
+    dt: float = eqx.field(static=True)
+
+    @eqx.filter_jit
+    def cells(self, number: int, wants_area: bool, dtype: Any) -> tuple[Array, Array | None]:
+        """Increments of so many cells, and their areas if they are wanted."""
+        levels = _root_levels(self.dt)
+        # On each level the nodes that hold a cell, and at most one more. Numbers are drawn for the
+        # roots, and then for the nodes of each level that is halved.
+        width = np.array([((number - 1) >> (levels - n)) + 2 for n in range(levels)] + [number])
+        level = np.repeat([0, *range(levels)], [width[0], *width[:-1]])
+        z_w, z_a = self._draw(level, width, wants_area, dtype)
+
+        at, width = (width[0] + np.cumsum(width) - width).tolist(), width.tolist()
+        w, a = z_w[: width[0]], z_a[: width[0]]
+        skip = self._first_of(np.arange(1, levels + 1)) - 2 * self._first_of(np.arange(levels))
+        # Where few nodes are wanted, all levels are one loop, so that the program stays small.
+        done = max(int(np.searchsorted(width, _FEW, side="right")) - 1, 0)
+        if done > 0:
+            size = max(width[0], _FEW)
+            # What is read behind the last of a level is not used.
+            numbers = [_resized(z, at[done] + size) for z in (z_w, z_a)]
+            xs = jnp.asarray(at[:done], jnp.int32), skip[:done]
+            w, a = _down(_resized(w, size), _resized(a, size), numbers, xs)
+        for n in range(done, levels):
+            here = slice(at[n], at[n] + width[n])
+            areas = wants_area or n < levels - 1
+            w, a = _halve(w[: width[n]], a[: width[n]], z_w[here], z_a[here] if areas else None)
+            w, a = (jax.lax.dynamic_slice_in_dim(x, skip[n], width[n + 1]) for x in (w, a))
+        return w[:number], a[:number] if wants_area else None
+
+    def _first_of(self, level: np.ndarray) -> Int[Array, " levels"]:
+        """The first node of each level, counted over all roots."""
+        return self.first >> jnp.asarray(_root_levels(self.dt) - level, jnp.int32)
+
+    def _draw(self, level: np.ndarray, width: np.ndarray, wants_area: bool, dtype: Any):
+        """The numbers of all nodes, for increments and for areas."""
+        roots, number = width[0], len(level)
+        inside = np.concatenate([np.arange(roots), *(np.arange(n) for n in width[:-1])])
+        nodes = self._first_of(level) + jnp.asarray(inside, jnp.int32)
+        # A number belongs to a level, to the node, counted over all roots, and to what it is for.
+        is_root = np.arange(number) < roots
+        length = self.dt * 2.0 ** (len(width) - 1 - level)
+        variance = np.stack([np.where(is_root, length, length / 4), length / 12])
+        # Of the finest areas nobody may ask.
+        used = number if wants_area else number - width[-2] if len(width) > 1 else 0
+        both = lambda x: jnp.concatenate([x, x[:used]])
+        code = np.where(is_root, 0, level + 1) << 1
+        kind = jnp.asarray(np.append(code, code[:used] + 1), jnp.uint32)
+        z = normals(
+            self.words,
+            (both(nodes.astype(jnp.uint32)), kind),
+            self.entries,
+            jnp.asarray(np.sqrt(np.append(variance[0], variance[1, :used])), dtype),
+        )
+        return z[:number], z[number:]
+
+
+def _resized(x: Array, size: int) -> Array:
+    return jnp.pad(x[:size], [(0, max(size - x.shape[0], 0)), (0, 0)])
+
+
+def _down(w: Array, a: Array, numbers: Sequence[Array], xs: tuple[Array, Array]):
+    """Nodes of one level after the other; `xs` says where the `numbers` of each are, and whether
+    its first child is left out."""
+    size = w.shape[0]
+    rows = lambda x, at, n: jax.lax.dynamic_slice_in_dim(x, at, n)
+
+    def one(carry, x):
+        at, skip = x
+        children = _halve(*carry, *(rows(z, at, size) for z in numbers))
+        return tuple(rows(c, skip, size) for c in children), None
+
+    return jax.lax.scan(one, (w, a), xs)[0]
 
 
 class Brownian(eqx.Module):
@@ -72,10 +167,12 @@ class BrownianPath(AbstractGridPath):
     inside a cell, which an event time needs; a `diffrax.VirtualBrownianTree` refuses that,
     rightly, as Brownian motion has no derivative.
 
-    The values come from the key by repeated halving: $n = m2^l$ cells ($m$ odd) are drawn
-    as $m$ cells and halved $l$ times, conditionally on increment and area. So two paths of
-    one key whose cell numbers differ by a power of two, or that differ in
-    `interpolation`, are the same motion.
+    The values come from the key by repeated halving of *roots*, stretches of a fixed length in
+    model time, conditionally on increment and area. A root's numbers belong to it, to the entry
+    of `shape` and to the place in it. So two paths of one key are the same motion wherever both
+    are: on windows of different lengths, in cells whose lengths differ by a power of two, with
+    more neurons, and with another `interpolation`. A root is between 8 and 16 units of time long
+    (one cell, if that is longer).
 
     **Arguments:**
 
@@ -87,6 +184,8 @@ class BrownianPath(AbstractGridPath):
     - `dtype`: a floating dtype; by default JAX's default.
     - `columns`: which entries of the last axis are drawn, increasing; the others stay 0. By default
         all. The numbers of a column do not depend on what others are drawn.
+    - `first`: how many cells the motion is old at `t0`; may be traced. With it a path goes on where
+        one on an earlier window ended.
 
     **Raises:** `ValueError`/`TypeError` for an empty window, `dt <= 0`, a bad shape or
     interpolation.
@@ -119,46 +218,22 @@ class BrownianPath(AbstractGridPath):
         interpolation: Literal["linear", "parabola"] = "parabola",
         dtype: jnp.dtype | None = None,
         columns: Sequence[int] | None = None,
+        first: IntScalar = 0,
     ):
         self.t0, self.t1, self.dt = check_window(t0, t1, dt, "dt")
         _check_interpolation(interpolation)
         shape = check_shape(shape)
         self.columns, self.width = _check_columns(columns, shape), shape[-1] if shape else 0
         dtype = jnp.result_type(float) if dtype is None else dtype
-        cells = num_cells(self.t0, self.t1, self.dt)
-        coarse, levels = _split_odd(cells)
-        wants_area = interpolation == "parabola"
-        h = self.dt * 2**levels
-        # As in a heap: the numbers that halve the cells of a level lie behind those that
-        # halved the levels above it. The areas of the finest cells need the second half.
-        whole = math.prod(shape)
-        half = (cells + 1) // 2
-        blocks = ((0, 0), (0, half), (1, 0), (1, half))[: 4 if wants_area else 3]
-        streams, starts = zip(*((s, c * whole) for s, c in blocks), strict=True)
-        places, size = lambda n: n, whole
+        entries = np.arange(math.prod(shape), dtype=np.uint32)
         if self.columns is not None:
+            entries = entries.reshape(shape)[..., self.columns].reshape(-1)
             shape = (*shape[:-1], len(self.columns))
-            places, size = self._place, math.prod(shape)
-        z = normals(seeds(key), streams, starts, half * size, dtype, places)
-        z = z.reshape(len(blocks) * half, size)
-        zw, za = z[: 2 * half], z[2 * half :]
-        w = h**0.5 * zw[:coarse]
-        a = (h / 12) ** 0.5 * za[:coarse] if levels > 0 or wants_area else None
-        for level in range(levels):
-            assert a is not None
-            now = slice(coarse * 2**level, coarse * 2 ** (level + 1))
-            last = level == levels - 1
-            w, a = _halve(w, a, h, zw[now], za[now] if wants_area or not last else None)
-            h = h / 2
+        cells = num_cells(self.t0, self.t1, self.dt)
+        tree = _Tree(seeds(key), jnp.asarray(entries), jnp.asarray(first, jnp.int32), self.dt)
+        w, a = tree.cells(cells, interpolation == "parabola", dtype)
         self.increments = w.reshape(cells, *shape)
-        self.areas = a.reshape(cells, *shape) if wants_area and a is not None else None
-
-    def _place(self, n: Array) -> Array:
-        """Which number of the whole path the n-th is that is drawn."""
-        assert self.columns is not None
-        kept = jnp.uint32(len(self.columns))
-        column = jnp.asarray(self.columns, jnp.uint32)[n % kept]
-        return n // kept * jnp.uint32(self.width) + column
+        self.areas = None if a is None else a.reshape(cells, *shape)
 
     def _whole(self, drawn: Array) -> Array:
         """With zeros for the columns that are not drawn."""

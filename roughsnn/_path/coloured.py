@@ -2,12 +2,13 @@
 
 import math
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from .._misc import check_positive_float, check_shape, check_window, num_cells
-from .._random import RandomKey, normals, seeds
+from .._random import RandomKey, seeds, standard_normals
 from .._types import RealScalar
 from .grid import GridPath
 
@@ -87,9 +88,13 @@ def _process(t0, t1, dt, timescale, shape, key, dtype) -> tuple[Array, Array]:
     t0, t1, dt = check_window(t0, t1, dt, "dt")
     tau = check_positive_float("timescale", timescale)
     dtype = jnp.result_type(float) if dtype is None else dtype
-    cells, x = num_cells(t0, t1, dt), dt / tau
-    size = math.prod(check_shape(shape))
-    z = normals(seeds(key), (0, 1), (0, 0), (cells + 1) * size, dtype)
+    return _drawn(seeds(key), num_cells(t0, t1, dt), check_shape(shape), dt / tau, tau, dtype)
+
+
+@eqx.filter_jit
+def _drawn(words, cells: int, shape: tuple[int, ...], x: float, tau: float, dtype):
+    """What [`_process`] returns, cells being `x` time constants `tau` long."""
+    z = standard_normals(words, 2 * (cells + 1), math.prod(shape), dtype)
     z = z.reshape(2, cells + 1, *shape)
     decay, spread = math.exp(-x), (-math.expm1(-2 * x)) ** 0.5
     # Given the start: the mean of the integral, its slope in the end, and what is left.

@@ -2,12 +2,14 @@
 
 import math
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, UInt32
 
 from .._misc import check_shape, check_window, num_cells, static_float
-from .._random import RandomKey, normals, seeds
+from .._random import RandomKey, seeds, standard_normals
 from .._types import RealScalar
 from .grid import GridPath
 
@@ -66,11 +68,18 @@ def fractional_path(
     dtype = jnp.result_type(float) if dtype is None else dtype
     cells, size = num_cells(t0, t1, dt), math.prod(check_shape(shape))
     root = jnp.asarray(_root_spectrum(cells, hurst), dtype)
+    increments = dt**hurst * _drawn(seeds(key), root, size)
+    return GridPath(increments.reshape(cells, *shape), t0=t0, t1=t1, dt=dt)
+
+
+@eqx.filter_jit
+def _drawn(words: UInt32[Array, "3"], root: Float[Array, " frequencies"], size: int) -> Array:
+    """The increments of cells of length 1."""
+    cells, dtype = root.shape[0] - 1, root.dtype
     # The first and the last frequency are real, the others share their variance among two parts.
-    z = normals(seeds(key), (0,), (0,), 2 * cells * size, dtype).reshape(2 * cells, size)
+    z = standard_normals(words, 2 * cells, size, dtype)
     real = jnp.concatenate([z[:1], 0.5**0.5 * z[2 : cells + 1], z[1:2]])
     imaginary = jnp.pad(0.5**0.5 * z[cells + 1 :], ((1, 1), (0, 0)))
     spectrum = jax.lax.complex(root[:, None] * real, root[:, None] * imaginary)
     unit = jnp.fft.irfft(spectrum, 2 * cells, axis=0)[:cells] * (2 * cells) ** 0.5
-    increments = (dt**hurst * unit).astype(dtype).reshape(cells, *shape)
-    return GridPath(increments, t0=t0, t1=t1, dt=dt)
+    return unit.astype(dtype)

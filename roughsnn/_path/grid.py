@@ -67,6 +67,14 @@ class GridPath(AbstractGridPath):
         return CellPolynomial(self.increments[index], area, self.dt)
 
 
+def local_path(path: AbstractGridPath) -> AbstractGridPath:
+    """The same path counted from its start."""
+    if path.t0 == 0:
+        return path
+    increments, areas = path.arrays()
+    return GridPath(increments, t0=0.0, t1=path.t1 - path.t0, dt=path.dt, areas=areas)
+
+
 def coarsened(path: AbstractGridPath, factor: int) -> GridPath:
     r"""The same path on cells that are `factor` times as long.
 

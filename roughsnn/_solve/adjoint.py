@@ -114,11 +114,16 @@ class CheckpointAdjoint(AbstractAdjoint):
         $O(\sqrt[3]{n})$ states, which computes the inside twice. What goes into the loop and comes
         out of it, the noise and the spikes of all cells, is not in it.
 
+    - `early`: whether most of the iterations are usually left out, as by adaptive steps that may be
+        `max_steps` and are few: blocks in blocks of 8, so that they cost next to nothing. Chosen by
+        the engine unless `block_size` or `megabytes` are given.
+
     **Raises:** `ValueError` if `megabytes` is not enough, with the number that is.
     """
 
     block_size: int | None = None
     megabytes: float | None = None
+    early: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self):
         if self.block_size is not None:
@@ -131,6 +136,8 @@ class CheckpointAdjoint(AbstractAdjoint):
     def _sizes(self, body, carry, length, xs) -> tuple[int, ...]:
         if self.megabytes is not None:
             return _budgeted(length, *_needs(body, carry, xs), self.megabytes)
+        if self.early and self.block_size is None:
+            return tuple(8**n for n in range(20, 0, -1) if 8**n < length) or (length,)
         return (min(self.block_size or _block_size(length, xs is not None), length),)
 
     def loop(self, body, carry, length, live, idle, xs=None):

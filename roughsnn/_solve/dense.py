@@ -13,7 +13,7 @@ from .._types import RealScalar, Scalar, State
 class Piece(eqx.Module):
     """The smooth solution from where an iteration starts, in the local time of its cell."""
 
-    # When the cell starts, and where in it the piece does.
+    # When the cell starts since t0, and where in it the piece does.
     start: Scalar
     offset: Scalar
     dense: dfx.AbstractLocalInterpolation
@@ -22,18 +22,24 @@ class Piece(eqx.Module):
 class DenseSolution(eqx.Module):
     """The solution at any time; [`roughsnn.Solution`][] evaluates it."""
 
-    # Where the pieces end, in order, padded with inf; and the pieces, stacked.
+    # Where the pieces end since t0, in order, padded with inf; and the pieces, stacked.
     ends: Float[Array, " pieces"]
     pieces: Piece
+    t0: float = eqx.field(static=True, default=0.0)
 
     def evaluate(self, t: RealScalar, left: bool = True) -> State:
         """The left or the right limit at `t`; nan before the start and beyond the end."""
-        t = jnp.asarray(t, self.ends.dtype)
+        t = jnp.asarray(t, self.ends.dtype) - self.t0
+        known = jnp.sum(jnp.isfinite(self.ends), dtype=jnp.int32)
+        begin, end = self.pieces.start[0] + self.pieces.offset[0], self.ends[known - 1]
+        # The ends of the window, as they are given: not a rounding outside of it.
+        rounding = 4 * float(jnp.finfo(t.dtype).eps) * (abs(self.t0) + end)
+        for border in (begin, end):
+            shift = jax.lax.stop_gradient(border - t)
+            t = t + jnp.where(jnp.abs(shift) <= rounding, shift, 0)
         index = jnp.searchsorted(self.ends, t, side="left" if left else "right")
         # At the end there is nothing to the right.
-        known = jnp.sum(jnp.isfinite(self.ends), dtype=jnp.int32)
-        index = jnp.where(t == self.ends[known - 1], jnp.minimum(index, known - 1), index)
-        begin = self.pieces.start[0] + self.pieces.offset[0]
+        index = jnp.where(t == end, jnp.minimum(index, known - 1), index)
         there = (index < known) & (t >= begin)
         piece = jax.tree.map(lambda x: x[jnp.minimum(index, known - 1)], self.pieces)
         y = piece.dense.evaluate(at_least(t - piece.start, piece.offset))

@@ -1,16 +1,19 @@
 """How an event SDE is solved event by event."""
 
+import dataclasses
 from typing import Any
 
 import diffrax as dfx
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import PyTree
 
 from .._event.crossing import AbstractCrossing
-from .._misc import check_positive_int, is_term
+from .._misc import at_least, at_most, check_positive_int, is_term
 from .._path.base import AbstractGridPath
+from .._window import Window
 from .adjoint import AbstractAdjoint, CheckpointAdjoint
 
 
@@ -67,6 +70,16 @@ class EventByEvent(eqx.Module):
                 raise TypeError(f"`{name}` must be {wanted}, got {value!r}.")
         check_adjoint(self.adjoint)
         check_positive_int("max_steps", self.max_steps)
+
+    def local(self, window: Window) -> "EventByEvent":
+        """The same with times of `saveat` counted from t0, and none a rounding outside of it."""
+        saveat = self.saveat
+        if saveat is None or saveat.subs is None or saveat.subs.ts is None:
+            return self
+        since = jnp.asarray(saveat.subs.ts) - window.t0
+        since = at_most(at_least(since, 0), window.local().t1)
+        saveat = eqx.tree_at(lambda s: s.subs.ts, saveat, since)
+        return dataclasses.replace(self, saveat=saveat)
 
     @property
     def adaptive(self) -> bool:

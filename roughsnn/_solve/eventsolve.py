@@ -1,5 +1,7 @@
 """`eventsolve`: diffeqsolve that goes on after each event."""
 
+import dataclasses
+
 import diffrax as dfx
 import equinox as eqx
 import jax
@@ -11,13 +13,15 @@ from .._event.event import Event
 from .._random import RandomKey, check_key
 from .._results import Failure
 from .._types import Args, Numeric, State
-from .._window import Window, as_window, check_capacity
+from .._window import Clock, Window, as_window, check_capacity
+from .adjoint import CheckpointAdjoint
 from .dense import DenseSolution
 from .engine import EventByEvent, as_event_by_event
 from .failure import failure_of, result_of
 from .saveat import collect
 from .setup import Equation, check_problem, compact, set_up
 from .solution import Solution
+from .step import Carry
 
 
 def eventsolve(
@@ -89,22 +93,31 @@ def eventsolve(
     known = "waived"
     if event.conditions == "check":
         known = conditions_of(terms, event, window.t0, y0, args)
-    equation = Equation(terms, event, y0, args, check_key(key), jump_ts)
-    solution, failure = solve(
-        equation, engine, window=window, max_events=max_events, conditions=known
+    equation = Equation(terms, event, y0, args, check_key(key), jump_ts, Clock.of(window))
+    solution, failure, _ = solve(
+        equation,
+        engine.local(window),
+        window=window.local(),
+        max_events=max_events,
+        conditions=known,
     )
-    return failure.raised(solution) if throw else solution
+    solution = failure.raised(solution) if throw else solution
+    return solution.shifted(window.t0)
 
 
 @eqx.filter_jit
 def solve(
     equation: Equation, engine: EventByEvent, *, window: Window, max_events: int, conditions
-) -> tuple[Solution, Failure]:
-    """What [`roughsnn.eventsolve`][] returns, compiled once for functions and shapes."""
+) -> tuple[Solution, Failure, Carry]:
+    """What [`roughsnn.eventsolve`][] returns, its times since t0, compiled once for functions and
+    shapes; and the last carry."""
     stepper, carry, length = set_up(equation, engine, window=window, max_events=max_events)
     saveat = dfx.SaveAt() if engine.saveat is None else engine.saveat
     sub = saveat.subs
-    final, emitted = engine.adjoint.loop(stepper, carry, length, stepper.live, stepper.idle(carry))
+    adjoint = engine.adjoint
+    if carry.control is not None and isinstance(adjoint, CheckpointAdjoint):
+        adjoint = dataclasses.replace(adjoint, early=True)
+    final, emitted = adjoint.loop(stepper, carry, length, stepper.live, stepper.idle(carry))
     times, marks = compact(emitted.mark, max_events, (emitted.time, jnp.inf), (emitted.mark, -1))
     if carry.control is not None and (sub is not None or saveat.dense):
         # Steps that were rejected lie in between.
@@ -123,4 +136,4 @@ def solve(
         conditions=conditions,
         dense=None if emitted.piece is None else DenseSolution(emitted.time, emitted.piece),
     )
-    return solution, failure_of(result, stepper, final)
+    return solution, failure_of(result, stepper, final), final

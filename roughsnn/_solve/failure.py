@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from .._results import RESULTS, Failure
-from .step import GRAZED, JUMPED, OK, OVERFLOW, RETRIGGERED, STEP_FAILED, Carry, Stepper
+from .step import GRAZED, JUMPED, NONFINITE, OK, OVERFLOW, RETRIGGERED, STEP_FAILED, Carry, Stepper
 
 # How often `max_events` is doubled at most to get to the number that an error names.
 _DOUBLINGS = 10
@@ -20,6 +20,7 @@ def result_of(final: Carry) -> RESULTS:
         (RETRIGGERED, RESULTS.event_retriggered),
         (JUMPED, RESULTS.driver_jumped),
         (STEP_FAILED, RESULTS.step_failed),
+        (NONFINITE, RESULTS.nonfinite_state),
     ):
         result = RESULTS.where(final.fault == code, member, result)
     if final.control is not None:
@@ -32,8 +33,8 @@ def failure_of(result: RESULTS, stepper: Stepper, final: Carry) -> Failure:
     """The message of the result; on overflow with the number that the rate so far would make it."""
     limits = [stepper.max_events * 2**j for j in range(1, _DOUBLINGS + 1)]
     grid = stepper.grid
-    since = grid.start(final.cell, final.offset.dtype) + final.offset - grid.t0
-    share = jax.lax.stop_gradient(since) / (grid.t1 - grid.t0)
+    since = grid.start(final.cell, final.offset.dtype) + final.offset
+    share = jax.lax.stop_gradient(since) / grid.t1
     needed = stepper.max_events / jnp.where(share > 0, share, 1)
     full = f"{RESULTS[RESULTS.max_events_reached]} Got {stepper.max_events}; at the rate so far"
     changed = [(needed <= limit, f"{full} {limit} would be enough.") for limit in reversed(limits)]

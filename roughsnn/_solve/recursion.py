@@ -15,7 +15,7 @@ from .._misc import entry, one_hot, where_tree
 from .._random import RandomKey, check_key, uniform
 from .._results import RESULTS, Failure
 from .._types import Args, Numeric, State
-from .._window import Window, as_window, check_capacity
+from .._window import Clock, Window, as_window, check_capacity
 from .engine import EventByEvent, as_event_by_event
 from .failure import failure_of, result_of
 from .jumps import check_jump_ts
@@ -104,6 +104,12 @@ def online_gradient(
         )
 
     check_jump_ts(jump_ts)
+
+    def checked(params):
+        terms, event, y0, args = problem(params)
+        return check_problem(terms, window, y0, args, event=event, engine=engine, jump_ts=jump_ts)
+
+    eqx.filter_eval_shape(checked, params)
     found, failure = _online_gradient(
         problem,
         params,
@@ -111,20 +117,22 @@ def online_gradient(
         check_key(key),
         engine,
         jump_ts,
-        window=window,
+        Clock.of(window),
+        window=window.local(),
         max_events=max_events,
     )
-    return failure.raised(found) if throw else found
+    found = failure.raised(found) if throw else found
+    return dataclasses.replace(found, event_times=found.event_times + window.t0)
 
 
 @eqx.filter_jit
 def _online_gradient(
-    problem, params, direction, key, engine, jump_ts, *, window, max_events
+    problem, params, direction, key, engine, jump_ts, clock, *, window, max_events
 ) -> tuple[OnlineGradient, Failure]:
     """What [`roughsnn.online_gradient`][] returns, compiled once for functions and shapes."""
     terms, event, y0, args = problem(params)
-    y0 = check_problem(terms, window, y0, args, event=event, engine=engine, jump_ts=jump_ts)
-    equation = Equation(terms, event, y0, args, key, jump_ts)
+    y0 = jax.tree.map(jnp.asarray, y0)
+    equation = Equation(terms, event, y0, args, key, jump_ts, clock)
     stepper, start, length = set_up(equation, engine, window=window, max_events=max_events)
     if stepper.jumps:
         raise ValueError(

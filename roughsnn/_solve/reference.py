@@ -15,8 +15,9 @@ from .._misc import entry, one_hot, where_tree
 from .._random import RandomKey, seeds, uniform
 from .._results import RESULTS
 from .._types import Args, State
-from .._window import Window, as_window, check_capacity
+from .._window import Clock, Window, as_window, check_capacity
 from .jumps import jump_terms
+from .setup import Equation
 from .solution import Solution
 
 
@@ -69,7 +70,6 @@ def reference_solve(
         diffrax for an event at once (diffrax#492).
     """
     window = as_window(window)
-    t0, t1, dt0 = window.t0, window.t1, window.dt0
     max_events = check_capacity("max_events", max_events, window)
     if window.stop_after is not None:
         raise ValueError("`reference_solve` does not take a window with `stop_after`.")
@@ -79,12 +79,23 @@ def reference_solve(
             "the step that it is in. Use roughsnn.eventsolve."
         )
     y0 = jax.tree.map(jnp.asarray, y0)
+    equation = Equation(terms, event, y0, args, key, None, Clock.of(window))
+    parts = solver, root_finder, options
+    return _reference(equation, parts, window=window, max_events=max_events)
+
+
+@eqx.filter_jit
+def _reference(equation: Equation, parts, *, window: Window, max_events: int) -> Solution:
+    """What [`roughsnn.reference_solve`][] returns, compiled once for functions and shapes."""
+    terms, event, y0, args = equation.terms, equation.event, equation.y0, equation.args
+    solver, root_finder, options = parts
+    t0, t1, dt0 = window.t0, window.t1, window.dt0
     dtype = jnp.result_type(*jax.tree.leaves(y0))
     tolerance = 16 * float(jnp.finfo(dtype).eps)
     root_finder = optx.Newton(tolerance, tolerance) if root_finder is None else root_finder
     options = {"saveat": dfx.SaveAt(t1=True), "throw": False, **options}
     coordinates = eqx.filter_eval_shape(event.fn, jnp.asarray(t0, dtype), y0, args).shape[0]
-    words = seeds(key)
+    words = seeds(equation.key)
     ends = dfx.Event(
         lambda t, y, args, **kwargs: jnp.max(event.fn(t, y, args)), root_finder, direction=True
     )

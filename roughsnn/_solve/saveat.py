@@ -48,19 +48,20 @@ def collect(
     y0: State,
     y1: State,
 ) -> tuple[Array | None, PyTree | None]:
-    """`ts` and `ys` of the solution: t0, then ts or steps, then t1."""
+    """`ts` and `ys` of the solution: t0, then ts or steps, then t1; times since t0."""
     if sub is None:
         return None, None
     dtype, args = emitted.time.dtype, stepper.args
+    begin = stepper.grid.clock.start(0, dtype)
     ts, ys = [], []
 
     def add(t, y):
         ts.append(t)
-        ys.append(jax.vmap(lambda t, y: sub.fn(t, y, args))(t, y))
+        ys.append(jax.vmap(lambda t, y: sub.fn(begin + t, y, args))(t, y))
 
     row = lambda y: jax.tree.map(lambda x: jnp.asarray(x)[None], y)
     if sub.t0:
-        add(jnp.full((1,), stepper.grid.t0, dtype), row(y0))
+        add(jnp.zeros((1,), dtype), row(y0))
     if sub.ts is not None:
         add(sub.ts.astype(dtype), _at_times(stepper, emitted, sub.ts.astype(dtype)))
     if sub.steps:
@@ -81,8 +82,8 @@ def _at_times(stepper: Stepper, emitted: Emitted, ts: Array) -> State:
     origins = jax.tree.map(lambda x: x[index], emitted.origin)
 
     def at(t, origin, reached):
-        step = stepper.interval(origin)
-        y = step.dense.evaluate(at_most(at_least(t - step.start, origin.offset), step.stop))
+        step, since = stepper.interval(origin), t - stepper.grid.start(origin.cell, t.dtype)
+        y = step.dense.evaluate(at_most(at_least(since, origin.offset), step.stop))
         return jax.tree.map(lambda x: jnp.where(reached, x, jnp.nan), y)
 
     return jax.vmap(at)(ts, origins, reached)

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optimistix as optx
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Int, PyTree
 
 from .._conditions.affine import is_affine
 from .._event.chandrupatla import Chandrupatla
@@ -15,7 +15,7 @@ from .._event.crossing import AbstractCrossing, BracketedCrossing, QuadraticCros
 from .._event.event import Event
 from .._random import RandomKey, seeds
 from .._types import Args, Numeric, State
-from .._window import Window
+from .._window import Clock, Window
 from .control import controller_of
 from .engine import EventByEvent
 from .jumps import check_jump_ts, merged_jumps
@@ -33,6 +33,11 @@ class Equation(eqx.Module):
     args: Args
     key: RandomKey
     jump_ts: Numeric | None
+    clock: Clock
+    # How often each coordinate has fired before.
+    counts: Int[Array, " events"] | None = None
+    # Whether it is known that a coordinate is below 0 behind its own event.
+    resets: bool = eqx.field(static=True, default=False)
 
 
 def check_problem(terms, window: Window, y0, args, *, event, engine: EventByEvent, jump_ts):
@@ -54,10 +59,11 @@ def set_up(
 ) -> tuple[Stepper, Carry, int]:
     """The map of one iteration, where it starts, and how often it is applied at most.
 
-    Takes what `check_problem` has seen.
+    Takes what `check_problem` has seen, and a window that is counted from its start.
     """
     terms, event, y0, args = equation.terms, equation.event, equation.y0, equation.args
     t0, t1, dt0, solver = window.t0, window.t1, window.dt0, engine.solver_for(terms)
+    clock = equation.clock
     saveat = dfx.SaveAt() if engine.saveat is None else engine.saveat
     sub = saveat.subs
     dtype = jnp.result_type(*jax.tree.leaves(y0))
@@ -66,7 +72,7 @@ def set_up(
     # With adaptive steps there is one cell.
     cells, dt = (window.cells, dt0) if control is None else (1, t1 - t0)
     stops, jumps = merged_jumps(terms, equation.jump_ts, dtype)
-    grid = Grid(t0, t1, dt, cells, stops)
+    grid = Grid(t1, dt, cells, clock, stops)
     stepper = Stepper(
         terms=terms,
         solver=_differentiable(solver),
@@ -82,21 +88,26 @@ def set_up(
         emit_steps=sub is not None and bool(sub.steps),
         emit_dense=saveat.dense,
         controller=control,
+        resets=equation.resets,
     )
     zero = jnp.zeros((), jnp.int32)
     carry = Carry(
         cell=zero,
         offset=jnp.zeros((), dtype),
-        jump=_first_jump(grid),
+        jump=_first_jump(grid, dtype),
         y=y0,
-        counts=jnp.zeros(num_coordinates, jnp.int32),
+        counts=jnp.zeros(num_coordinates, jnp.int32)
+        if equation.counts is None
+        else equation.counts,
         num_events=zero,
         last=zero - 1,
         fault=zero,
         finished=jnp.array(False),
+        due=jnp.zeros(num_coordinates, bool) if event.ties == "all" else None,
     )
     if control is not None:
-        control = control.first(terms, t0, t1, y0, dt0, args, stepper.solver, dtype)
+        begin = clock.start(0, dtype)
+        control = control.first(terms, begin, begin + t1, y0, dt0, args, stepper.solver, dtype)
         carry = dataclasses.replace(carry, control=control)
         if eqx.filter_eval_shape(stepper.interval, carry).error is None:
             raise ValueError(
@@ -182,10 +193,11 @@ def _differentiable(solver: dfx.AbstractSolver) -> dfx.AbstractSolver:
     return solver
 
 
-def _first_jump(grid: Grid) -> Array:
+def _first_jump(grid: Grid, dtype) -> Array:
     if grid.jump_ts is None:
         return jnp.zeros((), jnp.int32)
-    return jnp.searchsorted(grid.jump_ts, grid.t0, side="left").astype(jnp.int32)
+    begin = grid.clock.start(0, dtype)
+    return jnp.searchsorted(grid.jump_ts, begin, side="left").astype(jnp.int32)
 
 
 def _choose_crossing(root_finder, solver, event, t0, y0, args, dtype) -> AbstractCrossing:

@@ -1,5 +1,6 @@
 """What a solve returns."""
 
+import dataclasses
 from typing import Literal
 
 import equinox as eqx
@@ -50,6 +51,12 @@ class Solution(eqx.Module):
                 "There is no dense output: solve with EventByEvent(saveat=SaveAt(dense=True))."
             )
         return self.dense.evaluate(t, left)
+
+    def shifted(self, t0: float) -> "Solution":
+        """The same with times that were counted from t0 counted from 0."""
+        dense = None if self.dense is None else dataclasses.replace(self.dense, t0=t0)
+        ts = None if self.ts is None else self.ts + t0
+        return dataclasses.replace(self, event_times=self.event_times + t0, ts=ts, dense=dense)
 
     def path(self) -> CadlagPath:
         """What was saved as a càdlàg path, both limits at each stop with `SaveAt(steps=True)`.

@@ -8,44 +8,53 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree, UInt32
 
-from .._event.crossing import AbstractCrossing, Crossing
+from .._event.crossing import AbstractCrossing, Crossing, rises
 from .._event.event import Event
 from .._misc import entry, one_hot, where_tree
 from .._random import uniform
 from .._types import Args, Scalar, State
+from .._window import Clock, Window
 from .control import Control, Controller
 from .dense import Piece
 from .jumps import after_jump
 from .localise import localise
 
 # The codes of `Carry.fault`, in the order of severity in which they were met.
-OK, OVERFLOW, GRAZED, RETRIGGERED, STEP_FAILED, JUMPED = range(6)
+OK, OVERFLOW, GRAZED, RETRIGGERED, STEP_FAILED, JUMPED, NONFINITE = range(7)
 
 
 class Grid(eqx.Module):
-    """Cells of length `dt0` that cover [t0, t1]; the last one may be shorter."""
+    """Cells of length `dt0` that cover [0, t1]; the last one may be shorter."""
 
-    t0: float = eqx.field(static=True)
     t1: float = eqx.field(static=True)
     dt0: float = eqx.field(static=True)
     cells: int = eqx.field(static=True)
-    # Times at which the vector field jumps, with inf behind the last; or None.
-    jump_ts: Float[Array, " jumps"] | None
+    # What vector fields read as the time.
+    clock: Clock
+    # Times on that clock at which the vector field jumps, with inf behind the last; or None.
+    jump_ts: Float[Array, " jumps"] | None = None
+
+    @classmethod
+    def of(cls, window: Window, clock: Clock) -> "Grid":
+        """The cells of a window that is counted from its start."""
+        return cls(window.t1, window.dt0, window.cells, clock)
 
     def start(self, cell: Int[Array, ""], dtype: Any) -> Scalar:
-        """The time at which `cell` starts: from its number, so it does not drift."""
-        return self.t0 + cell.astype(dtype) * self.dt0
+        """When `cell` starts, since the window does: from its number, so it does not drift."""
+        return cell.astype(dtype) * self.dt0
 
     def length(self, cell: Int[Array, ""], dtype: Any) -> Scalar:
         """The length of `cell`."""
-        last = (self.t1 - self.t0) - (self.cells - 1) * self.dt0
+        last = self.t1 - (self.cells - 1) * self.dt0
+        if abs(last - self.dt0) <= 1e-6 * self.dt0:
+            return jnp.asarray(self.dt0, dtype)
         return jnp.where(cell == self.cells - 1, last, self.dt0).astype(dtype)
 
 
 class Interval(NamedTuple):
     """The smooth solution from one stop to the next, in the cell's local time."""
 
-    # When the cell starts.
+    # What the clock shows as the cell starts.
     start: Scalar
     stop: Scalar
     y1: State
@@ -70,6 +79,9 @@ class Carry(eqx.Module):
     # How it is going.
     fault: Int[Array, ""]
     finished: Bool[Array, ""]
+    # Which coordinates have reached 0 together with the last event, and have yet to jump; `None` if
+    # they do not.
+    due: Bool[Array, " events"] | None = None
     # With adaptive steps, how far the next one wants to go.
     control: Control | None = None
 
@@ -106,6 +118,8 @@ class Stepper(eqx.Module):
     emit_steps: bool = eqx.field(static=True)
     emit_dense: bool = eqx.field(static=True, default=False)
     controller: Controller | None = None
+    # Whether it is known that a coordinate is below 0 behind its own event.
+    resets: bool = eqx.field(static=True, default=False)
 
     def live(self, carry: Carry) -> Bool[Array, ""]:
         """Whether there is anything left to do."""
@@ -115,7 +129,7 @@ class Stepper(eqx.Module):
         """The smooth solution to the next planned stop, as a function of local time."""
         dtype = carry.offset.dtype
         cell = jnp.minimum(carry.cell, self.grid.cells - 1)
-        start = self.grid.start(cell, dtype)
+        start = self.grid.clock.start(cell, dtype)
         # A carry that is not live makes a step of length zero: it stays where it is.
         r0 = carry.offset
         r1 = jnp.where(self.live(carry), self.grid.length(cell, dtype), r0)
@@ -153,8 +167,9 @@ class Stepper(eqx.Module):
         here = eqx.tree_at(lambda c: c.y, carry, y)
         return self.interval(here).dense.evaluate(local)
 
-    def _find(self, carry: Carry, start, r1, y1, dense) -> tuple[Crossing, Any, Any]:
-        """The first crossing; whether it is grazing; whether the last event fires again."""
+    def _find(self, carry: Carry, start, r1, y1, dense):
+        """The first crossing; whether it is grazing; whether the last event fires again; the event
+        function at the start and the end."""
         r0, length = carry.offset, r1 - carry.offset
 
         def along(x):
@@ -162,6 +177,7 @@ class Stepper(eqx.Module):
 
         e0 = self.event.fn(start + r0, carry.y, self.args)
         e1 = self.event.fn(start + r1, y1, self.args)
+        e0 = self._left(carry, e0, e1, length)
         crossing = self.crossing.first(along, length, e0, e1)
         e0_there = entry(e0, crossing.index)
         scale = jnp.maximum(jnp.abs(e0_there), jnp.abs(entry(e1, crossing.index)))
@@ -170,7 +186,44 @@ class Stepper(eqx.Module):
         stuck = crossing.hit & (crossing.offset == 0) & (e0_there >= 0)
         again = stuck & (crossing.index == carry.last)
         again |= (carry.last >= 0) & (entry(e0, jnp.maximum(carry.last, 0)) > 0)
-        return crossing, grazed, again
+        crossing, due = self._with_due(carry, crossing)
+        return crossing, grazed & ~due, again & ~due, (e0, e1)
+
+    def _left(self, carry: Carry, e0: Array, e1: Array, length: Scalar) -> Array:
+        """The event function at the start, 0 where a coordinate has just fired and is above by no
+        more than the rounding of that time: a ball that bounces is where it hit the ground."""
+        if self.resets:
+            return e0
+        own = one_hot(jnp.maximum(carry.last, 0), e0.shape[0]) & (carry.last >= 0)
+        rounding = 64 * float(jnp.finfo(length.dtype).eps) * self.grid.dt0
+        near = (e0 > 0) & (e0 * length <= rounding * jnp.abs(e1 - e0))
+        return jnp.where(own & near, 0, e0)
+
+    def _with_due(self, carry: Carry, crossing: Crossing) -> tuple[Crossing, Bool[Array, ""]]:
+        """The crossing, or one at once where a coordinate is due, and whether that is so."""
+        if carry.due is None:
+            return crossing, jnp.array(False)
+        due, first = jnp.any(carry.due), jnp.argmax(carry.due).astype(crossing.index.dtype)
+        now = Crossing(
+            hit=jnp.array(True),
+            offset=jnp.zeros_like(crossing.offset),
+            index=first,
+            slope=jnp.ones_like(crossing.slope),
+        )
+        return where_tree(due, now, crossing), due
+
+    def _still_due(self, carry: Carry, t, left: State, k, values) -> Bool[Array, " events"] | None:
+        """Which coordinates are due behind an event of `k` at `t`; `values` are those at the start
+        and the end of the step."""
+        if carry.due is None:
+            return None
+        e0, e1 = values
+        rounding = 16 * float(jnp.finfo(t.dtype).eps)
+        near = self.event.fn(t, left, self.args) >= -rounding * jnp.maximum(
+            jnp.abs(e0), jnp.abs(e1)
+        )
+        tied = jnp.where(jnp.any(carry.due), carry.due, rises(e0, e1) & near)
+        return tied & ~one_hot(k, tied.shape[0])
 
     def _driven(self, t, y: State, jump: Int[Array, ""], here: Bool[Array, ""]):
         """The state behind a jump of the drivers, and whether it brought an event about."""
@@ -184,7 +237,7 @@ class Stepper(eqx.Module):
         del x
         live = self.live(carry)
         start, r1, y1, dense, solved, error = self.interval(carry)
-        crossing, grazed, again = self._find(carry, start, r1, y1, dense)
+        crossing, grazed, again, values = self._find(carry, start, r1, y1, dense)
         hit, k, keep, control = crossing.hit, crossing.index, jnp.array(True), None
         if self.controller is not None:
             assert carry.control is not None and error is not None
@@ -200,10 +253,12 @@ class Stepper(eqx.Module):
             solved = solved & good & (carry.offset + carry.control.step > carry.offset)
             hit, grazed, again = hit & keep, grazed & keep, again & keep
             control = where_tree(live, control, carry.control)
+        finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(y1)]))
+        broken = keep & ~finite
         number = entry(carry.counts, k) + 1
         u = uniform(self.seeds, k, number, r1.dtype)
         overflow = hit & (carry.num_events >= self.max_events)
-        abort = overflow | again | ~solved
+        abort = overflow | again | ~solved | broken
         step = live & ~abort & keep
         fires = step & hit
         offset = jnp.where(hit, carry.offset + crossing.offset, r1)
@@ -211,6 +266,7 @@ class Stepper(eqx.Module):
         left = dense.evaluate(offset)
         jumped = self.event.transition(start + offset, left, self.args, k, u)
         right = where_tree(fires, jumped, left)
+        due = self._still_due(carry, start + offset, left, k, values)
         at_jump = jnp.array(False)
         if self.grid.jump_ts is not None:
             # The same subtraction as in `interval`, so that rounding cannot stall it.
@@ -224,6 +280,7 @@ class Stepper(eqx.Module):
         fault = jnp.where(overflow, OVERFLOW, fault)
         fault = jnp.where(again, RETRIGGERED, fault)
         fault = jnp.where(solved, fault, STEP_FAILED)
+        fault = jnp.where(broken, NONFINITE, fault)
         fault = jnp.where(carry.fault == OK, fault, carry.fault)
         num_events = jnp.where(fires, carry.num_events + 1, carry.num_events)
         finished = abort
@@ -246,15 +303,17 @@ class Stepper(eqx.Module):
             last=jnp.where(step, jnp.where(hit, k, -1), carry.last).astype(carry.last.dtype),
             fault=jnp.where(live, fault, carry.fault).astype(carry.fault.dtype),
             finished=carry.finished | (live & finished),
+            due=None if due is None else due & fires,
             control=control,
         )
+        begin = self.grid.start(carry.cell, r1.dtype)
         emitted = Emitted(
-            time=jnp.where(step, start + offset, jnp.inf),
+            time=jnp.where(step, begin + offset, jnp.inf),
             mark=jnp.where(fires, k, -1).astype(jnp.int32),
             origin=carry if self.emit_origin else None,
             left=left if self.emit_steps else None,
             right=right if self.emit_steps else None,
-            piece=Piece(start, carry.offset, dense) if self.emit_dense else None,
+            piece=Piece(begin, carry.offset, dense) if self.emit_dense else None,
         )
         return new, emitted
 

@@ -22,7 +22,7 @@ from .._solve.engine import EventByEvent
 from .._solve.eventsolve import eventsolve
 from .._train.spike_train import SpikeTrain
 from .._types import Drive, RealScalar
-from .._window import Window
+from .._window import Clock, Window
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +90,9 @@ def time_rescaling_test(
     if not np.any(tested):
         raise ValueError("No neuron has two spikes: there is no interval to test.")
     window = Window(train.t0, train.t1, dt0)
-    hazard = _integrated_hazards(train, network, as_drive(drive, window), window, path, initial)
+    hazard = _integrated_hazards(
+        train, network, as_drive(drive, window, Clock.of(window)), window, path, initial
+    )
     alpha = np.broadcast_to(np.asarray(network.firing.alpha), (train.num_neurons,))
     excess = np.asarray(hazard)[tested] - alpha[marks[tested]]
     quantiles = np.sort(-np.expm1(-np.maximum(excess, 0)))

@@ -8,10 +8,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from .._misc import check_positive_int, check_window, is_concrete, one_hot
+from .._misc import check_positive_int, check_window, is_concrete, one_hot, static_float
+from .._origin import origin_bits, origin_of
 from .._types import IntScalar, RealScalar
+from .borders import before, check_times, rounded
 from .boundary import Boundary
 from .marks import count_by_mark, find_first
 
@@ -21,6 +23,10 @@ class SpikeTrain(eqx.Module):
 
     All methods work on one train; `jax.vmap` them over a batch, a train whose arrays have
     a leading samples axis. Make trains from lists with [`roughsnn.SpikeTrain.from_lists`][].
+
+    Times are counted from `origin`, and the window is half-open, $[t_0, t_1)$, where a train is
+    cut: a spike on the border of two windows belongs to the later one. Only where recording
+    itself ends, at t1, a spike is in.
 
     **Arguments:**
 
@@ -33,6 +39,8 @@ class SpikeTrain(eqx.Module):
     - `num_neurons`: the number of neurons.
     - `boundary`: for a simulated train a [`roughsnn.Boundary`][], which
         [`roughsnn.losses.with_boundary`][] needs; else `None`.
+    - `bits`: the origin, a float64 on the clock of the recording, as two words for each sample;
+        by default 0. Read it as `origin`.
     """
 
     times: Float[Array, "*samples spikes"]
@@ -42,7 +50,32 @@ class SpikeTrain(eqx.Module):
     t0: float = eqx.field(static=True)
     t1: float = eqx.field(static=True)
     num_neurons: int = eqx.field(static=True)
-    boundary: Boundary | None = None
+    boundary: Boundary | None
+    bits: UInt32[Array, "*samples 2"]
+
+    def __init__(
+        self,
+        times: Float[Array, "*samples spikes"],
+        marks: Int[Array, "*samples spikes"],
+        count: Int[Array, "*samples"],
+        overflow: Bool[Array, "*samples"],
+        t0: float,
+        t1: float,
+        num_neurons: int,
+        boundary: Boundary | None = None,
+        bits: UInt32[Array, "*samples 2"] | None = None,
+    ):
+        self.times, self.marks, self.count, self.overflow = times, marks, count, overflow
+        self.t0, self.t1, self.num_neurons, self.boundary = t0, t1, num_neurons, boundary
+        self.bits = jnp.zeros((*jnp.shape(count), 2), jnp.uint32) if bits is None else bits
+
+    @property
+    def origin(self) -> np.ndarray:
+        """Where time 0 lies on the clock of the recording, a float64 for each sample.
+
+        `TypeError` inside of `jit`, `vmap` and `grad`, where float64 may not exist.
+        """
+        return origin_of(self.bits)
 
     @classmethod
     def from_lists(
@@ -52,22 +85,25 @@ class SpikeTrain(eqx.Module):
         t0: RealScalar,
         t1: RealScalar,
         max_spikes: int | None = None,
+        origin: RealScalar = 0.0,
     ) -> "SpikeTrain":
         """A train from one list of spike times for each neuron.
 
         **Arguments:**
 
-        - `times`: for each neuron its spike times, increasing, in [t0, t1].
-        - `t0`, `t1`: the window.
+        - `times`: for each neuron its spike times, increasing, in [t0, t1], counted from `origin`.
+        - `t0`, `t1`: the window, counted from `origin`.
         - `max_spikes`: the room; by default as many as there are spikes (at least one).
+        - `origin`: where time 0 lies on the clock of the recording.
 
         **Raises:** `ValueError` for times that are unordered, outside of the window or not
-        finite, and if `max_spikes` is too small.
+        finite, if `max_spikes` is too small, and for spikes of a neuron that JAX's default dtype
+        cannot tell apart.
         """
         t0, t1, _ = check_window(t0, t1, 1.0, "dt")
         if len(times) == 0:
             raise ValueError("`times` must hold one list of spike times for each neuron.")
-        arrays = [_check_times(t, n, t0, t1) for n, t in enumerate(times)]
+        arrays = [check_times(t, n, t0, t1) for n, t in enumerate(times)]
         total = sum(len(a) for a in arrays)
         room = max(total, 1) if max_spikes is None else check_positive_int("max_spikes", max_spikes)
         if total > room:
@@ -79,6 +115,7 @@ class SpikeTrain(eqx.Module):
         order = np.argsort(flat, kind="stable")
         padding = room - total
         dtype = jnp.result_type(float)
+        flat = np.concatenate([rounded(a, n, t1, dtype) for n, a in enumerate(arrays)])
         padded_times = np.concatenate([flat[order], np.full(padding, np.inf)])
         padded_marks = np.concatenate([marks[order], np.full(padding, -1)])
         return cls(
@@ -89,6 +126,7 @@ class SpikeTrain(eqx.Module):
             t0=t0,
             t1=t1,
             num_neurons=len(arrays),
+            bits=jnp.asarray(origin_bits(static_float("origin", origin))),
         )
 
     @classmethod
@@ -105,12 +143,41 @@ class SpikeTrain(eqx.Module):
         return jax.tree.map(lambda *x: jnp.stack(x), *padded)
 
     def to_lists(self) -> list:
-        """For each neuron a NumPy array of its spike times; a list of those for a batch."""
+        """For each neuron a NumPy array of its spike times, counted from `origin`; a list of those
+        for a batch."""
         times, marks = np.asarray(self.times), np.asarray(self.marks)
         if times.ndim > 1:
             samples = [jax.tree.map(operator.itemgetter(b), self) for b in range(len(times))]
             return [sample.to_lists() for sample in samples]
         return [times[marks == n] for n in range(self.num_neurons)]
+
+    def in_frame(self, t0: float, t1: float, edges: tuple[float, ...] = ()) -> "SpikeTrain":
+        """The train of a window that was counted from its start, counted so that it starts at t0.
+
+        `edges` are those of its boundary, in the new count. The origin stays.
+        """
+        times = self.times + t0
+        # A spike of the last cell is not brought beyond the end by rounding.
+        beyond = jax.lax.stop_gradient(times) - jnp.asarray(t1, times.dtype)
+        beyond = jnp.where((beyond > 0) & (self.marks >= 0), beyond, 0)
+        times = times - beyond
+        boundary = self.boundary
+        if boundary is not None:
+            boundary = dataclasses.replace(boundary, ts=(*edges, t1))
+        return dataclasses.replace(self, times=times, t0=t0, t1=t1, boundary=boundary)
+
+    def local(self) -> "SpikeTrain":
+        """The same spikes counted from the start of the window, without boundary and origin."""
+        held = _not_before(self, self.t0)
+        return SpikeTrain(
+            held.times - self.t0,
+            self.marks,
+            self.count,
+            self.overflow,
+            0.0,
+            self.t1 - self.t0,
+            self.num_neurons,
+        )
 
     def with_room(self, max_spikes: int) -> "SpikeTrain":
         """The same train with room for `max_spikes` spikes, at least as many as now."""
@@ -132,16 +199,18 @@ class SpikeTrain(eqx.Module):
     def window(self, a: RealScalar, b: RealScalar) -> "SpikeTrain":
         """The spikes in [a, b), as a train on that window.
 
-        `b = t1` includes a spike at t1. Raises `ValueError` unless t0 <= a < b <= t1.
+        A spike that is a rounding away from a border lies on it. `b = t1` includes a spike at t1.
+        Raises `ValueError` unless t0 <= a < b <= t1.
         """
         a, b, _ = check_window(a, b, 1.0, "dt")
         if a < self.t0 or b > self.t1:
             raise ValueError(
                 f"The window [{a}, {b}] must lie inside of [t0, t1] = [{self.t0}, {self.t1}]."
             )
-        inside = (self.times >= a) & ((self.times < b) | (b == self.t1))
+        inside = ~before(self.times, a) & (before(self.times, b) | (b == self.t1))
         inside = inside & (self.marks >= 0)
-        return self._select(inside, a, b)
+        # What a rounding is before the border is on it.
+        return _not_before(self, a)._select(inside, a, b)
 
     def first(self, n: int) -> "SpikeTrain":
         """The train of its first `n` spikes (of all neurons), on purpose; no overflow.
@@ -220,6 +289,18 @@ class SpikeTrain(eqx.Module):
             count=self.count + 1,
         )
 
+    def ties(self) -> Int[Array, ""]:
+        """How many spikes are at the time of the one before, to within a rounding or two.
+
+        In a simulation with hard thresholds neurons may reach them together; all of them fire then,
+        and only then act on one another. There a spike time has no derivative in what tells the
+        neurons apart.
+        """
+        self._check_single()
+        rounding = 4 * float(jnp.finfo(self.times.dtype).eps)
+        near = jnp.diff(self.times) <= rounding * jnp.abs(self.times[1:])
+        return jnp.sum(near & (self.marks[1:] >= 0), dtype=jnp.int32)
+
     def per_neuron(self, n: int) -> Float[Array, "neurons {n}"]:
         """The first `n` spike times of each neuron, shape `(neurons, n)`, inf-padded."""
         self._check_single()
@@ -231,14 +312,13 @@ class SpikeTrain(eqx.Module):
     def _select(self, keep: Bool[Array, " spikes"], t0: float, t1: float) -> "SpikeTrain":
         self._check_single()
         index, there = find_first(keep, keep.shape[0])
-        return type(self)(
+        return dataclasses.replace(
+            self,
             times=jnp.where(there, self.times[index], jnp.inf),
             marks=jnp.where(there, self.marks[index], -1),
             count=jnp.sum(keep).astype(self.count.dtype),
-            overflow=self.overflow,
             t0=t0,
             t1=t1,
-            num_neurons=self.num_neurons,
             boundary=None if self.boundary is None else self.boundary.until(t1),
         )
 
@@ -256,6 +336,7 @@ class SpikeTrain(eqx.Module):
         room = max(self.times.shape[-1], other.times.shape[-1])
         a, b = self.with_room(room), other.with_room(room)
         same = jnp.all(a.times == b.times) & jnp.all(a.marks == b.marks)
+        same = same & jnp.all(a.bits == b.bits)
         return same & jnp.all(a.count == b.count) & jnp.all(a.overflow == b.overflow)
 
     def complete(self) -> "SpikeTrain":
@@ -275,6 +356,13 @@ class SpikeTrain(eqx.Module):
         return eqx.error_if(self, jnp.any(self.overflow), message)
 
 
+def _not_before(train: SpikeTrain, t0: float) -> SpikeTrain:
+    """The train with times of at least t0."""
+    times = train.times
+    short = jnp.asarray(t0, times.dtype) - jax.lax.stop_gradient(times)
+    return dataclasses.replace(train, times=times + jnp.where(short > 0, short, 0))
+
+
 def _check_neurons(neurons, total: int) -> Int[Array, " n"]:
     index = np.asarray(neurons) if is_concrete(neurons) else jnp.asarray(neurons)
     if index.ndim != 1 or index.shape[0] == 0 or not jnp.issubdtype(index.dtype, jnp.integer):
@@ -286,24 +374,3 @@ def _check_neurons(neurons, total: int) -> Int[Array, " n"]:
             f"`neurons` must be different numbers in 0 ... {total - 1}, got {index.tolist()}."
         )
     return jnp.asarray(index, jnp.int32)
-
-
-def _check_times(times, neuron: int, t0: float, t1: float) -> np.ndarray:
-    array = np.asarray(times, dtype=float)
-    name = f"times[{neuron}]"
-    if array.ndim != 1:
-        raise ValueError(f"`{name}` must be a list of spike times, got shape {array.shape}.")
-    if not np.all(np.isfinite(array)):
-        raise ValueError(f"`{name}` must be finite.")
-    if np.any(np.diff(array) < 0):
-        bad = int(np.argmax(np.diff(array) < 0))
-        raise ValueError(
-            f"`{name}` must be in increasing order: spike {bad} is at {array[bad]}, the next "
-            f"at {array[bad + 1]}. Sort them first."
-        )
-    if len(array) and (array[0] < t0 or array[-1] > t1):
-        raise ValueError(
-            f"`{name}` must lie in [t0, t1] = [{t0}, {t1}], got spikes from {array[0]} to "
-            f"{array[-1]}. Widen the window, or cut the list."
-        )
-    return array

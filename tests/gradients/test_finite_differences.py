@@ -47,7 +47,7 @@ def flat_run(name, dtype=float, **options):
     """`run_recurrent` of a vector of all parameters, up to time 0.4."""
     _, unflatten = ravel_pytree(jax.tree.map(lambda x: x.astype(dtype), recurrent_parameters()))
     options = CASES[name] | options
-    return lambda x: run_recurrent(unflatten(x), jr.key(7), t1=0.4, **options)
+    return lambda x: run_recurrent(unflatten(x), jr.key(9), t1=0.4, **options)
 
 
 @functools.cache

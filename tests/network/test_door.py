@@ -118,7 +118,7 @@ def test_a_clamped_network_records_what_the_simulation_did():
         path = rs.BrownianPath(0.0, 0.64, dt, shape=(3, 2), key=jr.key(3), interpolation="linear")
         net = recurrent_network(P)
         free = rs.simulate(
-            net, P["input"], window, key=jr.key(2), max_spikes=60, noise=path, **options
+            net, P["input"], window, key=jr.key(9), max_spikes=60, noise=path, **options
         )
         told = rs.clamp(net, P["input"], free.spikes, window, noise=path, **options)
         assert told.states["v"][0].shape == (window.cells + 1, 3)
@@ -126,7 +126,7 @@ def test_a_clamped_network_records_what_the_simulation_did():
         return jnp.stack(jax.tree.leaves(gaps)), free.spikes.count
 
     coarse, fine = (jax.jit(gap, static_argnums=0)(dt) for dt in (0.02, 0.005))
-    assert int(fine[1]) >= 4
+    assert int(fine[1]) >= 10
     assert np.all(fine[0] < 2e-3) and np.all(coarse[0] < 3e-2)
     with pytest.raises(ValueError, match="asks for 'cells', 'mean', 'max' or 'last', got times"):
         train = rs.SpikeTrain.from_lists([[0.1], [], []], t0=0.0, t1=0.64)

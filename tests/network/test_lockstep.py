@@ -50,7 +50,10 @@ def drive_of(neurons: int):
     [(4, True, False), (50, False, False)],
 )
 def test_spike_times_and_gradients_converge_to_those_of_the_event_engine(neurons, hard, own_rates):
-    """On the same noise and thresholds, with order two on average and at least one."""
+    """On the same noise and thresholds, with order two on the middle one of 32 paths.
+
+    Means are those of the few paths on which two spikes swap within a cell: they move by more.
+    """
     network, drive = random_network(neurons, hard, own_rates), drive_of(neurons)
 
     def statistic(scale, key, dt0, method):
@@ -76,13 +79,12 @@ def test_spike_times_and_gradients_converge_to_those_of_the_event_engine(neurons
     for dt0 in (16 * fine, fine):
         # On the same grid: what differs is the engine.
         pairs = zip(*jax.device_get([run(dt0, "lockstep"), run(dt0, "event")]), strict=True)
-        errors.append([np.sqrt(np.mean((a - b) ** 2)) / np.sqrt(np.mean(b**2)) for a, b in pairs])
+        size = lambda x: np.sqrt(np.mean(x.reshape(32, -1) ** 2, 1))
+        errors.append([np.median(size(a - b)) / np.median(size(b)) for a, b in pairs])
     errors = np.array(errors)
-    print(neurons, hard, own_rates, errors)
     slopes = np.log2(errors[0] / errors[1]) / 4
-    # A swap within a cell moves single paths by more, rarely: the root mean square sees it.
-    assert np.all(slopes >= 0.9), (errors, slopes)
-    assert errors[1][0] < 2e-3
+    assert np.all(slopes >= 1.7), (errors, slopes)
+    assert errors[1][0] < 1e-4 and errors[1][1] < 3e-3
 
 
 WINDOW = rs.Window(0.0, 0.8, 0.01)
@@ -125,7 +127,7 @@ def test_gradients_agree_with_differences(case):
         p["sigma"] = p["sigma"].at[0].set(0.0)
 
     def run(p):
-        found, train = outcome(p, jr.key(7), hard, throw=False, **options)
+        found, train = outcome(p, jr.key(8), hard, throw=False, **options)
         return found, train.overflow
 
     @jax.jit

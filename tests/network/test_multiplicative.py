@@ -158,8 +158,9 @@ def test_derivatives_converge_path_by_path():
     known = np.all([np.all(times > 0, 1) for times, _ in runs], 0)
     assert known.mean() > 0.9
     fine = runs[-1][1][known]
-    errors = [((d[known] - fine) ** 2).mean() ** 0.5 / (fine**2).mean() ** 0.5 for _, d in runs]
-    assert errors[0] < 0.16 and errors[1] < 0.7 * errors[0]
+    # Of the middle path: the mean square is that of the few on which two spikes swap.
+    errors = [np.median(np.abs(d[known] - fine)) / np.median(np.abs(fine)) for _, d in runs]
+    assert errors[0] < 0.1 and errors[1] < 0.6 * errors[0]
 
 
 def test_the_conditions_hold_and_are_seen_to_fail():

@@ -19,12 +19,17 @@ def make(key, dt=0.1, shape=(), interpolation: Any = "parabola", t1=1.0, **optio
     )
 
 
-@pytest.mark.parametrize("cells", [1, 2, 3, 8, 12])
-def test_moments_of_increments_and_areas(cells):
-    """Var W = h, Var H = h/12, uncorrelated between cells and with each other."""
+@pytest.mark.parametrize(
+    ("cells", "first"), [(1, 0), (2, 0), (3, 0), (8, 0), (12, 0), (4, 30), (1, 31), (8, 1000)]
+)
+def test_moments_of_increments_and_areas(cells, first):
+    """Var W = h, Var H = h/12, uncorrelated between cells and with each other; also from one root
+    to the next (cell 32 of length 1/4)."""
     h = 1.0 / cells
     samples = 20_000
-    paths = jax.jit(lambda: jax.vmap(lambda k: make(k, h))(jr.split(jr.key(0), samples)))()
+    paths = jax.jit(
+        lambda: jax.vmap(lambda k: make(k, h, first=first))(jr.split(jr.key(0), samples))
+    )()
     both = np.concatenate([paths.increments, np.asarray(paths.areas) * 12**0.5], 1) / h**0.5
     covariance = both.T @ both / samples
     # The standard error of an entry is at most sqrt(2 / samples).
@@ -38,6 +43,36 @@ def test_same_motion_at_every_power_of_two(key, interpolation):
         fine = make(key, 0.2 / factor, (3,), interpolation)
         summed = np.asarray(fine.increments).reshape(-1, factor, 3).sum(1)
         np.testing.assert_allclose(summed, coarse.increments, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("interpolation", ["linear", "parabola"])
+def test_the_same_motion_on_other_windows_and_with_more_entries(key, interpolation, dtype):
+    """To the last bit. Roots of cells of length 0.1 have 128 of them."""
+
+    def arrays(size, cells, first=0):
+        path = make(key, 0.1, (size,), interpolation, t1=0.1 * cells, first=first, dtype=dtype)
+        return [np.asarray(x)[:, :3] for x in path.arrays() if x is not None]
+
+    whole = arrays(3, 400)
+    parts = [(slice(0, 101), arrays(3, 101)), (slice(0, 100), arrays(5, 100))]
+    for first in (1, 127, 128, 129, 250):
+        parts.append((slice(first, first + 50), arrays(3, 50, first)))
+    for where, part in parts:
+        for a, b in zip(whole, part, strict=True):
+            np.testing.assert_array_equal(a[where], b)
+
+
+def test_cells_of_other_lengths_where_both_are(key):
+    """Windows that no cell divides, and one that begins inside of a root."""
+    coarse = np.asarray(make(key, 0.3, (2,), t1=20.0).increments)
+    fine = np.asarray(make(key, 0.15, (2,), t1=20.0).increments)
+    late = np.asarray(make(key, 0.15, (2,), t1=6.0, first=14).increments)
+    pairs = len(fine) // 2
+    np.testing.assert_allclose(
+        fine[: 2 * pairs].reshape(-1, 2, 2).sum(1), coarse[:pairs], atol=1e-14
+    )
+    np.testing.assert_array_equal(fine[14 : 14 + len(late)], late)
 
 
 def test_area_is_that_of_the_refined_path(key):

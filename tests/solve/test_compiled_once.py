@@ -27,7 +27,11 @@ def _listen(event: str, duration_secs: float, **_: Any) -> None:
 jax.monitoring.register_event_duration_secs_listener(_listen)
 
 WEIGHTS = np.array([[0.0, 0.9, -0.4], [0.6, 0.0, 0.8], [0.5, 0.3, 0.0]])
-WINDOW: Any = dict(window=rs.Window(0.0, 1.0, 0.02))
+
+
+def window(x) -> rs.Window:
+    """A second, at another time and on another clock for each x."""
+    return rs.Window(2 * x, 2 * x + 1, 0.02, origin=7200 * x)
 
 
 class Wave(eqx.Module):
@@ -83,7 +87,7 @@ def simulated(x, method, drive=None):
     net, level, key = values(x)
     drive = level if drive is None else drive(level)
     return rs.simulate(
-        net, drive, **WINDOW, max_spikes=60, key=key, engine=ENGINES[method]
+        net, drive, window=window(x), max_spikes=60, key=key, engine=ENGINES[method]
     ).spikes.times
 
 
@@ -92,7 +96,7 @@ def gradient(x, method):
 
     def loss(drive):
         times = rs.simulate(
-            net, drive, **WINDOW, max_spikes=60, key=key, engine=ENGINES[method]
+            net, drive, window=window(x), max_spikes=60, key=key, engine=ENGINES[method]
         ).spikes.times
         return jnp.sum(jnp.where(jnp.isfinite(times), times, 1.0))
 
@@ -103,7 +107,7 @@ def batch(x, method):
     net, drive, key = values(x)
     one = lambda key: (
         rs.simulate(
-            net, drive, **WINDOW, max_spikes=60, key=key, engine=ENGINES[method]
+            net, drive, window=window(x), max_spikes=60, key=key, engine=ENGINES[method]
         ).spikes.times
     )
     return jax.vmap(one)(jr.split(key, 4))
@@ -121,15 +125,15 @@ def rows(x, method):
 def own(x, method):
     net, drive, key = values(x)
     net = rs.SpikingNetwork(Leaky(jnp.array([6.0, 5.0])), net.firing, net.weights)
-    sim = rs.simulate(net, drive, **WINDOW, max_spikes=60, key=key, engine=ENGINES[method])
+    sim = rs.simulate(net, drive, window=window(x), max_spikes=60, key=key, engine=ENGINES[method])
     return sim.spikes.times
 
 
 def recorded(x, method):
     del method
     net, drive, key = values(x)
-    engine = rs.Lockstep(record={"v": ("cells", jnp.array([0.1, 0.2 * x]), "mean")})
-    sim = rs.simulate(net, drive, **WINDOW, max_spikes=60, key=key, engine=engine)
+    engine = rs.Lockstep(record={"v": ("cells", 2 * x + jnp.array([0.1, 0.2 * x]), "mean")})
+    sim = rs.simulate(net, drive, window=window(x), max_spikes=60, key=key, engine=engine)
     return jnp.concatenate([r.reshape(-1) for r in sim.states["v"]])
 
 
@@ -155,8 +159,10 @@ def distance(x, method):
 def clamped(x, method):
     del method
     net, drive, key = values(x)
-    train = rs.SpikeTrain.from_lists([[0.2, 0.7 + 0.1 * x], [0.4], [0.5, 0.9]], t0=0.0, t1=1.0)
-    return rs.clamp(net, drive, train, rs.Window(train.t0, train.t1, 0.02), key=key).log_likelihood
+    lists = [[0.2, 0.7 + 0.1 * x], [0.4], [0.5, 0.9]]
+    lists = [[2 * x + t for t in times] for times in lists]
+    train = rs.SpikeTrain.from_lists(lists, t0=2 * x, t1=2 * x + 1)
+    return rs.clamp(net, drive, train, window(x), key=key).log_likelihood
 
 
 def drift(t, y, args):
@@ -175,7 +181,7 @@ def solved(x, method):
     del method
     return rs.eventsolve(
         dfx.ODETerm(drift),
-        rs.Window(0.0, 1.0, 0.02),
+        window(x),
         jnp.zeros(1),
         jnp.asarray(2.0 + x),
         event=rs.Event(fire, reset),
@@ -195,7 +201,7 @@ def online(x, method):
         problem,
         jnp.asarray(2.0 + x),
         jnp.asarray(1.0),
-        **WINDOW,
+        window=window(x),
         max_events=10,
         key=jr.key(0),
         engine=rs.EventByEvent(solver=dfx.Heun()),
@@ -205,8 +211,16 @@ def online(x, method):
 def eligible(x, method):
     del method
     net, drive, key = values(x)
-    found = rs.eligibility(net, drive, **WINDOW, max_spikes=60, key=key)
+    found = rs.eligibility(net, drive, window=window(x), max_spikes=60, key=key)
     return found.time_derivatives
+
+
+def continued(x, method):
+    """Two windows, one after the other; the second begins at another time."""
+    net, drive, key = values(x)
+    call: Any = dict(max_spikes=60, key=key, engine=ENGINES[method])
+    first = rs.simulate(net, drive, window(x), **call)
+    return rs.simulate(net, drive, window(x).next(), initial=first.final, **call).spikes.times
 
 
 CASES = [
@@ -217,6 +231,8 @@ CASES = [
     (batch, "event"),
     (waved, "lockstep"),
     (rows, "lockstep"),
+    (continued, "event"),
+    (continued, "lockstep"),
     (own, "event"),
     (own, "lockstep"),
     (recorded, ""),
@@ -256,7 +272,7 @@ def test_another_function_is_another_program(method):
 def test_known_values_are_checked_outside_of_the_program():
     """They are traced within, where no `ValueError` can tell of them."""
     net, drive, key = values(1.0)
-    call: Any = dict(**WINDOW, max_spikes=60, key=key)
+    call: Any = dict(window=rs.Window(0.0, 1.0, 0.02), max_spikes=60, key=key)
     late = rs.NeuronState(jnp.zeros(3), jnp.zeros(3), jnp.ones(3))
     with pytest.raises(ValueError, match="must be negative"):
         rs.simulate(net, drive, **call, initial=late)
@@ -344,7 +360,9 @@ def test_programs_can_be_exported():
 
     @jax.jit
     def total(drive):
-        sim = rs.simulate(net, drive, **WINDOW, max_spikes=60, key=key, throw=False)
+        sim = rs.simulate(
+            net, drive, window=rs.Window(0.0, 1.0, 0.02), max_spikes=60, key=key, throw=False
+        )
         return jnp.sum(jnp.where(jnp.isfinite(sim.spikes.times), sim.spikes.times, 0.0))
 
     exported = jax.export.export(total)(drive)
@@ -355,7 +373,9 @@ def test_failures_of_eager_calls_are_one_sentence():
     """Raised before the call returns, without a trace of the compiled program."""
     net, drive, key = values(1.5)
     for method in ("event", "lockstep"):
-        few: Any = dict(**WINDOW, max_spikes=2, key=key, engine=ENGINES[method])
+        few: Any = dict(
+            window=rs.Window(0.0, 1.0, 0.02), max_spikes=2, key=key, engine=ENGINES[method]
+        )
         with pytest.raises(RuntimeError) as caught:
             rs.simulate(net, drive, **few)
         assert type(caught.value) is RuntimeError

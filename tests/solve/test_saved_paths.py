@@ -20,7 +20,7 @@ def run(p, saveat, key=None, stop_after=None, noise=None, **options):
         recurrent_network(p),
         lambda t: p["input"] * (1 + jnp.sin(3 * t)),
         rs.Window(0.0, 0.6, 0.02, stop_after=stop_after),
-        max_spikes=30,
+        max_spikes=60,
         key=jr.key(4) if key is None else key,
         noise=noise,
         engine=rs.EventByEvent(saveat=saveat, **options),
