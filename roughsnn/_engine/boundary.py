@@ -28,7 +28,7 @@ def boundary_of(
 
     def one(t, s):
         fired = jnp.where(before(train.times, t) | (t == train.t1), train.marks, -1)
-        number = problem.counts + count_by_mark(fired, train.num_neurons)
+        number = problem.counts + problem.told + count_by_mark(fired, train.num_neurons)
         u = jax.vmap(lambda k, n: uniform(words, k, n, s.dtype))(neurons, number)
         risk = network.firing.at_risk(s, u)
         if risk is None or not given:

@@ -48,19 +48,21 @@ def run_lockstep(problem: Problem, engine: Lockstep) -> tuple[Simulation, Failur
         record=plan.at_cells,
         reduce=plan.on_the_way,
         emit_origin=plan.at_times,
-        earlier=jnp.sum(problem.counts, dtype=jnp.int32),
+        earlier=jnp.sum(problem.counts + problem.told, dtype=jnp.int32),
     )
     carry, inputs = cell_map.start(y0, problem.counts), cell_inputs(problem, path, grid)
     # The last cells may hold more spikes than are wanted, and not in order.
     room = problem.max_spikes
     if window.stop_after is not None:
         room = room + 2 * problem.neurons
-    final, emitted = run_cells(cell_map, carry, inputs, adjoint=engine.adjoint, room=room)
+    # Those that the window before holds come again.
+    again = LATE * problem.neurons if isinstance(problem.initial, FinalState) else 0
+    final, emitted = run_cells(cell_map, carry, inputs, adjoint=engine.adjoint, room=room + again)
     border = final
     final, overdue = cell_map.finish(border, jnp.asarray(LATE * grid.dt0, dtype))
     begin = jnp.append(inputs.begin, jnp.full(LATE, grid.t1, dtype))
-    offsets = _untold(problem, emitted.offsets)
-    times = begin[:, None] + jnp.concatenate([offsets, overdue.offsets])
+    offsets = _untold(problem, jnp.concatenate([emitted.offsets, overdue.offsets]))
+    times = begin[:, None] + offsets
     total = jnp.sum(jnp.isfinite(times), dtype=jnp.int32)
     train = train_of(times, room, total, grid, problem.neurons)
     if window.stop_after is not None:

@@ -64,6 +64,13 @@ class Problem(eqx.Module):
         return jnp.zeros(self.neurons, jnp.int32)
 
     @property
+    def told(self) -> Int[Array, " neurons"]:
+        """How many spikes of each neuron come again although an earlier window holds them."""
+        if isinstance(self.initial, FinalState):
+            return self.initial.told
+        return jnp.zeros(self.neurons, jnp.int32)
+
+    @property
     def grid(self) -> Grid:
         """The cells."""
         return Grid.of(self.window, self.clock)

@@ -282,6 +282,16 @@ def test_neurons_that_reach_the_threshold_together_all_fire(method):
     assert int(apart.counts()[0]) == 0 and int(apart.counts()[1]) >= 7
 
 
+def test_all_fire_where_adaptive_steps_are_rejected():
+    weights = jnp.array([[0.0, -200.0], [-200.0, 0.0]])
+    net = rs.SpikingNetwork(rs.LIF((8.0, 6.0), v_reset=1.0), rs.ThresholdFiring(1.0), weights)
+    engine = rs.EventByEvent(controller=dfx.PIDController(1e-8, 1e-8))
+    window, drive = rs.Window(0.0, 0.5, 0.05), jnp.array([2.0, 2.0])
+    spikes = rs.simulate(net, drive, window, engine=engine, **ROOM).spikes
+    np.testing.assert_array_equal(spikes.counts(), [1, 1])
+    assert int(spikes.ties()) == 1
+
+
 def test_ties_of_events_are_as_asked():
     """Two heights that fall together; the first bounce lifts both."""
 
