@@ -303,7 +303,7 @@ class Stepper(eqx.Module):
             last=jnp.where(step, jnp.where(hit, k, -1), carry.last).astype(carry.last.dtype),
             fault=jnp.where(live, fault, carry.fault).astype(carry.fault.dtype),
             finished=carry.finished | (live & finished),
-            due=None if due is None else jnp.where(fires, due, carry.due),
+            due=where_tree(fires, due, carry.due),
             control=control,
         )
         begin = self.grid.start(carry.cell, r1.dtype)
