@@ -1,5 +1,6 @@
 """The stretch of time of a simulation, its cells, and the clocks that time is read from."""
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -7,10 +8,9 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt32
+from jaxtyping import Array, Float, Int
 
 from ._misc import as_array, check_positive_int, check_window, num_cells, static_float
-from ._origin import origin_bits, origin_of
 from ._types import RealScalar
 
 
@@ -30,7 +30,6 @@ class Window(eqx.Module):
     - `edges`: increasing times inside of the window at which a functional may jump as a spike
         passes, e.g. the edges of bins: a train that is simulated holds what
         [`roughsnn.losses.binned_counts`][] needs there. For t1 it always does.
-
     - `origin`: the time 0 of the window on an outer clock, that of a recording say; kept in
         float64, whatever JAX computes in.
 
@@ -44,7 +43,7 @@ class Window(eqx.Module):
     dt0: float = eqx.field(static=True)
     stop_after: int | None = eqx.field(static=True)
     edges: tuple[float, ...] = eqx.field(static=True)
-    origin_bits: UInt32[Array, "2"]
+    origin: float = eqx.field(static=True)
 
     def __init__(
         self,
@@ -61,12 +60,14 @@ class Window(eqx.Module):
             stop_after = check_positive_int("stop_after", stop_after)
         self.stop_after = stop_after
         self.edges = tuple(static_float(f"edges[{n}]", t) for n, t in enumerate(edges))
-        if any(b <= a for a, b in itertools.pairwise((self.t0, *self.edges, self.t1))):
+        least = 1e-5 * self.dt0 if self.edges else 0.0
+        if any(b - a <= least for a, b in itertools.pairwise((self.t0, *self.edges, self.t1))):
             raise ValueError(
                 "`edges` must be increasing and lie inside of the window "
-                f"({self.t0}, {self.t1}), got {self.edges}. t1 itself need not be named."
+                f"({self.t0}, {self.t1}), 1e-5 of a cell apart and more, got {self.edges}. t1 "
+                "itself need not be named."
             )
-        self.origin_bits = as_array(origin_bits(static_float("origin", origin)))
+        self.origin = static_float("origin", origin)
         self._check_precision()
 
     def _check_precision(self) -> None:
@@ -89,39 +90,32 @@ class Window(eqx.Module):
         """Whether the window is a whole number of cells."""
         return abs(self.cells * self.dt0 - (self.t1 - self.t0)) <= 1e-6 * self.dt0
 
-    @property
-    def origin(self) -> float:
-        """Where time 0 lies on the outer clock."""
-        return float(origin_of(self.origin_bits))
-
     def refined(self, factor: int) -> "Window":
         """The same window in cells that are `factor` times shorter; for step checks.
 
         Brownian noise and thresholds of one key stay the same where `factor` is a power of two.
         """
         factor = check_positive_int("factor", factor)
-        return self._with(dt0=self.dt0 / factor)
+        return dataclasses.replace(self, dt0=self.dt0 / factor)
 
     def next(self) -> "Window":
         """The window of the same length behind this one, counted from an origin of its own.
 
         With `initial=sim.final` it goes on where a simulation ended; see [`roughsnn.simulate`][].
         """
-        return self._with(origin=self.origin + (self.t1 - self.t0))
+        return dataclasses.replace(self, origin=self.origin + (self.t1 - self.t0))
 
     def local(self) -> "Window":
         """The same window, counted from its start; windows of one length have one."""
         length = self.cells * self.dt0 if self.whole else self.t1 - self.t0
-        edges = tuple(round((t - self.t0) / self.dt0, 6) * self.dt0 for t in self.edges)
-        return self._with(t0=0.0, t1=length, edges=edges, origin=0.0)
+        edges = tuple(self._since(t) for t in self.edges)
+        return dataclasses.replace(self, t0=0.0, t1=length, edges=edges, origin=0.0)
 
-    def _with(self, **changes: Any) -> "Window":
-        names = ("t0", "t1", "dt0", "stop_after", "edges")
-        new = Window(**{name: getattr(self, name) for name in names} | changes)
-        if "origin" in changes:
-            return new
-        # As it is: it may be traced.
-        return eqx.tree_at(lambda window: window.origin_bits, new, self.origin_bits)
+    def _since(self, t: float) -> float:
+        """The time since t0, by the number of cells if it is whole."""
+        cells = (t - self.t0) / self.dt0
+        whole = abs(cells - round(cells)) <= 1e-6 * max(1.0, abs(cells))
+        return round(cells) * self.dt0 if whole else t - self.t0
 
 
 class Clock(eqx.Module):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import diffrax as dfx
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +15,20 @@ import roughsnn as rs
 
 # `jax.jit` for what runs for longer than it compiles; see `conftest.py`.
 optimised = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 2})
+
+
+class Wave(eqx.Module):
+    """A drive that depends on time."""
+
+    level: jax.Array
+
+    def __call__(self, t):
+        return self.level * (1 + 0.3 * jnp.sin(7 * t))
+
+
+def in_float32(tree: PyTree) -> PyTree:
+    """The same with arrays of float32."""
+    return jax.tree.map(lambda x: x.astype(jnp.float32) if eqx.is_inexact_array(x) else x, tree)
 
 
 def single_neuron(

@@ -22,7 +22,7 @@ LAYERS = {
     "_random": {"_types"},
     "_misc": set(),
     "_origin": {"_misc"},
-    "_window": {"_types", "_misc", "_origin"},
+    "_window": {"_types", "_misc"},
     "_path": GROUND,
     "_train": GROUND | {"_path"},
     "_event": GROUND | {"_path"},

@@ -52,8 +52,7 @@ class Simulation(eqx.Module):
 
     def shifted(self, window: Window) -> "Simulation":
         """The same with times that were counted from the start of `window` counted as it does."""
-        spikes, states = self.spikes.in_frame(window.t0, window.t1, window.edges), self.states
-        spikes = dataclasses.replace(spikes, bits=window.origin_bits)
+        spikes, states = self.spikes.in_frame(window), self.states
         states = states.shifted(window.t0) if isinstance(states, Solution) else states
         return dataclasses.replace(self, spikes=spikes, states=states)
 

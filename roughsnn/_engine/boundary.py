@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._model.state import NeuronState
 from .._random import RandomKey, seeds, uniform
 from .._train.borders import before
 from .._train.boundary import Boundary
@@ -22,7 +21,6 @@ def boundary_of(
     """
     window, network = problem.window, problem.network
     ts = (*window.edges, window.t1)
-    given = isinstance(problem.initial, NeuronState) and problem.initial.s is not None
     neurons = jnp.arange(train.num_neurons, dtype=jnp.int32)
     words = seeds(key)
 
@@ -31,10 +29,8 @@ def boundary_of(
         number = problem.counts + problem.told + count_by_mark(fired, train.num_neurons)
         u = jax.vmap(lambda k, n: uniform(words, k, n, s.dtype))(neurons, number)
         risk = network.firing.at_risk(s, u)
-        if risk is None or not given:
-            return risk
         # A threshold that was given is not random.
-        return risk & (number > 0)
+        return None if risk is None else risk & ((number > 0) | ~problem.given)
 
     there = jax.vmap(one)(jnp.asarray(ts, excess.dtype), excess)
     if there is None:

@@ -154,8 +154,9 @@ def clamp(
     check_lockstep(problem, engine, window)
     clamped, failure = _clamp(problem, train.local(), engine, index=tuple(index.tolist()))
     clamped = failure.raised(clamped) if throw else clamped
-    spikes = clamped.spikes.in_frame(window.t0, window.t1)
-    return dataclasses.replace(clamped, spikes=dataclasses.replace(spikes, bits=train.bits))
+    # On the clock of the train.
+    spikes = dataclasses.replace(clamped.spikes.in_frame(window), bits=train.bits)
+    return dataclasses.replace(clamped, spikes=spikes)
 
 
 def _check_window(train: SpikeTrain, window: Window, engine: Lockstep) -> None:

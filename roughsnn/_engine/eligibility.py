@@ -108,8 +108,7 @@ def eligibility(
         )
     found, failure = _eligibility(problem, engine)
     found = failure.raised(found) if throw else found
-    train = found.spikes.in_frame(window.t0, window.t1)
-    return dataclasses.replace(found, spikes=dataclasses.replace(train, bits=window.origin_bits))
+    return dataclasses.replace(found, spikes=found.spikes.in_frame(window))
 
 
 @eqx.filter_jit

@@ -1,31 +1,29 @@
 """Where a simulation ended, for the next window to go on from there."""
 
-import dataclasses
 from typing import Any
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from .._misc import where_tree
 from .._model.network import SpikingNetwork
 from .._model.state import NeuronState
-from .._window import Clock, Window
+from .._window import Clock
 
 
 class FinalState(eqx.Module):
     """The end of a simulation: `initial=sim.final` goes on in the next window.
 
     Two windows, one after the other, are then the whole: the same noise, thresholds and clock, and
-    states that are the same to the last bit. A pytree, which `equinox.tree_serialise_leaves` saves.
+    states that are the same to the last bit (with adaptive steps, which start anew, to their
+    tolerance). A pytree, which `equinox.tree_serialise_leaves` saves.
 
     **Attributes:**
 
     - `state`: a [`roughsnn.NeuronState`][]; nan where the simulation failed.
     - `counts`: how many spikes each neuron has had since the first window.
-    - `told`: how many spikes of each neuron, late ones of a few cells, the engine will find again
-        although the ended window holds them already.
+    - `told`: how many late spikes of each neuron the engine will find again although the ended
+        window holds them already.
+    - `given`: whether the first thresholds were given, and not drawn.
     - `clock`: what the time was.
     - `kind`: of what engine and network it is.
     """
@@ -33,25 +31,9 @@ class FinalState(eqx.Module):
     state: NeuronState
     counts: Int[Array, " neurons"]
     told: Int[Array, " neurons"]
+    given: Bool[Array, ""]
     clock: Clock
     kind: tuple[str, ...] = eqx.field(static=True)
-
-    @classmethod
-    def of(
-        cls,
-        state: NeuronState,
-        counts: Int[Array, " neurons"],
-        told: Int[Array, " neurons"],
-        *,
-        at: tuple[Clock, Window],
-        kind: tuple[str, ...],
-        good: Bool[Array, ""],
-    ) -> "FinalState":
-        """Behind a window whose simulation was `good` or not."""
-        clock, window = at
-        nowhere = jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), state)
-        clock = dataclasses.replace(clock, cells=clock.cells + window.cells)
-        return cls(where_tree(good, state, nowhere), counts, told, clock, kind)
 
     def check(self, kind: tuple[str, ...], neurons: int, dt0: float) -> None:
         """`ValueError` unless the next window may start here."""

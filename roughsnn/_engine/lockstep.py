@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._conditions.affine import is_affine, is_constant
-from .._misc import is_concrete
+from .._misc import at_least, is_concrete
 from .._model.drive import Rows, evaluate_drive
 from .._model.membrane import AbstractLinearMembrane
 from .._model.network import SpikingNetwork
@@ -57,12 +57,14 @@ def run_lockstep(problem: Problem, engine: Lockstep) -> tuple[Simulation, Failur
         room = room + 2 * problem.neurons
     # Those that the window before holds come again.
     again = LATE * problem.neurons if isinstance(problem.initial, FinalState) else 0
-    final, emitted = run_cells(cell_map, carry, inputs, adjoint=engine.adjoint, room=room + again)
-    border = final
+    border, emitted = run_cells(cell_map, carry, inputs, adjoint=engine.adjoint, room=room + again)
     final, overdue = cell_map.finish(border, jnp.asarray(LATE * grid.dt0, dtype))
     begin = jnp.append(inputs.begin, jnp.full(LATE, grid.t1, dtype))
     offsets = _untold(problem, jnp.concatenate([emitted.offsets, overdue.offsets]))
     times = begin[:, None] + offsets
+    if isinstance(problem.initial, FinalState):
+        # A late one that was not told yet.
+        times = at_least(times, 0)
     total = jnp.sum(jnp.isfinite(times), dtype=jnp.int32)
     train = train_of(times, room, total, grid, problem.neurons)
     if window.stop_after is not None:
@@ -84,12 +86,13 @@ def run_lockstep(problem: Problem, engine: Lockstep) -> tuple[Simulation, Failur
 
 
 def _untold(problem: Problem, offsets: Float[Array, "cells neurons"]):
-    """The spikes without those that the window before holds already."""
+    """The spikes without the late ones (at offsets of -0 and less) that the window before holds."""
     if not isinstance(problem.initial, FinalState):
         return offsets
-    number = jnp.cumsum(jnp.isfinite(offsets[:LATE]), 0, dtype=jnp.int32)
-    again = jnp.where(number <= problem.initial.told[None], jnp.inf, offsets[:LATE])
-    return jnp.concatenate([again, offsets[LATE:]])
+    first = offsets[:LATE]
+    late = jnp.signbit(jax.lax.stop_gradient(first))
+    told = late & (jnp.cumsum(late, 0, dtype=jnp.int32) <= problem.initial.told[None])
+    return jnp.concatenate([jnp.where(told, jnp.inf, first), offsets[LATE:]])
 
 
 def linear(network: SpikingNetwork) -> AbstractLinearMembrane:

@@ -1,5 +1,6 @@
 """What is to be simulated: checked once, at the door, for every engine."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, Literal, TypedDict, Unpack
 
@@ -7,11 +8,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Int
 
 from .._conditions.conditions import conditions_of
-from .._misc import as_array, check_finite, is_concrete
-from .._model.drive import as_drive, evaluate_drive
+from .._misc import as_array, check_finite, is_concrete, where_tree
+from .._model.drive import Constant, Rows, as_drive, evaluate_drive
 from .._model.firing import StochasticFiring, ThresholdFiring
 from .._model.inputs import SpikeInput
 from .._model.membrane import LIF
@@ -26,6 +27,7 @@ from .._solve.localise import check_grid
 from .._solve.step import Grid
 from .._types import Drive, DriveFunction
 from .._window import Clock, Window, as_window, check_capacity
+from .base import Lockstep
 from .final import FinalState, kind_of
 
 
@@ -75,13 +77,26 @@ class Problem(eqx.Module):
         """The cells."""
         return Grid.of(self.window, self.clock)
 
+    @property
+    def given(self) -> Bool[Array, ""]:
+        """Whether the first thresholds were given."""
+        if isinstance(self.initial, FinalState):
+            return self.initial.given
+        return jnp.array(self.initial is not None and self.initial.s is not None)
+
     def end(self, state: NeuronState, counts, told, engine: Any, good) -> FinalState | None:
-        """Where the next window starts, if one can."""
+        """Where the next window starts, if one can; nan if the simulation was not `good`."""
         if self.window.stop_after is not None or not self.window.whole:
             return None
-        kind = kind_of(self.network, engine)
-        return FinalState.of(
-            state, counts, told, at=(self.clock, self.window), kind=kind, good=good
+        nowhere = jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), state)
+        cells = self.clock.cells + self.window.cells
+        return FinalState(
+            state=where_tree(good, state, nowhere),
+            counts=counts,
+            told=told,
+            given=self.given,
+            clock=dataclasses.replace(self.clock, cells=cells),
+            kind=kind_of(self.network, engine),
         )
 
     def draw(self) -> tuple[NeuronState, RandomKey, AbstractGridPath | None]:
@@ -138,6 +153,11 @@ def pose(
     if isinstance(initial, FinalState):
         initial.check(kind_of(network, engine), neurons, window.dt0)
         initial = _check_final(initial)
+        # The lockstep engine takes rows by their number.
+        if not isinstance(drive, Constant) and not (
+            isinstance(drive, Rows) and isinstance(engine, Lockstep)
+        ):
+            _check_clock(clock, window, dtype)
     else:
         _check_initial(initial, neurons)
     if noise is None or isinstance(noise, Brownian):
@@ -256,6 +276,20 @@ def _check_final(final: FinalState) -> FinalState:
     if is_concrete(final.state.v) and np.any(np.isnan(np.asarray(final.state.v))):
         raise ValueError("`initial` is the end of a simulation that failed: nothing goes on there.")
     return final
+
+
+def _check_clock(clock: Clock, window: Window, dtype) -> None:
+    """Refuses a clock that hardly tells the cells apart."""
+    if not is_concrete(clock):
+        return
+    now = abs(float(clock.start(window.cells, float)))
+    rounding = float(jnp.finfo(dtype).eps) * now
+    if rounding > window.dt0 / 100:
+        raise ValueError(
+            f"The drive reads the time since the first window, {now:.6g}, of which {dtype} knows "
+            f"multiples of {rounding:.2g}: too coarse for dt0={window.dt0}. Use an array of shape "
+            "(neurons,) for each window, x64, or start anew from `final.state`."
+        )
 
 
 def _initial_state(network, initial, neurons: int, dtype, key: RandomKey) -> NeuronState:

@@ -69,7 +69,7 @@ def simulate(
     - `throw`: whether a failure raises; with `throw=False` it is in `result`, and a train that had
         no room, or failed otherwise, is marked by `overflow`.
 
-    **Returns:** a [`roughsnn.Simulation`][]: `.spikes`, `.states`, `.result`.
+    **Returns:** a [`roughsnn.Simulation`][]: `.spikes`, `.states`, `.result`, `.final`.
 
     **Raises:** `ValueError`/`TypeError` naming the argument for static mistakes, and for models
         without exact gradients; a runtime error for failures if `throw`.

@@ -53,7 +53,7 @@ class Solution(eqx.Module):
         return self.dense.evaluate(t, left)
 
     def shifted(self, t0: float) -> "Solution":
-        """The same with times that were counted from t0 counted from 0."""
+        """The same with times that were counted from the start of the window, which is at t0."""
         dense = None if self.dense is None else dataclasses.replace(self.dense, t0=t0)
         ts = None if self.ts is None else self.ts + t0
         return dataclasses.replace(self, event_times=self.event_times + t0, ts=ts, dense=dense)

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from .._misc import check_positive_int, check_window, is_concrete, one_hot, static_float
+from .._misc import as_array, check_positive_int, check_window, is_concrete, one_hot, static_float
 from .._origin import origin_bits, origin_of
 from .._types import IntScalar, RealScalar
+from .._window import Window
 from .borders import before, check_times, rounded
 from .boundary import Boundary
 from .marks import count_by_mark, find_first
@@ -151,20 +152,20 @@ class SpikeTrain(eqx.Module):
             return [sample.to_lists() for sample in samples]
         return [times[marks == n] for n in range(self.num_neurons)]
 
-    def in_frame(self, t0: float, t1: float, edges: tuple[float, ...] = ()) -> "SpikeTrain":
-        """The train of a window that was counted from its start, counted so that it starts at t0.
-
-        `edges` are those of its boundary, in the new count. The origin stays.
-        """
-        times = self.times + t0
+    def in_frame(self, window: Window) -> "SpikeTrain":
+        """The train of a window that was counted from its start, counted as the window says."""
+        times = self.times + window.t0
         # A spike of the last cell is not brought beyond the end by rounding.
-        beyond = jax.lax.stop_gradient(times) - jnp.asarray(t1, times.dtype)
+        beyond = jax.lax.stop_gradient(times) - jnp.asarray(window.t1, times.dtype)
         beyond = jnp.where((beyond > 0) & (self.marks >= 0), beyond, 0)
         times = times - beyond
         boundary = self.boundary
         if boundary is not None:
-            boundary = dataclasses.replace(boundary, ts=(*edges, t1))
-        return dataclasses.replace(self, times=times, t0=t0, t1=t1, boundary=boundary)
+            boundary = dataclasses.replace(boundary, ts=(*window.edges, window.t1))
+        bits = as_array(origin_bits(window.origin))
+        return dataclasses.replace(
+            self, times=times, t0=window.t0, t1=window.t1, boundary=boundary, bits=bits
+        )
 
     def local(self) -> "SpikeTrain":
         """The same spikes counted from the start of the window, without boundary and origin."""

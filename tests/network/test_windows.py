@@ -1,6 +1,5 @@
 """Time in windows: nothing depends on where it is counted from, or on how it is cut."""
 
-import functools
 from typing import Any
 
 import diffrax as dfx
@@ -13,23 +12,10 @@ import pytest
 
 import roughsnn as rs
 
-from ..helpers import ENGINES, recurrent_network, recurrent_parameters
+from ..helpers import ENGINES, Wave, in_float32, recurrent_network, recurrent_parameters
 
 P = recurrent_parameters()
 ROOM: Any = dict(key=jr.key(3), max_spikes=200)
-
-
-class Wave(eqx.Module):
-    """A drive that depends on time."""
-
-    level: jax.Array
-
-    def __call__(self, t):
-        return self.level * (1 + 0.3 * jnp.sin(7 * t))
-
-
-def in_float32(tree):
-    return jax.tree.map(lambda x: x.astype(jnp.float32) if eqx.is_inexact_array(x) else x, tree)
 
 
 @pytest.mark.parametrize("t0", [5.0, -3.0])
@@ -40,7 +26,7 @@ def test_another_start_moves_the_times_alone(method, t0):
 
     @eqx.filter_jit
     def run(p, t0):
-        spikes = inputs.in_frame(t0, t0 + 0.5)
+        spikes = inputs.in_frame(rs.Window(t0, t0 + 0.5, 0.01))
         return rs.simulate(
             recurrent_network(p),
             Wave(p["input"]) if t0 == 0 else lambda t: Wave(p["input"])(t - t0),
@@ -121,151 +107,39 @@ def test_the_origin_passes_through_batches_and_programs():
         jax.jit(lambda train: train.origin)(trains[0])
 
 
-def firing(hard: bool):
-    size = 1.0 if hard else 1.4
-    noise = ((0.0, 0.0), (0.0, 0.3)) if hard else ((0.25, 0.0), (0.0, 0.1))
-    weights = (0.1 if hard else 0.3) * np.array(jr.normal(jr.key(9), (6, 6)))
-    np.fill_diagonal(weights, 0)
-    return rs.SpikingNetwork(
-        rs.LIF((15.0, 6.0), noise, size),
-        rs.ThresholdFiring(1.0)
-        if hard
-        else rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0), 0.03),
-        jnp.asarray(weights),
-    )
+def test_a_rounding_beside_a_border_is_on_it():
+    """Where a train is cut, a state is asked for, and a train is moved."""
+    start = 0.1 + 0.2  # a rounding behind 0.3
+    whole = rs.SpikeTrain.from_lists([[0.3, 0.8], [1.0], []], t0=0.0, t1=1.3)
+    net, drive = recurrent_network(P | {"sigma": 0 * P["sigma"]}), P["input"]
+    found = []
+    for a in (start, 0.3):
+        cut, window = whole.window(a, 1.3), rs.Window(a, 1.3, 0.01)
+        assert int(cut.count) == 3 and float(cut.times[0]) >= a
+        found.append(rs.clamp(net, drive, cut, window, key=jr.key(0)).log_likelihood)
+        inputs = rs.SpikeInput(cut, np.ones((3, 3)))
+        assert bool(rs.simulate(net, drive, window, inputs=inputs, **ROOM).spikes.count > 0)
+    np.testing.assert_allclose(*found, rtol=1e-12)
+    for t0 in (0.1, 2.3, 10.1, 33.3):
+        ts = [t0, t0 + 0.3, t0 + 0.5]
+        engine = rs.EventByEvent(saveat=dfx.SaveAt(ts=ts, dense=True))
+        call: Any = dict(engine=engine, **ROOM)
+        states = rs.simulate(net, drive, rs.Window(t0, t0 + 0.5, 0.01), **call).states
+        assert np.all(np.isfinite(states.ys.v))
+        assert all(np.all(np.isfinite(states.evaluate(t).v)) for t in ts)
+    end = in_float32(rs.SpikeTrain.from_lists([[0.72]], t0=0.0, t1=0.72))
+    moved = end.in_frame(rs.Window(49.38, 50.1, 0.01))
+    assert moved.times.dtype == jnp.float32 and float(moved.times[0]) <= np.float32(50.1)
 
 
-def one_by_one(net, cuts, method, save=None):
-    """Simulations of windows, one after the other, of a second together."""
-    found, initial, start = [], None, 0.0
-    drive = Wave(jnp.linspace(1.1, 1.6, 6, dtype=net.weights.dtype))
-    for length in cuts:
-        window = rs.Window(0.0, length, 0.01, origin=start)
-        sim = rs.simulate(
-            net,
-            drive,
-            window,
-            initial=initial,
-            key=jr.key(0),
-            max_spikes=800,
-            engine=ENGINES[method],
-        )
-        found.append(sim)
-        start, initial = start + length, sim.final
-        if save is not None:
-            eqx.tree_serialise_leaves(save, initial)
-            initial = eqx.tree_deserialise_leaves(save, jax.tree.map(jnp.zeros_like, initial))
-    return found
-
-
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("hard", [False, True])
-@pytest.mark.parametrize("method", ENGINES)
-def test_two_windows_are_the_whole_bit_for_bit(method, hard, dtype, tmp_path):
-    """Also where the end of the first was written to a file and read again."""
-    net = firing(hard)
-    net = in_float32(net) if dtype == "float32" else net
-    (whole,) = one_by_one(net, [1.0], method)
-    assert int(whole.spikes.count) >= 50
-    for cuts, save in (([0.37, 0.63], tmp_path / "final.eqx"), ([0.01, 0.5, 0.49], None)):
-        parts = one_by_one(net, cuts, method, save)
-        for a, b in zip(*map(jax.tree.leaves, (whole.final, parts[-1].final)), strict=True):
-            np.testing.assert_array_equal(a, b)
-        trains = [part.spikes for part in parts]
-        assert sum(int(train.count) for train in trains) == int(whole.spikes.count)
-        marks = np.concatenate([train.marks[: int(train.count)] for train in trains])
-        times = [np.asarray(t.times[: int(t.count)], float) + t.origin for t in trains]
-        there = np.asarray(whole.spikes.marks) >= 0
-        np.testing.assert_array_equal(marks, whole.spikes.marks[there])
-        tolerance = 1e-14 if dtype == "float64" else 3e-7
-        np.testing.assert_allclose(np.concatenate(times), whole.spikes.times[there], atol=tolerance)
-
-
-def test_late_spikes_are_told_once():
-    """Strong input, where some neurons are late at the border: found again, not told again."""
-    net = firing(False)
-    net = rs.SpikingNetwork(
-        net.membrane, net.firing, 0.1 * jr.normal(jr.key(9), (6, 6)) * (1 - jnp.eye(6))
-    )
-
-    def run(key, window, initial=None):
-        drive = 2 * jnp.linspace(1.1, 1.6, 6)
-        return rs.simulate(net, drive, window, key=key, max_spikes=300, initial=initial)
-
-    def both(key):
-        whole, first = run(key, rs.Window(0.0, 0.4, 0.02)), run(key, rs.Window(0.0, 0.3, 0.02))
-        second = run(key, rs.Window(0.0, 0.1, 0.02), first.final)
-        counts = first.spikes.counts() + second.spikes.counts()
-        return (whole.final, whole.spikes.counts()), (second.final, counts), first.final.told
-
-    whole, parts, told = jax.jit(jax.vmap(both))(jr.split(jr.key(0), 64))
-    assert int(jnp.sum(told)) >= 5
-    for a, b in zip(*map(jax.tree.leaves, (whole, parts)), strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-@pytest.mark.parametrize("method", ENGINES)
-def test_derivatives_pass_from_window_to_window(method):
-    net = firing(False)
-
-    def last(scale, cuts):
-        drive, final = Wave(scale * jnp.linspace(1.1, 1.6, 6)), None
-        for length in cuts:
-            options: Any = dict(initial=final, engine=ENGINES[method], **ROOM)
-            final = rs.simulate(net, drive, rs.Window(0.0, length, 0.01), **options).final
-        assert final is not None
-        return final.state
-
-    @functools.partial(jax.jit, static_argnums=0)
-    def slope(cuts):
-        return jax.jvp(lambda scale: last(scale, cuts), (1.0,), (1.0,))
-
-    whole, parts = slope((0.6,)), slope((0.25, 0.35))
-    for a, b in zip(*map(jax.tree.leaves, (whole, parts)), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
-
-
-@pytest.mark.parametrize("method", ENGINES)
-def test_rows_belong_to_their_window(method):
-    net, rows = firing(False), 1.2 + 0.3 * np.asarray(jr.normal(jr.key(5), (40, 6)))
-
-    def run(rows, window, initial):
-        options: Any = dict(initial=initial, engine=ENGINES[method], **ROOM)
-        return rs.simulate(net, rows, window, **options)
-
-    whole = run(rows, rs.Window(0.0, 0.4, 0.01), None)
-    first = run(rows[:20], rs.Window(0.0, 0.2, 0.01), None)
-    second = run(rows[20:], rs.Window(0.0, 0.2, 0.01).next(), first.final)
-    assert float(second.spikes.origin) == 0.2
-    for a, b in zip(*map(jax.tree.leaves, (whole.final, second.final)), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-12)
-
-
-def test_where_no_window_can_go_on():
-    net, drive = firing(False), jnp.full(6, 1.3)
-    window = rs.Window(0.0, 0.2, 0.01)
-    run = lambda window=window, net=net, **options: rs.simulate(
-        net, drive[: net.num_neurons], window, **ROOM | options
-    )
-    for odd in (rs.Window(0.0, 0.205, 0.01), rs.Window(0.0, 0.2, 0.01, stop_after=1)):
-        with pytest.raises(ValueError, match="whole number of cells"):
-            print(run(odd).final)
-    final = run().final
-    with pytest.raises(ValueError, match="of another simulation: of Lockstep.*dt0=0.01, where"):
-        run(rs.Window(0.0, 0.2, 0.02), initial=final)
-    with pytest.raises(ValueError, match="of Lockstep.*this one is of EventByEvent"):
-        run(initial=final, engine=rs.EventByEvent())
-    with pytest.raises(ValueError, match="StochasticFiring.*ThresholdFiring"):
-        run(net=firing(True), initial=final)
-    other = rs.SpikingNetwork(net.membrane, net.firing, jnp.zeros((2, 2)))
-    with pytest.raises(ValueError, match="6 neurons.*2 neurons"):
-        run(net=other, initial=final)
-    failed = rs.simulate(net, 3 * drive, window, key=jr.key(0), max_spikes=2, throw=False).final
-    with pytest.raises(ValueError, match="simulation that failed"):
-        run(initial=failed)
-    train = rs.SpikeTrain.from_lists([[0.1]] + [[]] * 5, t0=0.0, t1=0.2)
-    with pytest.raises(TypeError, match=r"`initial` of a clamped network"):
-        rs.clamp(net, drive, train, window, key=jr.key(0), initial=final)
+def test_windows_are_hashable_and_static():
+    window = rs.Window(0.0, 1.0, 0.01, origin=3.0)
+    assert hash(window) == hash(rs.Window(0.0, 1.0, 0.01, origin=3.0))
+    assert not jax.tree.leaves(window)
+    assert eqx.filter_jit(lambda w: w.next().local().t1)(window) == 1.0
+    for edges in ((1e-9,), (0.5, 0.5 + 1e-9)):
+        with pytest.raises(ValueError, match="of a cell apart"):
+            rs.Window(0.0, 1.0, 0.01, edges=edges)
 
 
 @pytest.mark.parametrize("method", ENGINES)
