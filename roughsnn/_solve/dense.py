@@ -1,5 +1,7 @@
 """A solution between its stops."""
 
+from collections.abc import Sequence
+
 import diffrax as dfx
 import equinox as eqx
 import jax
@@ -19,6 +21,15 @@ class Piece(eqx.Module):
     dense: dfx.AbstractLocalInterpolation
 
 
+def on_borders(t: Array, borders: Sequence[Array], scale: Array) -> Array:
+    """Times of which those that are a rounding, of times of this scale, from a border lie on it."""
+    rounding = 4 * float(jnp.finfo(t.dtype).eps) * scale
+    for border in borders:
+        shift = jax.lax.stop_gradient(border - t)
+        t = t + jnp.where(jnp.abs(shift) <= rounding, shift, 0)
+    return t
+
+
 class DenseSolution(eqx.Module):
     """The solution at any time; [`roughsnn.Solution`][] evaluates it."""
 
@@ -32,11 +43,7 @@ class DenseSolution(eqx.Module):
         t = jnp.asarray(t, self.ends.dtype) - self.t0
         known = jnp.sum(jnp.isfinite(self.ends), dtype=jnp.int32)
         begin, end = self.pieces.start[0] + self.pieces.offset[0], self.ends[known - 1]
-        # The ends of the window, as they are given: not a rounding outside of it.
-        rounding = 4 * float(jnp.finfo(t.dtype).eps) * (abs(self.t0) + end)
-        for border in (begin, end):
-            shift = jax.lax.stop_gradient(border - t)
-            t = t + jnp.where(jnp.abs(shift) <= rounding, shift, 0)
+        t = on_borders(t, (begin, end), abs(self.t0) + end)
         index = jnp.searchsorted(self.ends, t, side="left" if left else "right")
         # At the end there is nothing to the right.
         index = jnp.where(t == end, jnp.minimum(index, known - 1), index)

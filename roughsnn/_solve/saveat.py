@@ -8,6 +8,7 @@ from jaxtyping import Array, PyTree
 
 from .._misc import at_least, at_most, is_concrete
 from .._types import State
+from .dense import on_borders
 from .step import Emitted, Stepper
 
 
@@ -75,6 +76,8 @@ def collect(
 
 def _at_times(stepper: Stepper, emitted: Emitted, ts: Array) -> State:
     """Left limits of the state at `ts`: each step that holds one is made once more."""
+    end = jnp.max(jnp.where(jnp.isfinite(emitted.time), emitted.time, 0))
+    ts = on_borders(ts, (end,), end)
     index = jnp.searchsorted(emitted.time, ts, side="left")
     reached = index < emitted.time.shape[0]
     index = jnp.minimum(index, emitted.time.shape[0] - 1)

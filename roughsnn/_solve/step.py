@@ -180,7 +180,8 @@ class Stepper(eqx.Module):
         e0 = self._left(carry, e0, e1, length)
         crossing = self.crossing.first(along, length, e0, e1)
         e0_there = entry(e0, crossing.index)
-        scale = jnp.maximum(jnp.abs(e0_there), jnp.abs(entry(e1, crossing.index)))
+        # By the rise up to the crossing; behind it a state may grow without bounds.
+        scale = jnp.abs(jnp.where(e0_there == 0, entry(e1, crossing.index), e0_there))
         tolerance = float(jnp.finfo(length.dtype).eps) ** 0.5
         grazed = crossing.hit & (crossing.slope * length <= tolerance * scale)
         stuck = crossing.hit & (crossing.offset == 0) & (e0_there >= 0)

@@ -121,10 +121,10 @@ def test_a_rounding_beside_a_border_is_on_it():
         assert bool(rs.simulate(net, drive, window, inputs=inputs, **ROOM).spikes.count > 0)
     np.testing.assert_allclose(*found, rtol=1e-12)
     for t0 in (0.1, 2.3, 10.1, 33.3):
-        ts = [t0, t0 + 0.3, t0 + 0.5]
+        ts = [t0, t0 + 0.3, t0 + 0.6]
         engine = rs.EventByEvent(saveat=dfx.SaveAt(ts=ts, dense=True))
         call: Any = dict(engine=engine, **ROOM)
-        states = rs.simulate(net, drive, rs.Window(t0, t0 + 0.5, 0.01), **call).states
+        states = rs.simulate(net, drive, rs.Window(t0, t0 + 0.6, 0.1), **call).states
         assert np.all(np.isfinite(states.ys.v))
         assert all(np.all(np.isfinite(states.evaluate(t).v)) for t in ts)
     end = in_float32(rs.SpikeTrain.from_lists([[0.72]], t0=0.0, t1=0.72))
@@ -149,10 +149,17 @@ def test_neurons_that_reach_the_threshold_together_all_fire(method):
     net = rs.SpikingNetwork(rs.LIF((15.0, 6.0), v_reset=1.0), rs.ThresholdFiring(1.0), weights)
     window = rs.Window(0.0, 0.6, 0.00125)
     run = lambda drive: rs.simulate(net, drive, window, engine=ENGINES[method], **ROOM).spikes
-    tied, apart = run(jnp.array([1.5, 1.5])), run(jnp.array([1.5, 1.53]))
-    np.testing.assert_array_equal(tied.counts(), [2, 2])
-    assert int(tied.ties()) == 2 and int(apart.ties()) == 0
-    np.testing.assert_allclose(tied.times[:2], np.log(3) / 15, rtol=1e-5)
+    # At many levels, so that the second is now a rounding above its threshold, now below.
+    levels = jnp.linspace(1.4, 1.8, 64)
+    tied = jax.jit(jax.vmap(lambda c: run(jnp.array([1.0, 1.0]) * c)))(levels)
+    apart = run(jnp.array([1.5, 1.53]))
+    counts = np.asarray(jax.vmap(lambda train: train.counts())(tied))
+    assert counts.min() >= 1
+    np.testing.assert_array_equal(counts[:, 0], counts[:, 1])
+    np.testing.assert_array_equal(jax.vmap(lambda train: train.ties())(tied), counts[:, 0])
+    first = np.log(levels / (levels - 1)) / 15
+    np.testing.assert_allclose(tied.times[:, :2], np.stack([first] * 2, 1), rtol=1e-5)
+    assert int(apart.ties()) == 0
     assert int(apart.counts()[0]) == 0 and int(apart.counts()[1]) >= 7
 
 
