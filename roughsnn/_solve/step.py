@@ -178,12 +178,12 @@ class Stepper(eqx.Module):
         e0 = self.event.fn(start + r0, carry.y, self.args)
         e1 = self.event.fn(start + r1, y1, self.args)
         e0 = self._left(carry, e0, e1, length)
-        crossing = self._or_due(carry, self.crossing.first(along, length, e0, e1))
+        crossing, due = self._or_due(carry, self.crossing.first(along, length, e0, e1))
         e0_there = entry(e0, crossing.index)
         # By the rise up to the crossing; behind it a state may grow without bounds.
         scale = jnp.abs(jnp.where(e0_there == 0, entry(e1, crossing.index), e0_there))
         tolerance = float(jnp.finfo(length.dtype).eps) ** 0.5
-        grazed = crossing.hit & (crossing.slope * length <= tolerance * scale)
+        grazed = crossing.hit & ~due & (crossing.slope * length <= tolerance * scale)
         stuck = crossing.hit & (crossing.offset == 0) & (e0_there >= 0)
         again = stuck & (crossing.index == carry.last)
         again |= (carry.last >= 0) & (entry(e0, jnp.maximum(carry.last, 0)) > 0)
@@ -199,18 +199,18 @@ class Stepper(eqx.Module):
         near = (e0 > 0) & (e0 * length <= rounding * jnp.abs(e1 - e0))
         return jnp.where(own & near, 0, e0)
 
-    def _or_due(self, carry: Carry, crossing: Crossing) -> Crossing:
-        """The crossing, or one at once where a coordinate is due."""
+    def _or_due(self, carry: Carry, crossing: Crossing) -> tuple[Crossing, Bool[Array, ""]]:
+        """The crossing, or one at once where a coordinate is due, and whether that is so."""
         if carry.due is None:
-            return crossing
-        first = jnp.argmax(carry.due).astype(crossing.index.dtype)
+            return crossing, jnp.array(False)
+        due, first = jnp.any(carry.due), jnp.argmax(carry.due).astype(crossing.index.dtype)
         now = Crossing(
             hit=jnp.array(True),
             offset=jnp.zeros_like(crossing.offset),
             index=first,
             slope=jnp.ones_like(crossing.slope),
         )
-        return where_tree(jnp.any(carry.due), now, crossing)
+        return where_tree(due, now, crossing), due
 
     def _still_due(self, carry: Carry, t, left: State, k, values) -> Bool[Array, " events"] | None:
         """Which coordinates are due behind an event of `k` at `t`; `values` are those at the start
