@@ -59,6 +59,8 @@ from ._engine.clamp import Clamped as Clamped
 from ._engine.clamp import clamp as clamp
 from ._model.connectivity import SparseWeights as SparseWeights
 from ._model.connectivity import random_targets as random_targets
+from ._model.domain import Bound as Bound
+from ._model.constrained import constrained as constrained
 from ._model.dale import DaleWeights as DaleWeights
 from ._engine.eligibility import Eligibility as Eligibility
 from ._engine.eligibility import eligibility as eligibility

@@ -49,6 +49,11 @@ class RESULTS(eqx.Enumeration):
         "The solver failed to make a step. For an implicit solver, give its root finder "
         "looser tolerances or take a smaller `dt0`."
     )
+    parameter_outside = (
+        "A parameter is outside of its domain: a rate, a time constant or `alpha` is negative or "
+        "nan, or `initial.s` is not negative. Keep it inside by a constraint (see "
+        "roughsnn.Objective); outside of `jit` the error says which one it is."
+    )
 
 
 _FAILURES = (
@@ -60,6 +65,7 @@ _FAILURES = (
     RESULTS.max_steps_reached,
     RESULTS.nonfinite_state,
     RESULTS.step_failed,
+    RESULTS.parameter_outside,
 )
 
 

@@ -14,14 +14,14 @@ from .._model.firing import AbstractFiring, StochasticFiring
 from .._model.membrane import AbstractLinearMembrane
 from .._model.state import NeuronState
 from .._random import uniform
-from .._solve.step import GRAZED, NONFINITE, OK, RETRIGGERED
+from .._solve.step import GRAZED, OK, OUTSIDE, RETRIGGERED
 from .._types import Scalar
 from .cell_state import CellInput, LockstepCarry, LockstepEmitted
 from .delivery import Quadratic, Response, deliver
 from .exponential import current_response, exponential_step, middle_shift
 
 # A fault beside those of `_solve.step`: spikes of a neuron that the cells cannot keep up with.
-CROWDED = NONFINITE + 1
+CROWDED = OUTSIDE + 1
 # By how many cells a spike may be found late.
 LATE = 4
 
@@ -121,13 +121,17 @@ class CellMap(eqx.Module):
     reduce: tuple[tuple[str, str], ...] = eqx.field(static=True, default=())
     emit_origin: bool = eqx.field(static=True, default=False)
 
-    def start(self, y0: NeuronState, counts: Int[Array, " neurons"]) -> LockstepCarry:
-        """The carry at the start of the window, after so many spikes of each neuron."""
+    def start(
+        self, y0: NeuronState, counts: Int[Array, " neurons"], outside: Bool[Array, ""]
+    ) -> LockstepCarry:
+        """The carry at the start of the window, after so many spikes of each neuron; `outside` if
+        a parameter is."""
+        fault = jnp.where(outside, OUTSIDE, OK).astype(jnp.int32)
         zero = jnp.zeros((), jnp.int32)
         first = lambda how: 0.0 if how == "mean" else -jnp.inf
         reduced = {(name, how): jnp.full_like(y0.v, first(how)) for name, how in self.reduce}
         u = self._draw(counts, y0.v.dtype)
-        return LockstepCarry(zero, y0, counts, u, zero, reduced, zero)
+        return LockstepCarry(zero, y0, counts, u, fault, reduced, zero)
 
     def live(self, carry: LockstepCarry) -> Bool[Array, ""]:
         """Whether there is anything left to do."""

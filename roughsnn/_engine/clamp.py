@@ -202,7 +202,7 @@ def _clamp(
     )
     assert y0.s is not None
     y0 = NeuronState(y0.v, y0.i, jnp.where(known, 0, y0.s))
-    carry = cell_map.start(y0, problem.counts)
+    carry = cell_map.start(y0, problem.counts, problem.outside)
     inputs = cell_inputs(problem, path, grid)
 
     marks = jnp.where(train.marks >= 0, jnp.asarray(observed, jnp.int32)[train.marks], -1)

@@ -58,7 +58,7 @@ def equation_of(problem: Problem, engine: EventByEvent) -> tuple[Equation, Event
     window, counts = problem.window, problem.counts
     y0 = check_problem(terms, window, y0, None, event=event, engine=engine, jump_ts=jump_ts)
     known = problem.conditions == "hold"
-    equation = Equation(terms, event, y0, None, key, jump_ts, clock, counts, resets=known)
+    equation = Equation(terms, event, y0, None, key, jump_ts, clock, counts, known, problem.outside)
     return equation, engine
 
 

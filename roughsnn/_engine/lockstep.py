@@ -16,7 +16,7 @@ from .._path.base import AbstractJumpPath
 from .._random import seeds
 from .._results import RESULTS, Failure
 from .._solve.setup import compact
-from .._solve.step import GRAZED, RETRIGGERED, Grid
+from .._solve.step import GRAZED, OUTSIDE, RETRIGGERED, Grid
 from .._train.spike_train import SpikeTrain
 from .._window import Window
 from .base import Lockstep, Simulation
@@ -50,7 +50,8 @@ def run_lockstep(problem: Problem, engine: Lockstep) -> tuple[Simulation, Failur
         emit_origin=plan.at_times,
         earlier=jnp.sum(problem.counts + problem.told, dtype=jnp.int32),
     )
-    carry, inputs = cell_map.start(y0, problem.counts), cell_inputs(problem, path, grid)
+    carry = cell_map.start(y0, problem.counts, problem.outside)
+    inputs = cell_inputs(problem, path, grid)
     # The last cells may hold more spikes than are wanted, and not in order.
     room = problem.max_spikes
     if window.stop_after is not None:
@@ -227,6 +228,7 @@ def result_of(final, total, max_spikes: int, stop_after: int | None) -> RESULTS:
         (GRAZED, RESULTS.event_grazed),
         (RETRIGGERED, RESULTS.event_retriggered),
         (CROWDED, RESULTS.crowded_cell),
+        (OUTSIDE, RESULTS.parameter_outside),
     ):
         result = RESULTS.where(final.fault == code, member, result)
     return result

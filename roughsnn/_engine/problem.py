@@ -8,10 +8,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import paramax
 from jaxtyping import Array, Bool, Int
 
 from .._conditions.conditions import conditions_of
 from .._misc import as_array, check_finite, is_concrete, where_tree
+from .._model.domain import Bound
 from .._model.drive import Constant, Rows, as_drive, evaluate_drive
 from .._model.firing import StochasticFiring, ThresholdFiring
 from .._model.inputs import SpikeInput
@@ -84,6 +86,12 @@ class Problem(eqx.Module):
             return self.initial.given
         return jnp.array(self.initial is not None and self.initial.s is not None)
 
+    @property
+    def outside(self) -> Bool[Array, ""]:
+        """Whether a parameter is outside of its domain."""
+        holds = [bound.holds() for bound in _bounds(self.network, self.initial)]
+        return ~jnp.all(jnp.stack(holds)) if holds else jnp.array(False)
+
     def end(self, state: NeuronState, counts, told, engine: Any, good) -> FinalState | None:
         """Where the next window starts, if one can; nan if the simulation was not `good`."""
         if self.window.stop_after is not None or not self.window.whole:
@@ -140,6 +148,7 @@ def pose(
     **given: Unpack[Given],
 ) -> Problem:
     """Checks what [`roughsnn.simulate`][] takes, values too where they are known."""
+    network = paramax.unwrap(network)
     if not isinstance(network, SpikingNetwork):
         raise TypeError(
             f"`network` must be a roughsnn.SpikingNetwork, got {type(network).__name__}."
@@ -160,6 +169,8 @@ def pose(
             _check_clock(clock, window, dtype)
     else:
         _check_initial(initial, neurons)
+    for bound in _bounds(network, initial):
+        bound.check()
     if noise is None or isinstance(noise, Brownian):
         interpolation = "linear" if noise is None else noise.interpolation
         noise = None
@@ -267,9 +278,13 @@ def _check_initial(initial: NeuronState | None, neurons: int) -> None:
                 f"{value.dtype} of shape {value.shape}."
             )
         check_finite(f"initial.{name}", value)
-    s = initial.s
-    if s is not None and is_concrete(s) and bool(np.any(np.asarray(s) >= 0)):
-        raise ValueError(f"`initial.s` must be negative, got {s}.")
+
+
+def _bounds(network: SpikingNetwork, initial: NeuronState | FinalState | None):
+    """What the values must be."""
+    s = initial.s if isinstance(initial, NeuronState) else None
+    own = () if s is None else (Bound("initial.s", as_array(s), "negative"),)
+    return (*network.bounds(), *own)
 
 
 def _check_final(final: FinalState) -> FinalState:

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
 
-from .._engine.clamp import clamp
+from .._engine.clamp import Clamped, clamp
 from .._misc import check_positive_int
 from .._model.network import SpikingNetwork
 from .._random import RandomKey, antithetic, original
+from .._results import RESULTS
 from .._train.spike_train import SpikeTrain
 from .._types import Drive, Scalar
 from .._window import Window
@@ -86,20 +87,26 @@ def log_likelihood(
     - `clamped`: further arguments of [`roughsnn.clamp`][]: `observed`, `max_spikes`,
         `initial`, `inputs`, ...; `noise` given means that it is known.
 
-    **Returns:** a [`roughsnn.LogLikelihood`][]; its `value` is the number.
+    **Returns:** a [`roughsnn.LogLikelihood`][]; its `value` is the number, nan where samples failed
+        with `throw=False`.
 
     **Raises:** as [`roughsnn.clamp`][]; `ValueError` for `samples` without `key`.
     """
     if key is None:
         if samples is not None:
             raise ValueError("`samples` are drawn: give a `key`.")
-        each = clamp(network, drive, train, window, **clamped).log_likelihood
-        return LogLikelihood(jnp.sum(each)[None])
+        return LogLikelihood(_total(clamp(network, drive, train, window, **clamped))[None])
     number = check_positive_int("samples", 1 if samples is None else samples)
     mirrored = original(key) is not key
 
     def one(key):
         key = antithetic(key) if mirrored else key
-        return jnp.sum(clamp(network, drive, train, window, key=key, **clamped).log_likelihood)
+        return _total(clamp(network, drive, train, window, key=key, **clamped))
 
     return LogLikelihood(jax.vmap(one)(jr.split(original(key), number)))
+
+
+def _total(clamped: Clamped) -> Scalar:
+    """Of all neurons; nan if it failed."""
+    total = jnp.sum(clamped.log_likelihood)
+    return jnp.where(clamped.result == RESULTS.successful, total, jnp.nan)

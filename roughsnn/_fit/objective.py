@@ -2,7 +2,6 @@
 
 import functools
 import operator
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -10,6 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
+import paramax
 from jaxtyping import PyTree
 
 from .._misc import static_float
@@ -24,8 +24,9 @@ class Objective(eqx.Module):
     $$L(\theta) = \sum_n w_n L_n(\theta), \qquad
       g = \nabla L \quad\text{or, balanced,}\quad g = \sum_n w_n \nabla L_n/|\nabla L_n|.$$
 
-    If [paramax](https://github.com/danielward27/paramax) is installed, the losses get the model
-    unwrapped: parameters that were wrapped in constraints (positive, say) stay within them.
+    The losses get the model unwrapped: parameters that were wrapped in constraints of
+    [paramax](https://github.com/danielward27/paramax), e.g. by [`roughsnn.constrained`][], stay
+    within them.
 
     **Arguments:**
 
@@ -102,7 +103,7 @@ class Objective(eqx.Module):
         self, params: PyTree, static: PyTree, data: PyTree, key: PRNGKey
     ) -> tuple[dict[str, Scalar], dict[str, Any]]:
         """The losses by name (a single one has the name ""), and the metrics."""
-        model = _unwrapped(eqx.combine(params, static))
+        model = paramax.unwrap(eqx.combine(params, static))
         outs = [_with_metrics(loss(model, data, key)) for loss in self.losses]
         if self.names is None:
             ((value, metrics),) = outs
@@ -177,9 +178,3 @@ def _check_scalar(what: str, value: Any) -> None:
         raise ValueError(f"{what} must return a scalar, got several: {sorted(value)}.")
     if jnp.shape(value) != ():
         raise ValueError(f"{what} must return a scalar, got shape {jnp.shape(value)}.")
-
-
-def _unwrapped(model: PyTree) -> PyTree:
-    """The model as its losses see it; only who has imported paramax can have wrapped anything."""
-    paramax = sys.modules.get("paramax")
-    return model if paramax is None else paramax.unwrap(model)

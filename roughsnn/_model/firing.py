@@ -5,11 +5,11 @@ import abc
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._misc import as_float_array, is_concrete
 from .._types import Numeric
+from .domain import Bound, as_bounded
 from .intensity import AbstractIntensity
 from .membrane import AbstractMembrane
 
@@ -44,6 +44,10 @@ class AbstractFiring(eqx.Module):
     def check(self, membrane: AbstractMembrane) -> AbstractMembrane:
         """The membrane, if pathwise gradients exist with it; raises if not."""
 
+    def bounds(self) -> tuple[Bound, ...]:
+        """What its parameters must be; none by default."""
+        return ()
+
 
 class StochasticFiring(AbstractFiring):
     r"""Spikes from an intensity, with refractoriness (Holberg & Salvi 2024, eq. 1-3).
@@ -70,9 +74,7 @@ class StochasticFiring(AbstractFiring):
                 f"{type(intensity).__name__}. Wrap a function of your own in a subclass."
             )
         self.intensity = intensity
-        self.alpha = as_float_array("alpha", alpha)
-        if is_concrete(self.alpha) and np.any(np.asarray(self.alpha) < 0):
-            raise ValueError(f"`alpha` must not be negative, got {np.asarray(self.alpha)}.")
+        self.alpha = as_bounded("alpha", alpha, "not negative")
 
     def level(self, u):
         """See [`roughsnn.AbstractFiring`][]."""
@@ -96,6 +98,10 @@ class StochasticFiring(AbstractFiring):
     def check(self, membrane):
         """Every membrane will do: the hidden state has no noise."""
         return membrane
+
+    def bounds(self):
+        """`alpha` is not negative, and the intensity has bounds of its own."""
+        return (Bound("alpha", self.alpha, "not negative"), *self.intensity.bounds())
 
 
 class ThresholdFiring(AbstractFiring):

@@ -5,21 +5,11 @@ import abc
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
-from .._misc import as_float_array, at_least, at_most, is_concrete
+from .._misc import as_float_array, at_least, at_most
 from .._types import Numeric
-
-
-def _positive(name: str, value) -> Array:
-    array = as_float_array(name, value)
-    if is_concrete(array) and np.any(np.asarray(array) <= 0):
-        raise ValueError(
-            f"`{name}` must be positive, got {np.asarray(array)}: the intensity is a rate, "
-            "and may not be negative."
-        )
-    return array
+from .domain import Bound, as_bounded
 
 
 class AbstractIntensity(eqx.Module):
@@ -32,6 +22,10 @@ class AbstractIntensity(eqx.Module):
     def log(self, v: Float[Array, " neurons"]) -> Float[Array, " neurons"]:
         """Its logarithm; write one of your own where the intensity may round to 0."""
         return jnp.log(self(v))
+
+    def bounds(self) -> tuple[Bound, ...]:
+        """What its parameters must be, so that it is not negative; none by default."""
+        return ()
 
 
 class ExponentialIntensity(AbstractIntensity):
@@ -66,7 +60,7 @@ class ExponentialIntensity(AbstractIntensity):
     ):
         self.beta = as_float_array("beta", beta)
         self.threshold = as_float_array("threshold", threshold)
-        self.timescale = _positive("timescale", timescale)
+        self.timescale = as_bounded("timescale", timescale, "positive")
         self.cap = float(cap)
 
     def __call__(self, v):
@@ -76,6 +70,10 @@ class ExponentialIntensity(AbstractIntensity):
     def log(self, v):
         """The logarithm of the intensity at `v`."""
         return self._exponent(v) - jnp.log(self.timescale)
+
+    def bounds(self):
+        """The time scale is positive."""
+        return (Bound("timescale", self.timescale, "positive"),)
 
     def _exponent(self, v):
         return at_most(self.beta * (v - self.threshold), self.cap)
@@ -102,7 +100,7 @@ class SoftplusIntensity(AbstractIntensity):
     def __init__(self, beta: Numeric = 5.0, threshold: Numeric = 1.0, rate: Numeric = 1.0):
         self.beta = as_float_array("beta", beta)
         self.threshold = as_float_array("threshold", threshold)
-        self.rate = _positive("rate", rate)
+        self.rate = as_bounded("rate", rate, "positive")
 
     def __call__(self, v):
         """The intensity at `v`."""
@@ -114,3 +112,7 @@ class SoftplusIntensity(AbstractIntensity):
         # Below, log(1 + e^x) is e^x to the rounding of float64.
         near = at_least(x, -40.0)
         return jnp.log(self.rate) + jnp.where(x < -40, x, jnp.log(jax.nn.softplus(near)))
+
+    def bounds(self):
+        """The rate is positive."""
+        return (Bound("rate", self.rate, "positive"),)

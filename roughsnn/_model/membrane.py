@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from .._misc import as_float_array, is_concrete, matmul
 from .._types import Numeric
+from .domain import Bound
 
 
 class AbstractMembrane(eqx.Module):
@@ -51,6 +52,10 @@ class AbstractMembrane(eqx.Module):
     def noisy_potential(self, v: Float[Array, "*neurons"]) -> Bool[Array, ""]:
         """Whether noise reaches a potential `v` directly."""
 
+    def bounds(self) -> tuple[Bound, ...]:
+        """What its parameters must be; none by default."""
+        return ()
+
 
 def mix(dx: Array, row: Array) -> Array:
     """dx @ row; for few channels term by term, which fuses with what surrounds it."""
@@ -89,8 +94,7 @@ def check_membrane(
         )
     if reset.ndim > 1:
         raise ValueError(f"`v_reset` must be a scalar or have shape (neurons,), got {reset.shape}.")
-    if is_concrete(rates) and np.any(np.asarray(rates) < 0):
-        raise ValueError(f"`mu` must not be negative, got {np.asarray(rates)}.")
+    Bound("mu", rates, "not negative").check()
     return rates, noise, reset
 
 
@@ -148,6 +152,10 @@ class LIF(AbstractLinearMembrane):
         """See [`roughsnn.AbstractMembrane`][]."""
         del v
         return jnp.any(self.sigma[0] != 0)
+
+    def bounds(self):
+        """Rates are not negative."""
+        return (Bound("mu", self.mu, "not negative"),)
 
     @property
     def rates(self):

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from .._misc import is_concrete
 from .._types import Numeric
+from .domain import Bound
 from .membrane import AbstractMembrane, check_membrane, mix
 
 
@@ -93,6 +94,10 @@ class MultiplicativeLIF(AbstractMembrane):
     def channels(self) -> int:
         """The number of noise channels of one neuron."""
         return self.sigma.shape[1]
+
+    def bounds(self):
+        """Rates are not negative."""
+        return (Bound("mu", self.mu, "not negative"),)
 
     def noisy_potential(self, v):
         """See [`roughsnn.AbstractMembrane`][]."""

@@ -17,6 +17,7 @@ from .._path.jumps import JumpPath
 from .._types import DriveFunction, Numeric
 from .connectivity import SparseWeights
 from .dale import DaleWeights
+from .domain import Bound
 from .equation import Currents, Diffusion, Drift, Excess, Spike
 from .firing import AbstractFiring
 from .membrane import AbstractMembrane
@@ -97,6 +98,10 @@ class SpikingNetwork(eqx.Module):
     def num_neurons(self) -> int | None:
         """The number of neurons, if the weights fix it."""
         return None if self.weights is None else self.weights.shape[0]
+
+    def bounds(self) -> tuple[Bound, ...]:
+        """What the parameters must be."""
+        return (*self.membrane.bounds(), *self.firing.bounds())
 
     def effective_weights(self) -> Float[Array, "neurons neurons"] | SparseWeights | None:
         """The weights where the mask is true, or where there is a target, zero elsewhere."""

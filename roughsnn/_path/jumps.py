@@ -132,6 +132,7 @@ def compound_poisson_path(
         check_positive_float("intensity", rate)
     times_key, sizes_key = split(key)
     times = arrivals(seeds(times_key), 0, max_jumps + 1, rate, t0, t1)
+    times = eqx.error_if(times, ~(rate > 0), "`intensity` must be positive.")
     message = f"There are more than `max_jumps` = {max_jumps} jumps. Raise it."
     times = eqx.error_if(times, jnp.isfinite(times[-1]), message)[:-1]
     sizes = jax.vmap(jump)(jr.split(original(sizes_key), max_jumps))

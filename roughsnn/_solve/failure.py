@@ -4,7 +4,18 @@ import jax
 import jax.numpy as jnp
 
 from .._results import RESULTS, Failure
-from .step import GRAZED, JUMPED, NONFINITE, OK, OVERFLOW, RETRIGGERED, STEP_FAILED, Carry, Stepper
+from .step import (
+    GRAZED,
+    JUMPED,
+    NONFINITE,
+    OK,
+    OUTSIDE,
+    OVERFLOW,
+    RETRIGGERED,
+    STEP_FAILED,
+    Carry,
+    Stepper,
+)
 
 # How often `max_events` is doubled at most to get to the number that an error names.
 _DOUBLINGS = 10
@@ -21,6 +32,7 @@ def result_of(final: Carry) -> RESULTS:
         (JUMPED, RESULTS.driver_jumped),
         (STEP_FAILED, RESULTS.step_failed),
         (NONFINITE, RESULTS.nonfinite_state),
+        (OUTSIDE, RESULTS.parameter_outside),
     ):
         result = RESULTS.where(final.fault == code, member, result)
     if final.control is not None:

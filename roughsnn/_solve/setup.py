@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optimistix as optx
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import Array, Bool, Int, PyTree
 
 from .._conditions.affine import is_affine
 from .._event.chandrupatla import Chandrupatla
@@ -21,7 +21,7 @@ from .engine import EventByEvent
 from .jumps import check_jump_ts, merged_jumps
 from .localise import check_stages, check_terms
 from .saveat import check_saveat
-from .step import Carry, Grid, Stepper
+from .step import OK, OUTSIDE, Carry, Grid, Stepper
 
 
 class Equation(eqx.Module):
@@ -38,6 +38,8 @@ class Equation(eqx.Module):
     counts: Int[Array, " events"] | None = None
     # Whether it is known that a coordinate is below 0 behind its own event.
     resets: bool = eqx.field(static=True, default=False)
+    # Whether a parameter is outside of its domain.
+    outside: Bool[Array, ""] | None = None
 
 
 def check_problem(terms, window: Window, y0, args, *, event, engine: EventByEvent, jump_ts):
@@ -101,7 +103,7 @@ def set_up(
         else equation.counts,
         num_events=zero,
         last=zero - 1,
-        fault=zero,
+        fault=zero if equation.outside is None else jnp.where(equation.outside, OUTSIDE, OK),
         finished=jnp.array(False),
         due=jnp.zeros(num_coordinates, bool) if event.ties == "all" else None,
     )

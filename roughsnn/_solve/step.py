@@ -19,8 +19,9 @@ from .dense import Piece
 from .jumps import after_jump
 from .localise import localise
 
-# The codes of `Carry.fault`, in the order of severity in which they were met.
-OK, OVERFLOW, GRAZED, RETRIGGERED, STEP_FAILED, JUMPED, NONFINITE = range(7)
+# The codes of `Carry.fault`, in the order of severity in which they were met; one that it starts
+# with, if a parameter is wrong.
+OK, OVERFLOW, GRAZED, RETRIGGERED, STEP_FAILED, JUMPED, NONFINITE, OUTSIDE = range(8)
 
 
 class Grid(eqx.Module):

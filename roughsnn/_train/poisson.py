@@ -25,7 +25,8 @@ def poisson_spikes(
     - `max_spikes`: the room for the spikes of one neuron; the train has room for all of them.
     - `key`: a `jax.random.key`.
 
-    **Returns:** a [`roughsnn.SpikeTrain`][]; `overflow` where a neuron had no room.
+    **Returns:** a [`roughsnn.SpikeTrain`][]; `overflow` where a neuron had no room,
+        or a traced rate is negative.
 
     **Raises:** `ValueError` for rates that are negative or not finite.
     """
@@ -35,7 +36,7 @@ def poisson_spikes(
     neurons, words = rate.shape[0], seeds(key)
     number = jnp.arange(neurons, dtype=jnp.int32)
     times = jax.vmap(lambda n, r: arrivals(words, n, max_spikes + 1, r, t0, t1))(number, rate)
-    overflow = jnp.any(jnp.isfinite(times[:, -1]))
+    overflow = jnp.any(jnp.isfinite(times[:, -1])) | ~jnp.all(rate >= 0)
     flat = times[:, :-1].reshape(-1)
     marks = jnp.where(jnp.isfinite(flat), jnp.repeat(number, max_spikes), -1)
     order = jnp.argsort(jax.lax.stop_gradient(flat))

@@ -1,0 +1,46 @@
+"""Parameters that stay within their domain, whatever an optimiser does to them."""
+
+from typing import TypeVar
+
+import equinox as eqx
+import jax.numpy as jnp
+import paramax
+from jaxtyping import Array
+
+from .domain import Bounded
+
+_Model = TypeVar("_Model", bound=Bounded)
+
+
+def constrained(model: _Model) -> _Model:
+    r"""A model whose rates, time constants and refractoriness stay positive during training.
+
+    Each parameter $x$ that must be positive, or must not be negative, is kept as its logarithm
+    ($x = e^r$, by `paramax.Parameterize`), of which any value is right: a step of an optimiser
+    changes it by a factor. [`roughsnn.simulate`][] and its kin and the losses of
+    [`roughsnn.fit`][] see the parameters themselves. To read them, use
+    `paramax.unwrap(result.model)`. Without constraints a parameter that leaves its domain is an
+    error where it is known, and `RESULTS.parameter_outside` in a program.
+
+    **Arguments:**
+
+    - `model`: a [`roughsnn.SpikingNetwork`][], or one of its parts. A part of your own says by
+        `bounds` which of its leaves are concerned.
+
+    **Returns:** the model; a parameter of 0 starts at 1e-4.
+
+    **Raises:** `ValueError` for a known parameter that is outside of its domain; `TypeError` for a
+        model without `bounds`.
+    """
+    if not isinstance(model, Bounded):
+        raise TypeError(
+            "`model` must be a roughsnn.SpikingNetwork or one of its parts, got a "
+            f"{type(model).__name__}."
+        )
+    for bound in model.bounds():
+        bound.check()
+    return eqx.tree_at(lambda m: [b.value for b in m.bounds()], model, replace_fn=_by_logarithm)
+
+
+def _by_logarithm(value: Array) -> paramax.Parameterize[Array]:
+    return paramax.Parameterize(jnp.exp, jnp.log(jnp.where(value == 0, 1e-4, value)))
