@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Int, UInt32
 
+from ._misc import any_in_batch
 from ._types import IntScalar, PRNGKey
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
@@ -137,28 +138,20 @@ def normals(
     """Normal numbers, a row for each pair of a number and a kind (below 64), with its standard
     deviation, and a column for each of these numbers (below 2^26).
 
-    The same in float32 and float64 up to rounding. A loop over four blocks of rows, because XLA
-    would copy the generator into whatever reads its numbers, and so draw each one again for each
-    of its uses.
+    The same in float32 and float64 up to rounding.
     """
-    dtype, number = scales.dtype, scales.shape[0]
-    blocks = 4
-    size = -(-number // blocks)
-    fold = lambda x: jnp.pad(x, (0, blocks * size - number)).reshape(blocks, size)
-    # The longer axis last, where a CPU takes many numbers at once.
-    turned = columns.shape[0] < size
+    dtype, shape = scales.dtype, (scales.shape[0], columns.shape[0])
 
-    def block(args):
-        row, kind, scale = (x if turned else x[:, None] for x in args)
-        column = columns[:, None] << 6 if turned else columns << 6
-        row, kind, scale, column = jnp.broadcast_arrays(*jnp.atleast_2d(row, kind, scale, column))
-        high, low = _bits(words, (column | kind, row))
-        return scale * jax.lax.erf_inv(2 * _fraction(high, low, dtype) - 1)
+    def draw():
+        row, kind = rows[0][:, None], rows[1][:, None]
+        counter = columns[None] << 6 | kind, jnp.broadcast_to(row, shape)
+        z = jax.lax.erf_inv(2 * _fraction(*_bits(words, counter), dtype) - 1)
+        return (jnp.asarray(2**0.5, dtype) * scales)[:, None] * z
 
-    scales = jnp.asarray(2**0.5, dtype) * scales
-    z = jax.lax.map(block, (fold(rows[0]), fold(rows[1]), fold(scales)))
-    z = z.swapaxes(1, 2) if turned else z
-    return z.reshape(blocks * size, columns.shape[0])[:number]
+    # Always true, but XLA does not know: it would copy the generator into whatever reads its
+    # numbers, and so draw each one again for each of its uses.
+    wanted = any_in_batch((words[0] | 1) != 0)
+    return jax.lax.cond(wanted, draw, lambda: jnp.zeros(shape, dtype))
 
 
 def standard_normals(

@@ -19,7 +19,7 @@ GROUND = {"_results", "_types", "_misc", "_random", "_origin", "_window"}
 LAYERS = {
     "_results": {"_misc"},
     "_types": set(),
-    "_random": {"_types"},
+    "_random": {"_types", "_misc"},
     "_misc": set(),
     "_origin": {"_misc"},
     "_window": {"_types", "_misc"},

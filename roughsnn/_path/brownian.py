@@ -17,8 +17,6 @@ from .base import AbstractGridPath, CellPolynomial
 
 # Roots are shorter than this, in the unit of time of the model, and at least half as long.
 _ROOT = 16.0
-# Up to so many nodes of a level are halved in a loop.
-_FEW = 16
 
 
 def _root_levels(dt: float) -> int:
@@ -73,15 +71,7 @@ class _Tree(eqx.Module):
         at, width = (width[0] + np.cumsum(width) - width).tolist(), width.tolist()
         w, a = z_w[: width[0]], z_a[: width[0]]
         skip = self._first_of(np.arange(1, levels + 1)) - 2 * self._first_of(np.arange(levels))
-        # Where few nodes are wanted, all levels are one loop, so that the program stays small.
-        done = max(int(np.searchsorted(width, _FEW, side="right")) - 1, 0)
-        if done > 0:
-            size = max(width[0], _FEW)
-            # What is read behind the last of a level is not used.
-            numbers = [_resized(z, at[done] + size) for z in (z_w, z_a)]
-            xs = jnp.asarray(at[:done], jnp.int32), skip[:done]
-            w, a = _down(_resized(w, size), _resized(a, size), numbers, xs)
-        for n in range(done, levels):
+        for n in range(levels):
             here = slice(at[n], at[n] + width[n])
             areas = wants_area or n < levels - 1
             w, a = _halve(w[: width[n]], a[: width[n]], z_w[here], z_a[here] if areas else None)
@@ -113,24 +103,6 @@ class _Tree(eqx.Module):
             jnp.asarray(np.sqrt(np.append(variance[0], variance[1, :used])), dtype),
         )
         return z[:number], z[number:]
-
-
-def _resized(x: Array, size: int) -> Array:
-    return jnp.pad(x[:size], [(0, max(size - x.shape[0], 0)), (0, 0)])
-
-
-def _down(w: Array, a: Array, numbers: Sequence[Array], xs: tuple[Array, Array]):
-    """Nodes of one level after the other; `xs` says where the `numbers` of each are, and whether
-    its first child is left out."""
-    size = w.shape[0]
-    rows = lambda x, at, n: jax.lax.dynamic_slice_in_dim(x, at, n)
-
-    def one(carry, x):
-        at, skip = x
-        children = _halve(*carry, *(rows(z, at, size) for z in numbers))
-        return tuple(rows(c, skip, size) for c in children), None
-
-    return jax.lax.scan(one, (w, a), xs)[0]
 
 
 class Brownian(eqx.Module):
