@@ -28,26 +28,23 @@ def _root_levels(dt: float) -> int:
     return max(levels, 0)
 
 
-def _pair(x: Array, y: Array) -> Array:
-    """(x + y) / 2 and (x - y) / 2 of each row, one behind the other."""
-    sign = jnp.asarray([[[1], [-1]]], x.dtype)
-    return ((x[:, None] + sign * y[:, None]) / 2).reshape(2 * x.shape[0], x.shape[1])
+def _halves(mean: Array, half: Array) -> Array:
+    """mean + half and mean - half of each row, one behind the other."""
+    sign = jnp.asarray([[[1], [-1]]], mean.dtype)
+    return (mean[:, None] + sign * half[:, None]).reshape(2 * mean.shape[0], mean.shape[1])
 
 
-def _halve(w: Array, a: Array, d: Array, q: Array | None) -> tuple[Array, Array]:
-    """Increments and areas of the halves of cells, given those of the cells.
+def _halve(w: Array, a: Array, z: Array, q: Array | None) -> tuple[Array, Array]:
+    """Increments and areas of the halves of cells, given those of the cells; all twice as large on
+    each level as on the one above, so that no product is rounded but by powers of two: the result
+    is the same, to the last bit, in whatever program.
 
     With D = W1 - W2 and S = H1 + H2: W = W1 + W2, H = S/2 + D/4. Given (W, H), D is 3H and a
-    number `d` of variance h/4, h the length of the cells, and H1 - H2 an independent number `q` of
-    variance h/12. No product but by powers of two, which are exact: so the result is the same, to
-    the last bit, in whatever program.
+    number `z` of variance h/4, h the length of the cells, and H1 - H2 an independent number `q` of
+    variance h/12. So S = (H - z)/2.
     """
-    d = (a + a + a) + d
-    increments = _pair(w, d)
-    s = 2 * a - d / 2
-    if q is None:
-        return increments, increments
-    return increments, _pair(s, q)
+    increments = _halves(w, a + a + a + z)
+    return increments, increments if q is None else _halves((a - z) / 2, q)
 
 
 class _Tree(eqx.Module):
@@ -64,25 +61,29 @@ class _Tree(eqx.Module):
         levels = _root_levels(self.dt)
         # On each level the nodes that hold a cell, and at most one more. Numbers are drawn for the
         # roots, and then for the nodes of each level that is halved.
-        width = np.array([((number - 1) >> (levels - n)) + 2 for n in range(levels)] + [number])
+        width = [((number - 1) >> (levels - n)) + 2 for n in range(levels)] + [number]
         level = np.repeat([0, *range(levels)], [width[0], *width[:-1]])
         z_w, z_a = self._draw(level, width, wants_area, dtype)
 
-        at, width = (width[0] + np.cumsum(width) - width).tolist(), width.tolist()
         w, a = z_w[: width[0]], z_a[: width[0]]
-        skip = self._first_of(np.arange(1, levels + 1)) - 2 * self._first_of(np.arange(levels))
+        begin = width[0]
         for n in range(levels):
-            here = slice(at[n], at[n] + width[n])
+            here = slice(begin, begin + width[n])
             areas = wants_area or n < levels - 1
-            w, a = _halve(w[: width[n]], a[: width[n]], z_w[here], z_a[here] if areas else None)
-            w, a = (jax.lax.dynamic_slice_in_dim(x, skip[n], width[n + 1]) for x in (w, a))
-        return w[:number], a[:number] if wants_area else None
+            w, a = _halve(w, a, z_w[here], z_a[here] if areas else None)
+            # Whether the first node that is wanted is the second half of one.
+            odd = (self.first >> (levels - n - 1)) & 1 == 1
+            rows = lambda x, at, n=n: jax.lax.slice_in_dim(x, at, at + width[n + 1])
+            w, a = (jax.lax.select(odd, rows(x, 1), rows(x, 0)) for x in (w, a))
+            begin += width[n]
+        scale = jnp.asarray(2.0**-levels, dtype)
+        return w[:number] * scale, a[:number] * scale if wants_area else None
 
     def _first_of(self, level: np.ndarray) -> Int[Array, " levels"]:
         """The first node of each level, counted over all roots."""
         return self.first >> jnp.asarray(_root_levels(self.dt) - level, jnp.int32)
 
-    def _draw(self, level: np.ndarray, width: np.ndarray, wants_area: bool, dtype: Any):
+    def _draw(self, level: np.ndarray, width: list[int], wants_area: bool, dtype: Any):
         """The numbers of all nodes, for increments and for areas."""
         roots, number = width[0], len(level)
         inside = np.concatenate([np.arange(roots), *(np.arange(n) for n in width[:-1])])
@@ -91,6 +92,7 @@ class _Tree(eqx.Module):
         is_root = np.arange(number) < roots
         length = self.dt * 2.0 ** (len(width) - 1 - level)
         variance = np.stack([np.where(is_root, length, length / 4), length / 12])
+        deviation = 2.0**level * np.sqrt(variance)
         # Of the finest areas nobody may ask.
         used = number if wants_area else number - width[-2] if len(width) > 1 else 0
         both = lambda x: jnp.concatenate([x, x[:used]])
@@ -100,7 +102,7 @@ class _Tree(eqx.Module):
             self.words,
             (both(nodes.astype(jnp.uint32)), kind),
             self.entries,
-            jnp.asarray(np.sqrt(np.append(variance[0], variance[1, :used])), dtype),
+            jnp.asarray(np.append(deviation[0], deviation[1, :used]), dtype),
         )
         return z[:number], z[number:]
 
