@@ -152,7 +152,10 @@ def as_array(value: Any, dtype: Any = None) -> Array:
     if not is_concrete(value):
         return jnp.asarray(value, dtype)
     with jax.ensure_compile_time_eval():
-        return jnp.asarray(value, dtype)
+        if dtype is None or isinstance(value, jax.Array):
+            return jnp.asarray(value, dtype)
+        # The same, without a program.
+        return jax.device_put(np.asarray(value, jax.dtypes.canonicalize_dtype(dtype)))
 
 
 def as_float_array(name: str, value: Any) -> Array:

@@ -27,7 +27,7 @@ def boundary_of(
     def one(t, s):
         fired = jnp.where(before(train.times, t) | (t == train.t1), train.marks, -1)
         number = problem.counts + problem.told + count_by_mark(fired, train.num_neurons)
-        u = jax.vmap(lambda k, n: uniform(words, k, n, s.dtype))(neurons, number)
+        u = uniform(words, neurons, number, s.dtype)
         risk = network.firing.at_risk(s, u)
         # A threshold that was given is not random.
         return None if risk is None else risk & ((number > 0) | ~problem.given)

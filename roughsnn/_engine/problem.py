@@ -313,7 +313,8 @@ def _initial_state(network, initial, neurons: int, dtype, key: RandomKey) -> Neu
     v, i, s = (zero, zero, None) if initial is None else (initial.v, initial.i, initial.s)
     if s is None:
         words = seeds(key)
-        u = jax.vmap(lambda k: uniform(words, k, 0, dtype))(jnp.arange(neurons))
+        numbers = jnp.arange(neurons, dtype=jnp.int32)
+        u = uniform(words, numbers, jnp.zeros_like(numbers), dtype)
         level = network.firing.level(u)
         s = None if level is None else jnp.broadcast_to(level, (neurons,))
     s = None if s is None else jnp.asarray(s, dtype)

@@ -162,7 +162,7 @@ class SpikeTrain(eqx.Module):
         boundary = self.boundary
         if boundary is not None:
             boundary = dataclasses.replace(boundary, ts=(*window.edges, window.t1))
-        bits = as_array(origin_bits(window.origin))
+        bits = as_array(origin_bits(window.origin), jnp.uint32)
         return dataclasses.replace(
             self, times=times, t0=window.t0, t1=window.t1, boundary=boundary, bits=bits
         )
