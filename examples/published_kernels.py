@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 import roughsnn as rs
 
-ALL_JUMPS = rs.SignatureKernel(taper=0.0).jumps(2)
+ALL_JUMPS = rs.SignatureKernel(taper=0.0).discontinuities(2)
 
 
 class CornerKernel(rs.AbstractTrainKernel):
@@ -19,7 +19,7 @@ class CornerKernel(rs.AbstractTrainKernel):
         del data
         return self
 
-    def lift(self, x):
+    def embed(self, x):
         """Corners."""
         return jax.vmap(rs.marcus_lift)(x)
 
@@ -33,7 +33,7 @@ class CornerKernel(rs.AbstractTrainKernel):
         flat = lambda z: jnp.broadcast_to(z, (*shape, *z.shape[-2:])).reshape(-1, *z.shape[-2:])
         return jax.vmap(self.kernel)(flat(a), flat(b)).reshape(shape)
 
-    def jumps(self, num_neurons):
+    def discontinuities(self, num_neurons):
         """Everywhere it can."""
         del num_neurons
         return ALL_JUMPS
@@ -52,7 +52,7 @@ class TruncatedKernel(rs.AbstractTrainKernel):
         del data
         return self
 
-    def lift(self, x):
+    def embed(self, x):
         """Signatures."""
         return rs.losses.signature_features(x, depth=3, taper=0.0)
 
@@ -64,7 +64,7 @@ class TruncatedKernel(rs.AbstractTrainKernel):
         """Inner products."""
         return jnp.sum(a * b, -1)
 
-    def jumps(self, num_neurons):
+    def discontinuities(self, num_neurons):
         """Everywhere it can."""
         del num_neurons
         return ALL_JUMPS

@@ -214,21 +214,21 @@ class CellMap(eqx.Module):
     def _events(self, v, s, cell: _Cell, length, end):
         """The hidden state at the cell's end, and for each piece of the cell: the event function
         at its borders and its slope at its start."""
-        hazard = self.firing.drift(v)
+        hazard = self.firing.hazard(v)
         nodes, step = [((v, s), (cell.v.b, hazard))], length
         if cell.shift is not None and s is not None:
             step = length / 2
             middle = cell.v(step)
-            there = self.firing.drift(middle + cell.shift)
+            there = self.firing.hazard(middle + cell.shift)
             s = _trapezoid(s, step, hazard, there)
             nodes.append(((middle, s), (cell.v.b + cell.v.c * length, there)))
             hazard = there
-        last = self.firing.drift(end)
+        last = self.firing.hazard(end)
         s_end = _trapezoid(s, step, hazard, last)
         if cell.outside is not None:
             dv, early = cell.outside
             if last is not None:
-                s_end = _trapezoid(s_end, length, self.firing.drift(end + early), -last)
+                s_end = _trapezoid(s_end, length, self.firing.hazard(end + early), -last)
             end = end + dv
         levels, slopes = zip(*(jax.jvp(self.firing.event, *node) for node in nodes), strict=True)
         return s_end, [*levels, self.firing.event(end, s_end)], slopes
@@ -272,10 +272,10 @@ class CellMap(eqx.Module):
         left = jump * cell.decay(length - offset)
         v_start, v_end, seen = there + jump, v_end + left, seen + left
         since = jnp.where(hit, length - offset, length)
-        hazard_end = self.firing.drift(seen)
+        hazard_end = self.firing.hazard(seen)
         density = None
         if s is not None:
-            start = self.firing.level(carry.u)
+            start = self.firing.draw_threshold(carry.u)
             if self.observed is not None:
                 assert isinstance(self.firing, StochasticFiring)
                 intensity = self.firing.intensity
@@ -284,7 +284,7 @@ class CellMap(eqx.Module):
                 density = until, intensity.log(there)
                 start = _choose(self.observed, jnp.zeros_like(s), start)
             s = _choose(hit, start, s)
-            rest = _trapezoid(s, since, self.firing.drift(v_start), hazard_end)
+            rest = _trapezoid(s, since, self.firing.hazard(v_start), hazard_end)
             s_end = _choose(hit, rest, s_end)
         above = hit & (self.firing.event(v_start, s) > 0)
         fault = jnp.max(jnp.where(above, RETRIGGERED, fault)).astype(jnp.int32)
@@ -369,6 +369,6 @@ class CellMap(eqx.Module):
             dv, di, early = dv + x.extra[0], di + x.extra[1], early + x.extra[2]
         s = y.s
         if found.hazard is not None:
-            more = self.firing.drift(found.seen + early)
+            more = self.firing.hazard(found.seen + early)
             s = _trapezoid(s, found.since, more, -found.hazard)
         return NeuronState(y.v + dv, y.i + di, s)

@@ -126,7 +126,7 @@ def check_lockstep(problem: Problem, engine: Lockstep, window: Window) -> None:
             )
     _check_grid(problem, window, other)
     if engine.record is not None:
-        hidden = jax.eval_shape(problem.network.firing.level, zero) is not None
+        hidden = jax.eval_shape(problem.network.firing.draw_threshold, zero) is not None
         Plan.of(engine.record).check(("v", "i", "s") if hidden else ("v", "i"), window)
 
 

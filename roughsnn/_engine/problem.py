@@ -247,7 +247,7 @@ def _check_conditions(network, drive: DriveFunction, t0: float, neurons: int, dt
     own = firing and type(network.membrane) in (LIF, MultiplicativeLIF)
     if own:
         return "hold"
-    level = network.firing.level(jnp.full(neurons, 0.5, dtype))
+    threshold = network.firing.draw_threshold(jnp.full(neurons, 0.5, dtype))
     path = None
     if noisy or network.membrane.channels_drawn():
         # Where the noise acts, whatever it is.
@@ -255,7 +255,7 @@ def _check_conditions(network, drive: DriveFunction, t0: float, neurons: int, dt
         path = GridPath(still, t0=0.0, t1=1.0, dt=1.0)
     with jax.ensure_compile_time_eval():
         zero, t = jnp.zeros(neurons, dtype), jnp.asarray(t0, dtype)
-        y = NeuronState(zero, zero, level)
+        y = NeuronState(zero, zero, threshold)
     return conditions_of(network.terms(drive, path), network.event(), t, y, None)
 
 
@@ -315,7 +315,7 @@ def _initial_state(network, initial, neurons: int, dtype, key: RandomKey) -> Neu
         words = seeds(key)
         numbers = jnp.arange(neurons, dtype=jnp.int32)
         u = uniform(words, numbers, jnp.zeros_like(numbers), dtype)
-        level = network.firing.level(u)
-        s = None if level is None else jnp.broadcast_to(level, (neurons,))
+        threshold = network.firing.draw_threshold(u)
+        s = None if threshold is None else jnp.broadcast_to(threshold, (neurons,))
     s = None if s is None else jnp.asarray(s, dtype)
     return NeuronState(jnp.asarray(v, dtype), jnp.asarray(i, dtype), s)

@@ -29,20 +29,20 @@ class AbstractTrainKernel(eqx.Module):
         """The kernel with the scales that were left open taken from a batch of data."""
 
     @abc.abstractmethod
-    def lift(self, x: SpikeTrain) -> PyTree[Array]:
+    def embed(self, x: SpikeTrain) -> PyTree[Array]:
         """What the kernel needs of each train of a batch."""
 
     @abc.abstractmethod
     def block(self, a: PyTree[Array], b: PyTree[Array]) -> Float[Array, "samples other_samples"]:
-        """k of all pairs of two lifted batches."""
+        """k of all pairs of two embedded batches."""
 
     @abc.abstractmethod
     def pairs(self, a: PyTree[Array], b: PyTree[Array]) -> Float[Array, "*samples"]:
-        """k of each sample of a lifted batch with its partner in another; the axes of samples, of
+        """k of each sample of a embedded batch with its partner in another; the axes of samples, of
         which there may be several, broadcast."""
 
     @abc.abstractmethod
-    def jumps(self, num_neurons: int) -> frozenset[Jump]:
+    def discontinuities(self, num_neurons: int) -> frozenset[Jump]:
         """Where it jumps as a function of the spike times, and the pathwise gradient of a loss is
         not that of its mean; empty for a kernel to train with."""
 
@@ -56,10 +56,10 @@ class AbstractTrainKernel(eqx.Module):
         for name, z in (("x", x), ("y", y)):
             check_trains(name, z)
         batch = lambda z: jax.tree.map(lambda a: a[None], z.complete())
-        return self.pairs(self.lift(batch(x)), self.lift(batch(y)))[0]
+        return self.pairs(self.embed(batch(x)), self.embed(batch(y)))[0]
 
 
-def jumps_of(*, swap: bool, end: bool) -> frozenset[Jump]:
+def discontinuities_of(*, swap: bool, end: bool) -> frozenset[Jump]:
     """The kinds of jumps that there are."""
     found: set[Jump] = set()
     if swap:

@@ -67,9 +67,9 @@ class SumKernel(AbstractTrainKernel):
             weights = jnp.stack([1 / _spread(k, data) for k in kernels])
         return dataclasses.replace(self, kernels=kernels, weights=weights)
 
-    def lift(self, x):
+    def embed(self, x):
         """Those of the parts."""
-        return tuple(k.lift(x) for k in self.kernels)
+        return tuple(k.embed(x) for k in self.kernels)
 
     def _total(self, parts: list[Array]) -> Array:
         weights = known("weights", self.weights).astype(parts[0].dtype)
@@ -83,9 +83,11 @@ class SumKernel(AbstractTrainKernel):
         """See [`roughsnn.AbstractTrainKernel`][]."""
         return self._total([k.pairs(s, t) for k, s, t in zip(self.kernels, a, b, strict=True)])
 
-    def jumps(self, num_neurons):
+    def discontinuities(self, num_neurons):
         """Where any of its parts does."""
-        return functools.reduce(operator.or_, (k.jumps(num_neurons) for k in self.kernels))
+        return functools.reduce(
+            operator.or_, (k.discontinuities(num_neurons) for k in self.kernels)
+        )
 
     def workspace(self, spikes, num_neurons):
         """That of its parts."""
@@ -127,9 +129,9 @@ class ProductKernel(AbstractTrainKernel):
         """With fitted factors."""
         return ProductKernel(tuple(k.fitted(data) for k in self.kernels))
 
-    def lift(self, x):
+    def embed(self, x):
         """Those of the factors."""
-        return tuple(k.lift(x) for k in self.kernels)
+        return tuple(k.embed(x) for k in self.kernels)
 
     def block(self, a, b):
         """See [`roughsnn.AbstractTrainKernel`][]."""
@@ -139,9 +141,11 @@ class ProductKernel(AbstractTrainKernel):
         """See [`roughsnn.AbstractTrainKernel`][]."""
         return _product([k.pairs(s, t) for k, s, t in zip(self.kernels, a, b, strict=True)])
 
-    def jumps(self, num_neurons):
+    def discontinuities(self, num_neurons):
         """Where any of its factors does."""
-        return functools.reduce(operator.or_, (k.jumps(num_neurons) for k in self.kernels))
+        return functools.reduce(
+            operator.or_, (k.discontinuities(num_neurons) for k in self.kernels)
+        )
 
     def workspace(self, spikes, num_neurons):
         """That of its factors."""

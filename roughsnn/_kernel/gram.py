@@ -50,7 +50,7 @@ class Lifted(eqx.Module):
 
 @eqx.filter_jit
 def _lift(kernel, x):
-    return kernel.lift(x)
+    return kernel.embed(x)
 
 
 def gram_matrix(
@@ -96,7 +96,7 @@ def finite(values: Array) -> Array:
 
 @eqx.filter_jit
 def cross_gram(kernel: AbstractTrainKernel, a: Lifted, b: Lifted, megabytes: float) -> Array:
-    """k of all pairs of two lifted batches."""
+    """k of all pairs of two embedded batches."""
     n, size = a.samples, a.rows(b.samples, megabytes)
     # The last block is filled up with first samples.
     index = np.arange(-(-n // size) * size, dtype=np.int32).reshape(-1, size) % n
@@ -106,7 +106,7 @@ def cross_gram(kernel: AbstractTrainKernel, a: Lifted, b: Lifted, megabytes: flo
 
 @eqx.filter_jit
 def symmetric_gram(kernel: AbstractTrainKernel, a: Lifted, megabytes: float) -> Array:
-    """k of all pairs of one lifted batch, each once: sample i with i + d for half of the d's."""
+    """k of all pairs of one embedded batch, each once: sample i with i + d for half of the d's."""
     n = a.samples
     if a.workspace <= _PRODUCT:
         return cross_gram(kernel, a, a, megabytes)

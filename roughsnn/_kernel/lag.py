@@ -10,7 +10,7 @@ from .._misc import as_float_array, check_positive_float, check_positive_int, ma
 from .._train.spike_train import SpikeTrain
 from .._train.taper import check_taper, tapered
 from .._types import Numeric
-from .base import AbstractTrainKernel, jumps_of
+from .base import AbstractTrainKernel, discontinuities_of
 from .gaussian import gaussian_block, gaussian_pairs, known, lifted, mean_square_distance
 from .whitening import Whitening
 
@@ -101,7 +101,7 @@ class LagKernel(AbstractTrainKernel):
         none = lambda x: x is None
         return eqx.tree_at(with_both, self, (whitening, bandwidth), is_leaf=none)
 
-    def lift(self, x):
+    def embed(self, x):
         """Whitened features and half their square norms."""
         whitening = known("whitening", self.whitening)
         return lifted(whitening(jax.vmap(self.features)(x)))
@@ -114,10 +114,10 @@ class LagKernel(AbstractTrainKernel):
         """See [`roughsnn.AbstractTrainKernel`][]."""
         return gaussian_pairs(a, b, known("bandwidth", self.bandwidth))
 
-    def jumps(self, num_neurons):
+    def discontinuities(self, num_neurons):
         """At the end of the window if there is no taper."""
         del num_neurons
-        return jumps_of(swap=False, end=self.taper == 0)
+        return discontinuities_of(swap=False, end=self.taper == 0)
 
     def workspace(self, spikes, num_neurons):
         """One number."""

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from .._misc import check_positive_float
 from .._train.taper import check_taper, tapered
 from .._types import Numeric
-from .base import AbstractTrainKernel, against, jumps_of
+from .base import AbstractTrainKernel, against, discontinuities_of
 from .gaussian import known
 from .height import as_height, height_for, mean_count
 
@@ -89,7 +89,7 @@ class OrderedKernel(AbstractTrainKernel):
         weight = w[:, None] * v[None] * jnp.exp(-(away**2) / 2)
         return ordered(jnp.where(m[:, None] == n[None], weight, 0))
 
-    def lift(self, x):
+    def embed(self, x):
         """Times as parts of the window, heights, marks, and norms."""
         height = known("height", self.height)
         times, taper = jax.vmap(lambda z: tapered(z, self.taper))(x)
@@ -107,9 +107,9 @@ class OrderedKernel(AbstractTrainKernel):
         value = self._plain(spikes, others)
         return value if norm is None else value / (norm * other_norm)
 
-    def jumps(self, num_neurons):
+    def discontinuities(self, num_neurons):
         """At swaps, and at the end of the window if there is no taper."""
-        return jumps_of(swap=num_neurons > 1, end=self.taper == 0)
+        return discontinuities_of(swap=num_neurons > 1, end=self.taper == 0)
 
     def workspace(self, spikes, num_neurons):
         """Some numbers for each pair of spikes."""

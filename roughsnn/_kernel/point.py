@@ -12,7 +12,7 @@ from .._misc import as_float_array, check_positive_float, matmul, static_float
 from .._train.spike_train import SpikeTrain
 from .._train.taper import check_taper, tapered
 from .._types import Numeric
-from .base import AbstractTrainKernel, jumps_of
+from .base import AbstractTrainKernel, discontinuities_of
 from .gaussian import gaussian_block, gaussian_pairs, known, lifted, mean_square_distance
 
 # Bumps one after another at this many widths: their sum of squares is constant to 1e-4.
@@ -85,7 +85,7 @@ class PointKernel(AbstractTrainKernel):
         found = mean_square_distance(jax.vmap(self.features)(data.complete()))
         return dataclasses.replace(self, bandwidth=found)
 
-    def lift(self, x):
+    def embed(self, x):
         """Features and half their square norms."""
         return lifted(jax.vmap(self.features)(x))
 
@@ -97,10 +97,10 @@ class PointKernel(AbstractTrainKernel):
         """See [`roughsnn.AbstractTrainKernel`][]."""
         return gaussian_pairs(a, b, known("bandwidth", self.bandwidth))
 
-    def jumps(self, num_neurons):
+    def discontinuities(self, num_neurons):
         """At the end of the window if there is no taper."""
         del num_neurons
-        return jumps_of(swap=False, end=self.taper == 0)
+        return discontinuities_of(swap=False, end=self.taper == 0)
 
     def workspace(self, spikes, num_neurons):
         """One number."""

@@ -138,7 +138,7 @@ def mmd(
         raise ValueError("`kernel` is that of the Reference already; do not give another one.")
     check_same_kind(x, y)
     if not allow_jumps:
-        x = refuse_gradient(x, y.kernel.jumps(x.num_neurons), "this MMD")
+        x = refuse_gradient(x, y.kernel.discontinuities(x.num_neurons), "this MMD")
     a = Lifted.of(y.kernel, "x", x)
     if block_size is not None:
         return _in_blocks(y, a, check_positive_int("block_size", block_size), unbiased)

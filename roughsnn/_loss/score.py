@@ -44,7 +44,7 @@ def kernel_score(
         y = SpikeTrain.stack([y])
     check_batches(x, y)
     if not allow_jumps:
-        x = refuse_gradient(x, kernel.jumps(x.num_neurons), "this kernel score")
+        x = refuse_gradient(x, kernel.discontinuities(x.num_neurons), "this kernel score")
     a, b = Lifted.of(kernel, "x", x), Lifted.of(kernel, "y", y)
     own = own_mean(symmetric_gram(kernel, a, megabytes), unbiased=True)
     return finite(own - 2 * jnp.mean(cross_gram(kernel, a, b, megabytes)))

@@ -29,7 +29,7 @@ class Drift(eqx.Module):
     def __call__(self, t, y: NeuronState, args) -> NeuronState:
         """d(v, i, s)/dt."""
         dv, di = self.membrane.drift(y.v, y.i, evaluate_drive(self.drive, t))
-        return NeuronState(dv, di, self.firing.drift(y.v))
+        return NeuronState(dv, di, self.firing.hazard(y.v))
 
 
 class Diffusion(eqx.Module):
@@ -83,11 +83,11 @@ class Spike(eqx.Module):
         """The state just after."""
         fired = one_hot(k, y.v.shape[0])
         v = jnp.where(fired, self.membrane.reset(y.v), y.v)
-        level = self.firing.level(u)
+        threshold = self.firing.draw_threshold(u)
         s = None
-        if level is not None:
+        if threshold is not None:
             assert y.s is not None
-            s = jnp.where(fired, level, y.s)
+            s = jnp.where(fired, threshold, y.s)
         i, weights = y.i, self.weights
         if weights is not None:
             i = i + (weights.row(k) if isinstance(weights, SparseWeights) else weights[k])

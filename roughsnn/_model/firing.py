@@ -18,11 +18,11 @@ class AbstractFiring(eqx.Module):
     """The event function of a neuron, and the hidden state it may need."""
 
     @abc.abstractmethod
-    def level(self, u: Float[Array, " neurons"]) -> Float[Array, " neurons"] | None:
+    def draw_threshold(self, u: Float[Array, " neurons"]) -> Float[Array, " neurons"] | None:
         """The hidden state after a spike whose random number is `u`; `None` if there is none."""
 
     @abc.abstractmethod
-    def drift(self, v: Float[Array, " neurons"]) -> Float[Array, " neurons"] | None:
+    def hazard(self, v: Float[Array, " neurons"]) -> Float[Array, " neurons"] | None:
         """The rate of change of the hidden state."""
 
     @abc.abstractmethod
@@ -76,11 +76,11 @@ class StochasticFiring(AbstractFiring):
         self.intensity = intensity
         self.alpha = as_bounded("alpha", alpha, "not negative")
 
-    def level(self, u):
+    def draw_threshold(self, u):
         """See [`roughsnn.AbstractFiring`][]."""
         return jnp.log(u) - self.alpha
 
-    def drift(self, v):
+    def hazard(self, v):
         """See [`roughsnn.AbstractFiring`][]."""
         return self.intensity(v)
 
@@ -128,11 +128,11 @@ class ThresholdFiring(AbstractFiring):
     def __init__(self, threshold: Numeric = 1.0):
         self.threshold = as_float_array("threshold", threshold)
 
-    def level(self, u):
+    def draw_threshold(self, u):
         """No hidden state."""
         del u
 
-    def drift(self, v):
+    def hazard(self, v):
         """No hidden state."""
         del v
 

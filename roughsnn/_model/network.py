@@ -132,7 +132,7 @@ class SpikingNetwork(eqx.Module):
         """The spikes of the network as an [`roughsnn.Event`][]."""
         spike = Spike(self.membrane, self.firing, self.effective_weights())
         # Random thresholds are not reached together.
-        hard = jax.eval_shape(self.firing.level, 0.5) is None
+        hard = jax.eval_shape(self.firing.draw_threshold, 0.5) is None
         ties = "all" if hard else "first"
         return Event(Excess(self.firing), spike, self.conditions, ties=ties)
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._kernel.base import AbstractTrainKernel, against, jumps_of
+from .._kernel.base import AbstractTrainKernel, against, discontinuities_of
 from .._kernel.gaussian import known
 from .._kernel.height import as_height, height_for, mean_count
 from .._misc import as_float_array, check_positive_int, is_concrete, static_float
@@ -195,7 +195,7 @@ class SignatureKernel(AbstractTrainKernel):
         value = self.lifting.inner(paths, others, self._resolution(dtype)[0])
         return value if norm is None else value / (norm * other_norm)
 
-    def lift(self, x):
+    def embed(self, x):
         """Paths and norms."""
         return self.paths(*self.spikes(x), x.num_neurons)
 
@@ -207,9 +207,9 @@ class SignatureKernel(AbstractTrainKernel):
         """See [`roughsnn.AbstractTrainKernel`][]."""
         return self.kernel_of(a, b)
 
-    def jumps(self, num_neurons):
+    def discontinuities(self, num_neurons):
         """At swaps but for the ramp lift, and at the end of the window if there is no taper."""
-        return jumps_of(swap=num_neurons > 1 and self.lifting.swaps, end=self.taper == 0)
+        return discontinuities_of(swap=num_neurons > 1 and self.lifting.swaps, end=self.taper == 0)
 
     def workspace(self, spikes, num_neurons):
         """See [`roughsnn.AbstractTrainKernel`][]."""

@@ -58,7 +58,7 @@ class PerNeuronKernel(AbstractTrainKernel):
         mean = mean_count(data) / data.num_neurons
         return dataclasses.replace(self, kernel=self.kernel.with_mean_count(mean))
 
-    def lift(self, x):
+    def embed(self, x):
         """One path for each neuron."""
         if self.interactions is not None and self.interactions > x.num_neurons:
             raise ValueError(
@@ -113,10 +113,10 @@ class PerNeuronKernel(AbstractTrainKernel):
         """See [`roughsnn.AbstractTrainKernel`][]."""
         return self._joined(self.kernel.kernel_of(a, b))
 
-    def jumps(self, num_neurons):
+    def discontinuities(self, num_neurons):
         """At the end of the window if there is no taper."""
         del num_neurons
-        return self.kernel.jumps(1)
+        return self.kernel.discontinuities(1)
 
     def workspace(self, spikes, num_neurons):
         """That of all neurons."""

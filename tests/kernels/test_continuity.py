@@ -96,7 +96,7 @@ def test_the_mean_gradient(name):
         size, noise = mean_and_error(gap[:SAMPLES])
         difference, error = mean_and_error((slope - gap)[:SAMPLES])
         assert abs(size) > 8 * noise
-        if case in KERNELS[name].jumps(2):
+        if case in KERNELS[name].discontinuities(2):
             assert abs(difference) > 5 * error
         else:
             # The differences have an error of their own, of order four in a fifth of the jitter.
