@@ -40,6 +40,7 @@ class Fit(eqx.Module):
     - `stopped`: why it ended early, or `None`.
     - `seconds`: wall-clock seconds of each step of this call; the first holds the compilation.
         Steps that ran without a look at the device share their time evenly.
+    - `every`: that of the [`roughsnn.Validation`][], or `None`.
 
     Under a transformation (`jax.vmap`, `jax.jit`) all are arrays: `history` and `validation` have
     as many entries as there could have been, NaN (integers: 0) after the fit has stopped;
@@ -55,6 +56,7 @@ class Fit(eqx.Module):
     steps: int | Int[Array, ""]
     stopped: str | Int[Array, ""] | None
     seconds: np.ndarray | Array
+    every: int | None = eqx.field(static=True)
 
 
 def fit(
@@ -155,6 +157,7 @@ def fit(
         int(run.state.step),
         run.stopped,
         run.seconds,
+        None if validation is None else validation.every,
     )
 
 
@@ -170,8 +173,11 @@ def _traced(problem: Problem, state: State, steps: int, loop: Loop) -> Fit:
     model, opt_state, best_step = _best(problem, state)
     history = {"loss": rows.loss, **rows.metrics}
     evaluated = _evaluated(problem.validation, rows.validation)
-    seconds = jnp.zeros(0)
-    return Fit(model, opt_state, history, evaluated, best_step, state.step, state.status, seconds)
+    every = None if problem.validation is None else problem.validation.every
+    return Fit(
+        *(model, opt_state, history, evaluated, best_step),
+        *(state.step, state.status, jnp.zeros(0), every),
+    )
 
 
 def _evaluated(validation: Validation | None, values: Any) -> Any:

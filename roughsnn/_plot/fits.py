@@ -77,19 +77,24 @@ def qq(quantiles: Sequence[float] | np.ndarray | Array, *, ax: Any = None, label
 
 
 def training(fit: Any, *, ax: Any = None, names: tuple[str, ...] | None = None) -> Any:
-    """The losses and metrics of a [`roughsnn.Fit`][] over its steps.
+    """The losses and metrics of a [`roughsnn.Fit`][] over its steps, and the validation losses with
+    the step that was the best.
 
     **Arguments:**
 
     - `fit`: what [`roughsnn.fit`][] returned.
     - `ax`: `matplotlib` axes; by default new ones.
-    - `names`: of the history; by default all.
+    - `names`: of the history; by default all, and the validation losses.
 
     **Returns:** the axes.
     """
     ax = make_axes(ax)
     for name in fit.history if names is None else names:
         ax.plot(fit.history[name], label=name)
+    if fit.every is not None and names is None:
+        made = fit.every * (1 + np.arange(len(fit.validation)))
+        ax.plot(made, fit.validation, "o-", ms=3, color=GREY, label="validation")
+        ax.axvline(fit.best_step, color=GREY, lw=0.8, ls=":")
     ax.set(xlabel="step", xlim=(0, max(len(fit.history["loss"]) - 1, 1)))
     ax.legend(frameon=False)
     return ax

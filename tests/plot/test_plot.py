@@ -87,3 +87,20 @@ def test_training_curves():
     assert [line.get_label() for line in ax.lines] == ["loss", "size"]
     np.testing.assert_array_equal(ax.lines[0].get_ydata(), fit.history["loss"])
     assert len(rs.plot.training(fit, names=("loss",)).lines) == 1
+
+
+def test_validation_curves():
+    """At the number of updates that each value is of."""
+    loss = lambda m, d, k: jnp.sum((m - d) ** 2)
+    held_out = rs.Validation(jnp.full(2, 0.3), every=2)
+    fit = rs.fit(
+        *(jnp.ones(2), loss, jnp.zeros(2), optax.sgd(0.2)),
+        **{"steps": 6, "key": jax.random.key(0), "validation": held_out},
+    )
+    ax = rs.plot.training(fit)
+    np.testing.assert_array_equal(ax.lines[1].get_xdata(), [2, 4, 6])
+    # m = 0.6^n after n updates.
+    expected = 2 * (0.6 ** np.array([2, 4, 6]) - 0.3) ** 2
+    np.testing.assert_allclose(ax.lines[1].get_ydata(), expected, rtol=1e-6)
+    assert fit.best_step == 2
+    np.testing.assert_array_equal(ax.lines[2].get_xdata(), 2)
