@@ -110,6 +110,15 @@ def continued(c):
 
 
 trace(continued, C)
+
+
+def kept_positive(alpha):
+    assert rs.Bound("alpha", alpha, "not negative").holds() is not None
+    firing = rs.StochasticFiring(rs.ExponentialIntensity(), alpha)
+    return simulated(C, net=rs.constrained(network(firing=firing)))
+
+
+trace(kept_positive, jnp.asarray(0.03))
 spikes = rs.poisson_spikes(0.0, 0.4, rates=np.full(3, 5.0), max_spikes=20, key=KEY)
 hard = network(membrane=rs.LIF(mu=(15.0, 0.0), v_reset=1.0), firing=rs.ThresholdFiring(1.0))
 multiplicative = rs.MultiplicativeLIF((15.0, 6.0), ((0.2,), (0.0,)), 0.1)

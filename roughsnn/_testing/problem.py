@@ -110,14 +110,17 @@ def check_function(problem: Problem, key: PRNGKey, deterministic: bool) -> None:
 
 
 def random_direction(problem: Problem, key: PRNGKey) -> PyTree:
-    """A random direction, as large as the parameters."""
+    """A random direction, in which each number moves by about as much as it is large, so that
+    positive ones stay so; a 0 moves by a tenth of what is usual in its array."""
     leaves, structure = jax.tree.flatten(problem.dynamic)
     keys = jr.split(key, len(leaves))
-    scaled = [
-        jr.normal(k, x.shape, x.dtype) * (0.1 + jnp.sqrt(jnp.mean(x**2))).astype(x.dtype)
-        for k, x in zip(keys, leaves, strict=True)
-    ]
-    return jax.tree.unflatten(structure, scaled)
+
+    def one(k, x):
+        usual = jnp.sqrt(jnp.mean(x**2))
+        size = jnp.abs(x) + 0.1 * jnp.where(usual > 0, usual, 1)
+        return jr.normal(k, x.shape, x.dtype) * size.astype(x.dtype)
+
+    return jax.tree.unflatten(structure, map(one, keys, leaves))
 
 
 def leaf_names(example: PyTree) -> tuple[list[str], np.ndarray]:
