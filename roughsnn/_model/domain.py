@@ -1,5 +1,6 @@
 """The domains of parameters: a known value outside is refused, a traced one ends in a flag."""
 
+import operator
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
@@ -8,6 +9,12 @@ from jaxtyping import Array, Bool, Float
 
 from .._misc import as_float_array, check_finite, is_concrete
 from .._types import Numeric
+
+_RULES = {
+    "positive": ("be positive", operator.gt),
+    "not negative": ("not be negative", operator.ge),
+    "negative": ("be negative", operator.lt),
+}
 
 
 class Bound(NamedTuple):
@@ -23,23 +30,17 @@ class Bound(NamedTuple):
 
     def holds(self) -> Bool[Array, ""]:
         """Whether all are; false where one is nan."""
-        within = {
-            "positive": self.value > 0,
-            "not negative": self.value >= 0,
-            "negative": self.value < 0,
-        }
-        return jnp.all(within[self.rule])
+        _, within = _RULES[self.rule]
+        return jnp.all(within(self.value, 0))
 
     def check(self) -> None:
         """`ValueError` if the numbers are known, and outside."""
         if not is_concrete(self.value):
             return
         check_finite(self.name, self.value)
+        must, within = _RULES[self.rule]
         value = np.asarray(self.value)
-        wrong = {"positive": value <= 0, "not negative": value < 0, "negative": value >= 0}
-        if np.any(wrong[self.rule]):
-            must = self.rule if self.rule != "not negative" else "not be negative"
-            must = must if must.startswith("not") else f"be {must}"
+        if not np.all(within(value, 0)):
             raise ValueError(f"`{self.name}` must {must}, got {value}.")
 
 

@@ -129,6 +129,15 @@ def own(x, method):
     return sim.spikes.times
 
 
+def constrained(x, method):
+    """Rates and time constants by their logarithms."""
+    net, drive, key = values(x)
+    free = rs.constrained(net)
+    return rs.simulate(
+        free, drive, window=window(x), max_spikes=60, key=key, engine=ENGINES[method]
+    ).spikes.times
+
+
 def recorded(x, method):
     del method
     net, drive, key = values(x)
@@ -235,6 +244,7 @@ CASES = [
     (continued, "lockstep"),
     (own, "event"),
     (own, "lockstep"),
+    (constrained, "lockstep"),
     (recorded, ""),
     (distance, ""),
     (clamped, ""),
