@@ -357,3 +357,21 @@ def test_numbers_stay_known_inside_of_jit():
         return x
 
     assert inside(jnp.asarray(0.5)) == 0.5
+
+
+@pytest.mark.parametrize("method", ENGINES)
+def test_each_threshold_is_drawn_anew(method):
+    """At a constant rate intervals are exponential; those of a neuron one after the other, and
+    those of two neurons, are independent, from the first one on."""
+    intensity = rs.SoftplusIntensity(threshold=0.0, rate=5.0)
+    network = rs.SpikingNetwork(rs.LIF((0.0, 0.0), v_reset=0.0), rs.StochasticFiring(intensity))
+    keys, window, rate = jr.split(jr.key(0), 400), rs.Window(0.0, 6.0, 0.05), 5 * np.log(2)
+    one = lambda key: rs.simulate(
+        network, jnp.zeros(2), window, key=key, max_spikes=90, engine=ENGINES[method]
+    ).spikes.per_neuron(3)
+    times = np.asarray(jax.jit(jax.vmap(one))(keys))
+    intervals = np.diff(times, axis=-1, prepend=0).reshape(400, 6)
+    assert np.all(np.isfinite(intervals))
+    np.testing.assert_allclose(intervals.mean(0), 1 / rate, rtol=4 / 20)
+    correlation = np.corrcoef(intervals.T)[np.triu_indices(6, 1)]
+    assert np.max(np.abs(correlation)) < 4 / 20

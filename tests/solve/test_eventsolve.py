@@ -272,8 +272,10 @@ class TestFailures:
     def test_exactly_enough_room_is_enough(self):
         assert int(drop(dfx.Heun(), max_events=2).event_count) == 2
 
-    def test_grazing(self):
-        event = rs.Event(fn=lambda t, y, args: y[None], transition=lambda t, y, args, k, u: y - 1.0)
+    @pytest.mark.parametrize("ties", ["first", "all"])
+    def test_grazing(self, ties):
+        jump = lambda t, y, args, k, u: y - 1.0
+        event = rs.Event(lambda t, y, args: y[None], jump, ties=ties)
         # y = -(t - 1/2)^2 touches zero at the end of the fifth cell.
         term = dfx.ODETerm(lambda t, y, args: -2 * (t - 0.5))
         start: Any = (rs.Window(0.0, 1.0, 0.125), jnp.asarray(-0.25))
