@@ -3,6 +3,7 @@
 from importlib.metadata import version as _version
 
 # ground
+from ._refine import StepWarning as StepWarning
 from ._results import RESULTS as RESULTS
 from ._results import check as check
 

@@ -15,7 +15,7 @@ import roughsnn
 PACKAGE = Path(inspect.getfile(roughsnn)).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 # Each part may import from itself and from the parts named behind it.
-GROUND = {"_results", "_types", "_misc", "_random", "_origin", "_window"}
+GROUND = {"_results", "_types", "_misc", "_random", "_origin", "_window", "_refine"}
 LAYERS = {
     "_results": {"_misc"},
     "_types": set(),
@@ -23,6 +23,8 @@ LAYERS = {
     "_misc": set(),
     "_origin": {"_misc"},
     "_window": {"_types", "_misc"},
+    "_refine": {"_window"},
+    "_step": GROUND,
     "_path": GROUND,
     "_train": GROUND | {"_path"},
     "_event": GROUND | {"_path"},
@@ -33,7 +35,7 @@ LAYERS = {
     "_kernel": GROUND | {"_train"},
     "_signature": GROUND | {"_path", "_train", "_kernel"},
     "_loss": GROUND | {"_path", "_train", "_kernel", "_signature"},
-    "_fit": GROUND | {"_train", "_model", "_engine", "_loss"},
+    "_fit": GROUND | {"_step", "_train", "_model", "_engine", "_loss"},
     "_io": GROUND | {"_train"},
     "_scores": GROUND | {"_train", "_loss", "_engine"},
     "_plot": GROUND | {"_train", "_loss"},
@@ -42,7 +44,7 @@ LAYERS = {
     "_testing": GROUND
     | {"_path", "_train", "_event", "_conditions", "_solve", "_model", "_engine"},
     "losses": {"_loss"},
-    "testing": {"_testing"},
+    "testing": {"_step", "_testing"},
     "pytest_plugin": {"_testing"},
     "io": {"_io"},
     "__init__": None,

@@ -132,7 +132,7 @@ def check_lockstep(problem: Problem, engine: Lockstep, window: Window) -> None:
 
 def _check_grid(problem: Problem, window: Window, other: str) -> None:
     """Refuses jumps and cells of the noise that are not those of the window."""
-    noise, t0, dt0 = problem.noise, window.t0, window.dt0
+    noise, t0, dt0 = problem.noise, window.t0, problem.window.dt0
     if noise is not None and abs(noise.dt - dt0) > 1e-6 * dt0:
         raise ValueError(
             f"With the lockstep engine the cells of `noise` must be those of the solve, got dt="

@@ -23,13 +23,15 @@ from .._model.network import SpikingNetwork
 from .._model.state import NeuronState
 from .._path.base import AbstractGridPath
 from .._path.brownian import Brownian, BrownianPath
-from .._path.grid import GridPath, local_path
+from .._path.grid import GridPath, divided, local_path
 from .._random import RandomKey, check_key, seeds, split, uniform
+from .._refine import refined_window
 from .._solve.localise import check_grid
 from .._solve.step import Grid
 from .._types import Drive, DriveFunction
 from .._window import Clock, Window, as_window, check_capacity
 from .base import Lockstep
+from .fast import check_cell
 from .final import FinalState, kind_of
 
 
@@ -153,11 +155,14 @@ def pose(
         raise TypeError(
             f"`network` must be a roughsnn.SpikingNetwork, got {type(network).__name__}."
         )
-    window = as_window(window)
+    asked = as_window(window)
+    window = refined_window(asked)
     max_spikes = check_capacity("max_spikes", max_spikes, window)
     initial, noise, interpolation = given.get("initial"), given.get("noise"), "linear"
     clock = initial.clock if isinstance(initial, FinalState) else Clock.of(window)
-    drive = as_drive(drive, window, clock)
+    drive = as_drive(drive, asked, clock)
+    if isinstance(drive, Rows) and window != asked:
+        drive = drive.repeated(window.cells)
     neurons, dtype = _check_drive(network, drive, window.t0)
     if isinstance(initial, FinalState):
         initial.check(kind_of(network, engine), neurons, window.dt0)
@@ -171,13 +176,14 @@ def pose(
         _check_initial(initial, neurons)
     for bound in _bounds(network, initial):
         bound.check()
+    check_cell(network.membrane, window.dt0)
     if noise is None or isinstance(noise, Brownian):
         interpolation = "linear" if noise is None else noise.interpolation
         noise = None
     else:
         _check_noise(noise, (neurons, network.membrane.channels))
-        check_grid(noise, window.t0, window.t1, window.dt0)
-        noise = local_path(noise)
+        check_grid(noise, window.t0, window.t1, asked.dt0)
+        noise = divided(local_path(noise), round(asked.dt0 / window.dt0))
     inputs = as_inputs(given.get("inputs", ()))
     inputs = tuple(one.checked(neurons, window.t0, window.t1) for one in inputs)
     return Problem(

@@ -11,6 +11,8 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from .._misc import is_concrete
+from .._step.report import StepReport
+from .check import StepCheck
 from .fingerprint import fingerprint
 from .loop import Loop
 from .step import (
@@ -38,6 +40,7 @@ class Run(NamedTuple):
     validation: np.ndarray | None
     seconds: np.ndarray
     stopped: str | None
+    reports: tuple[StepReport, ...] = ()
 
 
 class _Table:
@@ -141,9 +144,25 @@ def run_in_blocks(problem: Problem, state: State, steps: int, loop: Loop) -> Run
     with tqdm(total=steps, disable=hidden, desc="fit") as bar:
         token = on_trace.set(lambda: bar.set_description("compiling"))
         try:
-            return _run(problem, state, steps, loop, bar)
+            return _checked_run(problem, state, steps, loop, bar)
         finally:
             on_trace.reset(token)
+
+
+def _checked_run(problem: Problem, state: State, steps: int, loop: Loop, bar: tqdm) -> Run | None:
+    """The run, between two looks at what the length of the cells does."""
+    if not loop.check_step:
+        return _run(problem, state, steps, loop, bar)
+    bar.set_description("checking dt0")
+    check = StepCheck(problem, state)
+    check.at_start(state)
+    run = _run(problem, state, steps, loop, bar)
+    if run is None:
+        return None
+    bar.set_description("checking dt0")
+    check.at_end(run.state)
+    bar.set_description("fit")
+    return run._replace(reports=tuple(check.reports))
 
 
 def _run(problem: Problem, state: State, steps: int, loop: Loop, bar: tqdm) -> Run | None:

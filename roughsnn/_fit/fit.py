@@ -12,6 +12,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Int, PyTree
 
 from .._misc import check_positive_int, is_concrete, where_tree
+from .._step.report import StepReport
 from .._types import PRNGKey
 from .batches import Batches
 from .blocks import run_in_blocks
@@ -41,6 +42,9 @@ class Fit(eqx.Module):
     - `seconds`: wall-clock seconds of each step of this call; the first holds the compilation.
         Steps that ran without a look at the device share their time evenly.
     - `every`: that of the [`roughsnn.Validation`][], or `None`.
+    - `step_reports`: what the loss is in shorter cells, at the start and at the end: two
+        [`roughsnn.testing.StepReport`][]; none if the losses simulate nothing, with
+        `Loop(check_step=False)`, and under a transformation.
 
     Under a transformation (`jax.vmap`, `jax.jit`) all are arrays: `history` and `validation` have
     as many entries as there could have been, NaN (integers: 0) after the fit has stopped;
@@ -57,6 +61,7 @@ class Fit(eqx.Module):
     stopped: str | Int[Array, ""] | None
     seconds: np.ndarray | Array
     every: int | None = eqx.field(static=True)
+    step_reports: tuple[StepReport, ...] = eqx.field(static=True, default=())
 
 
 def fit(
@@ -106,6 +111,9 @@ def fit(
         counted from 0 in each call, so give another key.
     - `loop`: a [`roughsnn.Loop`][], with a callback, checkpoints, and whether there is a progress
         bar.
+
+    **Warns:** with a [`roughsnn.StepWarning`][] if the loss depends on `dt0` at the start or at the
+    end, saying by how much: what a fit gains from the error of its step is no gain.
 
     **Returns:** a [`roughsnn.Fit`][]. If a loss or a gradient is not finite, the update is
     not made, the fit ends, `stopped` says so, and `model` is the last good one.
@@ -158,6 +166,7 @@ def fit(
         run.stopped,
         run.seconds,
         None if validation is None else validation.every,
+        run.reports,
     )
 
 

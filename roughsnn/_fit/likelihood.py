@@ -1,21 +1,29 @@
 """The likelihood of recorded trains."""
 
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jaxtyping import Array, Float
 
 from .._engine.clamp import Clamped, clamp
-from .._misc import check_positive_int
+from .._misc import check_positive_int, is_concrete
 from .._model.network import SpikingNetwork
 from .._random import RandomKey, antithetic, original
+from .._refine import StepWarning, refined
 from .._results import RESULTS
+from .._step.ladder import climb
 from .._train.spike_train import SpikeTrain
 from .._types import Drive, Scalar
-from .._window import Window
+from .._window import Window, as_window
+
+# What a log-likelihood may be off by for each spike, and how often cells are halved to see it.
+_FOR_A_SPIKE, _LEVELS = 0.01, 6
 
 
 class LogLikelihood(eqx.Module):
@@ -60,6 +68,7 @@ def log_likelihood(
     *,
     samples: int | None = None,
     key: RandomKey | None = None,
+    check_step: bool = True,
     **clamped: Any,
 ) -> LogLikelihood:
     r"""The log-likelihood of a recorded train, and its gradient.
@@ -84,26 +93,69 @@ def log_likelihood(
         trials.
     - `samples`: M, for networks with noise or hidden neurons; by default 1.
     - `key`: of the samples.
+    - `check_step`: outside of transformations, compute it in cells of half the length too, and warn
+        if it differs by more than 0.01 for each spike. That takes twice as long as the likelihood
+        itself. ([`roughsnn.fit`][] looks at its losses by itself.)
     - `clamped`: further arguments of [`roughsnn.clamp`][]: `observed`, `max_spikes`,
         `initial`, `inputs`, ...; `noise` given means that it is known.
 
     **Returns:** a [`roughsnn.LogLikelihood`][]; its `value` is the number, nan where samples failed
         with `throw=False`.
 
+    **Warns:** with a [`roughsnn.StepWarning`][] if the value depends on `dt0`.
+
     **Raises:** as [`roughsnn.clamp`][]; `ValueError` for `samples` without `key`.
     """
-    if key is None:
-        if samples is not None:
-            raise ValueError("`samples` are drawn: give a `key`.")
-        return LogLikelihood(_total(clamp(network, drive, train, window, **clamped))[None])
+    if key is None and samples is not None:
+        raise ValueError("`samples` are drawn: give a `key`.")
     number = check_positive_int("samples", 1 if samples is None else samples)
-    mirrored = original(key) is not key
+    mirrored = key is not None and original(key) is not key
 
     def one(key):
         key = antithetic(key) if mirrored else key
         return _total(clamp(network, drive, train, window, key=key, **clamped))
 
-    return LogLikelihood(jax.vmap(one)(jr.split(original(key), number)))
+    def drawn() -> Float[Array, " samples"]:
+        return one(None)[None] if key is None else jax.vmap(one)(jr.split(original(key), number))
+
+    found = drawn()
+    if check_step and is_concrete(found):
+        _check_step(drawn, found, train, as_window(window).dt0)
+    return LogLikelihood(found)
+
+
+def _check_step(
+    drawn: Callable[[], Float[Array, " samples"]],
+    found: Float[Array, " samples"],
+    train: SpikeTrain,
+    dt0: float,
+) -> None:
+    """Warns if the value is another one in shorter cells, of the same noise."""
+    first = np.asarray(found, np.float64)
+    if not np.all(np.isfinite(first)):
+        return
+    value, weights = LogLikelihood(found).value, np.asarray(jax.nn.softmax(found), np.float64)
+
+    def evaluate(level: int) -> np.ndarray:
+        if level == 0:
+            change = np.zeros_like(first)
+        else:
+            with refined(2**level, traced=False):
+                change = np.asarray(drawn(), np.float64) - first
+        # To first order, and as a mean over the samples.
+        return (float(value) + len(first) * weights * change)[:, None]
+
+    spikes = max(int(train.count), 1)
+    ladder = climb(evaluate, _LEVELS, lambda mean: np.full_like(mean, _FOR_A_SPIKE * spikes))
+    if np.any(ladder.exceeds(np.full(1, _FOR_A_SPIKE * spikes))):
+        warnings.warn(
+            f"The log-likelihood depends on the length of the cells: it is {float(value):.5g} with "
+            f"dt0={dt0:.3g}, and {ladder.limit[0]:.5g} as dt0 -> 0, {ladder.error[0] / spikes:.2g} "
+            "off for each spike. Choose a smaller `dt0` (`window.refined(2)`), or keep the time "
+            "constants longer than a cell.",
+            StepWarning,
+            stacklevel=3,
+        )
 
 
 def _total(clamped: Clamped) -> Scalar:

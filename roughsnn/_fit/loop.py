@@ -22,13 +22,19 @@ class Loop:
         every so many steps.
     - `progress`: show a progress bar; by default if the output is a terminal. It says when the fit
         compiles.
+    - `check_step`: compare the loss with what it is in cells of half the length, before the first
+        step and after the last one, and warn if it depends on `dt0`; see
+        [`roughsnn.testing.check_step`][]. Costs two programs without gradients, each called eight
+        times; nothing if the losses simulate nothing.
 
-    **Raises:** `TypeError` for a callback that is not callable, or another checkpoint.
+    **Raises:** `TypeError` for a callback that is not callable, another checkpoint, or switches
+    that are none.
     """
 
     callback: Callable[[int, PyTree, Mapping[str, float]], Any] | None = None
     checkpoint: Checkpoint | None = None
     progress: bool | None = None
+    check_step: bool = True
 
     def __post_init__(self):
         if self.callback is not None and not callable(self.callback):
@@ -41,3 +47,6 @@ class Loop:
                 f"`checkpoint` must be a roughsnn.Checkpoint, got {self.checkpoint!r}. For a "
                 "folder: rs.Checkpoint(folder)."
             )
+        for name, value in (("progress", self.progress), ("check_step", self.check_step)):
+            if not isinstance(value, bool) and (value is not None or name == "check_step"):
+                raise TypeError(f"`{name}` must be True or False, got {value!r}.")

@@ -42,6 +42,11 @@ class Rows(AbstractJumpPath):
             jnp.arange(1, self.values.shape[0], dtype=jnp.int32), self.values.dtype
         )
 
+    def repeated(self, cells: int) -> "Rows":
+        """The same input in so many cells, which are shorter by a whole number."""
+        factor = -(-cells // self.values.shape[0])
+        return Rows(jnp.repeat(self.values, factor, axis=0)[:cells], self.clock)
+
     def evaluate(self, t0, t1=None, left=True) -> Array:
         """As [`roughsnn.StepPath`][]."""
         return StepPath(self.jump_times, self.values).evaluate(t0, t1, left)

@@ -1,0 +1,34 @@
+"""Time constants that the cells are too long for."""
+
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._misc import is_concrete
+from .._model.membrane import AbstractLinearMembrane, AbstractMembrane
+from .._refine import StepWarning, refinement, seen_rates
+
+
+def check_cell(membrane: AbstractMembrane, dt0: float) -> None:
+    """Warns of a decay within less than a cell: at once where the rates are known, and else, while
+    the length of the cells is checked, when the program runs."""
+    if not isinstance(membrane, AbstractLinearMembrane):
+        return
+    rates, active = membrane.rates, refinement()
+    if is_concrete(rates):
+        fastest = max(float(np.max(np.asarray(rate), initial=0.0)) for rate in rates)
+        if fastest * dt0 > 1 and active is None:
+            warnings.warn(too_fast(fastest, dt0), StepWarning, stacklevel=4)
+    elif active is not None and active.factor == 1:
+        fastest = jnp.max(jnp.stack([jnp.max(jax.lax.stop_gradient(rate)) for rate in rates]))
+        jax.debug.callback(lambda rate: seen_rates.append((float(np.max(rate)), dt0)), fastest)
+
+
+def too_fast(rate: float, dt0: float) -> str:
+    """The warning for a rate."""
+    return (
+        f"The shortest time constant of the membrane is {1 / rate:.3g}, less than a cell of "
+        f"dt0={dt0:.3g}: what happens within it is not seen. Choose a smaller `dt0`."
+    )
