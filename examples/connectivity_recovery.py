@@ -19,6 +19,7 @@ when they run freely.
 """
 
 import argparse
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -97,8 +98,8 @@ class Circuit(eqx.Module):
         return cls(weights, bias, 0.05 * jr.normal(c, (2, neurons)))
 
 
-def simulate(model: Circuit, key: jax.Array, trials: int, room: int = ROOM, throw: bool = True):
-    """A batch of free runs."""
+def free_runs(model: Circuit, key: jax.Array, trials: int, room: int = ROOM, throw: bool = True):
+    """A batch of free simulations."""
 
     def one(key):
         return rs.simulate(
@@ -108,9 +109,14 @@ def simulate(model: Circuit, key: jax.Array, trials: int, room: int = ROOM, thro
             max_spikes=room,
             key=key,
             throw=throw,
-        ).spikes
+        )
 
     return jax.vmap(one)(jr.split(key, trials))
+
+
+def simulate(model: Circuit, key: jax.Array, trials: int, room: int = ROOM) -> rs.SpikeTrain:
+    """Their spikes."""
+    return free_runs(model, key, trials, room).spikes
 
 
 def only(batch: rs.SpikeTrain, neurons, room: int) -> rs.SpikeTrain:
@@ -231,9 +237,10 @@ def run(method: str, part: float, seed: int, steps: int) -> dict:
         # More spikes than there is room for: judge the network that made them.
         ran_away = True
     # Room for a runaway.
-    free = jax.jit(lambda m, k: simulate(m, k, 100, 4 * ROOM, throw=False))(models[0], jr.key(9))
-    x = only(free, range(seen), 4 * ROOM)
-    exploded = rs.scores.explosions(x, test)
+    run = jax.jit(lambda m, k: free_runs(m, k, 100, 4 * ROOM, throw=False))
+    sim = run(models[0], jr.key(9))
+    free, x = sim.spikes, only(sim.spikes, range(seen), 4 * ROOM)
+    exploded = rs.scores.explosions(dataclasses.replace(sim, spikes=x), test).ran_away
     # What is said of free runs is said of those that came to their end.
     whole = np.flatnonzero(~np.asarray(free.overflow))
     x, free = (jax.tree.map(lambda z: z[whole], batch) for batch in (x, free))

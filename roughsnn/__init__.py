@@ -5,6 +5,8 @@ from importlib.metadata import version as _version
 # ground
 from ._refine import StepWarning as StepWarning
 from ._results import RESULTS as RESULTS
+from ._results import SelectionWarning as SelectionWarning
+from ._results import drop_failed as drop_failed
 from ._results import check as check
 
 # time and random numbers

@@ -1,5 +1,6 @@
 """How good a fit is: activity of model and data, weights, held-out spikes."""
 
+from ._scores.activity import Explosions as Explosions
 from ._scores.activity import explosions as explosions
 from ._scores.activity import fano_factor as fano_factor
 from ._scores.activity import intervals as intervals

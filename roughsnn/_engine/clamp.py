@@ -238,7 +238,7 @@ def _clamp(
         states=states,
         result=result,
     )
-    base = failure_of(result, room)
+    base = failure_of(result, room, total, final.counts, cells)
     message = (
         f"A neuron of the train has so many spikes in a few cells that the last one is {LATE} "
         "cells late: choose a smaller `dt0`, or remove spikes that are there twice."

@@ -91,6 +91,17 @@ def current_response(membrane: AbstractLinearMembrane) -> CurrentResponse:
     return CurrentResponse(rate_v, rate_i, gain)
 
 
+def drive_response(
+    membrane: AbstractLinearMembrane, r: Array, change: Float[Array, " neurons"]
+) -> tuple[Array, Array]:
+    """What a step of the drive does to (v, i) within a time r."""
+    response, zero = current_response(membrane), jnp.zeros_like(change)
+    moved, still = (membrane.drift(zero, zero, x) for x in (change, zero))
+    dv, di = (a - b for a, b in zip(moved, still, strict=True))
+    i = _advance(0.0, di, 0.0, response.rate_i, r, 1)
+    return _advance(0.0, dv, response.gain * i, response.rate_v, r, 1), i
+
+
 def exponential_step(
     start: Callable[[NeuronState], NeuronState],
     end: Callable[[NeuronState], NeuronState],

@@ -1,6 +1,8 @@
 """What spikes that are known deliver to the cells."""
 
 import functools as ft
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +10,13 @@ from jaxtyping import Array, Float, Int
 
 from .._model.inputs import SpikeInput
 from .._model.membrane import AbstractLinearMembrane
+from .._path.step import StepPath
 from .._solve.step import Grid
 from .._train.spike_train import SpikeTrain
+from .._types import DriveFunction
 from .cell_map import cell_response
 from .delivery import deliver_all
+from .switches import Switches, jumps_inside
 
 
 def in_cells(
@@ -24,34 +29,52 @@ def in_cells(
     return cell, since - cell.astype(since.dtype) * grid.dt0
 
 
-def delivered_inputs(
-    membrane: AbstractLinearMembrane,
-    inputs: SpikeInput,
-    grid: Grid,
-    lengths: Float[Array, " cells"],
-) -> Float[Array, "cells 3 neurons"]:
-    """What the spikes of an input add to each cell of a lockstep simulation."""
-    spikes = inputs.spikes
-    cell, offset = in_cells(spikes, grid, lengths)
-    weights = inputs.weights.astype(lengths.dtype)
-    left = lengths[cell] - offset
-    response = ft.partial(cell_response, membrane)
-    return deliver_all(weights, spikes.marks, cell, left, lengths, response)
+class InputSpikes(NamedTuple):
+    """What the spikes of an input add to the cells of a lockstep simulation."""
+
+    membrane: AbstractLinearMembrane
+    inputs: SpikeInput
+    grid: Grid
+    lengths: Float[Array, " cells"]
+
+    def delivered(self) -> Float[Array, "cells 3 neurons"]:
+        """What is added in each cell to v, to i, and to the potential in the hazard."""
+        spikes, lengths = self.inputs.spikes, self.lengths
+        cell, offset = in_cells(spikes, self.grid, lengths)
+        left = lengths[cell] - offset
+        return deliver_all(self._weights, spikes.marks, cell, left, lengths, self._response)
+
+    def delivered_until(
+        self, cell: Int[Array, ""], length: Float[Array, ""]
+    ) -> Float[Array, "3 neurons"]:
+        """The same in the first part, of this length, of one cell."""
+        spikes = self.inputs.spikes
+        of_spike, offset = in_cells(spikes, self.grid, self.lengths)
+        there = (spikes.marks >= 0) & (of_spike == cell) & (offset <= length)
+        order = jnp.argsort(~there, stable=True)
+        marks = jnp.where(there, spikes.marks, -1)[order]
+        left, first = (length - offset)[order], jnp.zeros_like(marks)
+        return deliver_all(self._weights, marks, first, left, length[None], self._response)[0]
+
+    @property
+    def _weights(self):
+        return self.inputs.weights.astype(self.lengths.dtype)
+
+    @property
+    def _response(self):
+        return ft.partial(cell_response, self.membrane)
 
 
-def delivered_until(
+def outside_of(
     membrane: AbstractLinearMembrane,
-    inputs: SpikeInput,
+    drive: DriveFunction,
+    inputs: Sequence[SpikeInput],
     grid: Grid,
     lengths: Float[Array, " cells"],
-    cell: Int[Array, ""],
-    length: Float[Array, ""],
-) -> Float[Array, "3 neurons"]:
-    """What the spikes of an input add to the first part, of this length, of one cell."""
-    of_spike, offset = in_cells(inputs.spikes, grid, lengths)
-    there = (inputs.spikes.marks >= 0) & (of_spike == cell) & (offset <= length)
-    order = jnp.argsort(~there, stable=True)
-    marks = jnp.where(there, inputs.spikes.marks, -1)[order]
-    left = (length - offset)[order]
-    weights, response = inputs.weights.astype(lengths.dtype), ft.partial(cell_response, membrane)
-    return deliver_all(weights, marks, jnp.zeros_like(marks), left, length[None], response)[0]
+) -> list[InputSpikes | Switches]:
+    """All that acts on the neurons inside of cells and is known beforehand."""
+    found: list[InputSpikes | Switches]
+    found = [InputSpikes(membrane, one, grid, lengths) for one in inputs]
+    if isinstance(drive, StepPath) and jumps_inside(drive, grid.clock.zero, grid.dt0):
+        found.append(Switches(membrane, drive, grid, lengths))
+    return found

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from .._conditions.affine import is_affine, is_constant
 from .._misc import at_least, is_concrete
@@ -13,8 +13,9 @@ from .._model.drive import Rows, evaluate_drive
 from .._model.membrane import AbstractLinearMembrane
 from .._model.network import SpikingNetwork
 from .._path.base import AbstractJumpPath
+from .._path.step import StepPath
 from .._random import seeds
-from .._results import RESULTS, Failure
+from .._results import RESULTS, Failure, capacity_messages, is_busy
 from .._solve.setup import compact
 from .._solve.step import GRAZED, OUTSIDE, RETRIGGERED, Grid
 from .._train.spike_train import SpikeTrain
@@ -25,9 +26,10 @@ from .cell_map import CROWDED, LATE, CellMap
 from .cell_state import CellInput
 from .cells import run_cells
 from .final import FinalState
-from .inputs import delivered_inputs
+from .inputs import outside_of
 from .problem import Problem
 from .record import Plan
+from .switches import Switches
 
 
 def run_lockstep(problem: Problem, engine: Lockstep) -> tuple[Simulation, Failure]:
@@ -73,7 +75,8 @@ def run_lockstep(problem: Problem, engine: Lockstep) -> tuple[Simulation, Failur
     result = result_of(final, total, problem.max_spikes, window.stop_after)
     train = marked(train, result)
     excess = final.y.s
-    states = plan.states(cell_map, inputs, emitted, final, grid, problem.inputs)
+    known = outside_of(linear(network), problem.drive, problem.inputs, grid, inputs.length)
+    states = plan.states(cell_map, inputs, emitted, final, grid, known)
     if excess is not None:
         at = np.array([round(t / grid.dt0) - 1 for t in window.edges], np.int32)
         before = [] if emitted.s is None else [emitted.s[at]]
@@ -83,7 +86,8 @@ def run_lockstep(problem: Problem, engine: Lockstep) -> tuple[Simulation, Failur
     good = result == RESULTS.successful
     end = problem.end(border.y, border.counts, told, engine, good)
     sim = Simulation(train, states, result, end, problem.conditions)
-    return sim, failure_of(result, problem.max_spikes)
+    own = border.counts - problem.counts
+    return sim, failure_of(result, problem.max_spikes, total, own, grid.cells)
 
 
 def _untold(problem: Problem, offsets: Float[Array, "cells neurons"]):
@@ -139,7 +143,7 @@ def _check_grid(problem: Problem, window: Window, other: str) -> None:
             f"{noise.dt} and dt0={dt0}. {other}"
         )
     drive, jumps, zero = problem.drive, np.zeros(0), problem.clock.zero
-    if isinstance(drive, AbstractJumpPath) and not isinstance(drive, Rows):
+    if isinstance(drive, AbstractJumpPath) and not isinstance(drive, Rows | StepPath):
         jumps = drive.jump_times
     if not is_concrete(jumps):
         raise ValueError(f"The jump times of the drive must be known numbers. {other}")
@@ -174,7 +178,11 @@ def cell_inputs(problem: Problem, path, grid: Grid) -> CellInput:
         rounding = float(jnp.finfo(dtype).eps) * (abs(clock[0]) + grid.t1)
         inwards = jnp.maximum(1e-4 * grid.dt0, 8 * rounding)
     at = jax.vmap(lambda t: evaluate_drive(drive, t).astype(dtype))
-    if isinstance(drive, Rows):
+    known = outside_of(linear(problem.network), drive, problem.inputs, grid, lengths)
+    switches = next((one for one in known if isinstance(one, Switches)), None)
+    if switches is not None:
+        drives = switches.at_starts(), switches.at_starts()
+    elif isinstance(drive, Rows):
         drives = drive.values.astype(dtype), drive.values.astype(dtype)
     else:
         drives = at(clock + inwards), at(clock + lengths - inwards)
@@ -191,13 +199,8 @@ def cell_inputs(problem: Problem, path, grid: Grid) -> CellInput:
             noise = (*noise, jax.vmap(slope)(numbers, lengths))
     # Nothing was before the first window.
     late = jnp.minimum(grid.clock.cells + numbers, LATE).astype(dtype) * grid.dt0
-    outside = None
-    if problem.inputs:
-        linear_membrane = linear(problem.network)
-        delivered = [
-            delivered_inputs(linear_membrane, one, grid, lengths) for one in problem.inputs
-        ]
-        outside = sum(delivered[1:], delivered[0])
+    delivered = [one.delivered() for one in known]
+    outside = sum(delivered[1:], delivered[0]) if delivered else None
     return CellInput(starts, lengths, late, drives, noise, outside)
 
 
@@ -239,7 +242,16 @@ def marked(train: SpikeTrain, result: RESULTS) -> SpikeTrain:
     return dataclasses.replace(train, overflow=train.overflow | (result != RESULTS.successful))
 
 
-def failure_of(result: RESULTS, max_spikes: int) -> Failure:
-    """The message of the result."""
-    full = f"{RESULTS[RESULTS.max_events_reached]} Got {max_spikes}."
-    return Failure.of(result, [(RESULTS.max_events_reached, jnp.array(True), full)])
+def failure_of(
+    result: RESULTS, max_spikes: int, total: Int[Array, ""], counts: Int[Array, " neurons"], cells
+) -> Failure:
+    """The message of the result, with its likelier cause; `total` spikes there were in so many
+    cells, `counts` of each neuron."""
+    busy = is_busy(jnp.max(counts), cells)
+    runs_away = (
+        "A neuron spiked more often than the lockstep engine can follow, in most cells: the "
+        "activity runs away, or `dt0` is far too long. Look at the network in cells of half the "
+        "length, or use engine=EventByEvent()."
+    )
+    changed = [(RESULTS.crowded_cell, busy, runs_away)]
+    return Failure.of(result, [*capacity_messages(max_spikes, total.astype(float), busy), *changed])

@@ -11,13 +11,13 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree, PyTreeDef
 
 from .._misc import as_array, at_most, is_concrete, where_tree
-from .._model.inputs import SpikeInput
 from .._model.state import NeuronState
 from .._solve.step import Grid
 from .._window import Window
 from .cell_map import CellMap
 from .cell_state import CellInput, LockstepCarry, LockstepEmitted
-from .inputs import delivered_until
+from .inputs import InputSpikes
+from .switches import Switches
 
 _REDUCTIONS = ("mean", "max", "last")
 
@@ -80,7 +80,7 @@ class Plan(eqx.Module):
         emitted: LockstepEmitted,
         final: LockstepCarry,
         grid: Grid,
-        spikes: Sequence[SpikeInput],
+        known: Sequence[InputSpikes | Switches],
     ) -> PyTree | None:
         """The records, with the structure in which they were asked for."""
         if not self.records:
@@ -96,7 +96,7 @@ class Plan(eqx.Module):
         if times:
             # All at once, so that the program does not grow with the number of records.
             assert emitted.origin is not None
-            at = _InsideOfCells(cell_map, inputs, emitted.origin, last, grid, tuple(spikes))
+            at = _InsideOfCells(cell_map, inputs, emitted.origin, last, grid, tuple(known))
             ends = np.cumsum([len(ts) for ts in times])[:-1]
             found = at(jnp.concatenate(times))
             inside = [
@@ -166,7 +166,7 @@ class _InsideOfCells(NamedTuple):
     origin: LockstepCarry
     last: NeuronState
     grid: Grid
-    spikes: tuple[SpikeInput, ...]
+    known: tuple[InputSpikes | Switches, ...]
 
     def __call__(self, ts: Float[Array, " times"]) -> NeuronState:
         dtype, grid = self.inputs.begin.dtype, self.grid
@@ -185,11 +185,8 @@ class _InsideOfCells(NamedTuple):
         at_start = jax.lax.stop_gradient(r) <= 1e-6 * x.length
         r = jnp.where(at_start, x.length, at_most(r, x.length))
         part = _part(x, r)
-        if self.spikes:
-            lengths, membrane = self.inputs.length, self.cell_map.membrane
-            until = [
-                delivered_until(membrane, one, self.grid, lengths, number, r) for one in self.spikes
-            ]
+        if self.known:
+            until = [one.delivered_until(number, r) for one in self.known]
             part = dataclasses.replace(part, outside=sum(until[1:], until[0]))
         y = where_tree(at_start, carry.y, self.cell_map(carry, part)[0].y)
         return where_tree(beyond, self.last, y)

@@ -67,7 +67,8 @@ def simulate(
     - `inputs`: a [`roughsnn.SpikeInput`][], or several: spikes from outside that act on the
         currents. The event engine stops at each of them; lockstep does not.
     - `throw`: whether a failure raises; with `throw=False` it is in `result`, and a train that had
-        no room, or failed otherwise, is marked by `overflow`.
+        no room, or failed otherwise, is marked by `overflow`. Which samples fail depends on what
+        they do: those that do not are no fair sample (see [`roughsnn.drop_failed`][]).
 
     **Returns:** a [`roughsnn.Simulation`][]: `.spikes`, `.states`, `.result`, `.final`.
 

@@ -5,13 +5,16 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from .._misc import static_float, tensordot
+from .._misc import check_positive_float, is_concrete, static_float, tensordot
 from .._train.borders import before
+from .._train.check import check_trains
 from .._train.marks import sum_by_mark
 from .._train.spike_train import SpikeTrain
 from .._types import Scalar
+from .missing import Missing, accepted, check_ts, or_nan
 
 
 def correction_of(train: SpikeTrain, ts: tuple[float, ...]) -> Float[Array, "times neurons"]:
@@ -76,7 +79,7 @@ def with_boundary(fn: Callable[[SpikeTrain], PyTree], train: SpikeTrain) -> PyTr
     return jax.tree.map(add, value, more)
 
 
-def counts(train: SpikeTrain) -> Float[Array, " neurons"]:
+def counts(train: SpikeTrain, *, missing: Missing = "raise") -> Float[Array, " neurons"]:
     r"""The number of spikes of each neuron, with the gradient of its mean.
 
     The pathwise derivative of a count is 0; that of its mean is the mean of
@@ -86,17 +89,21 @@ def counts(train: SpikeTrain) -> Float[Array, " neurons"]:
     **Arguments:**
 
     - `train`: one train from [`roughsnn.simulate`][].
+    - `missing`: what to do about a train with spikes missing: `"raise"`, or return `"nan"`.
 
     **Returns:** counts, shape `(neurons,)`, in floating numbers.
 
     **Raises:** as [`roughsnn.losses.with_boundary`][].
     """
-    train = train.complete()
+    check_trains("train", train)
+    train = accepted(train, missing)
     (correction,) = correction_of(train, (train.t1,))
-    return train.counts().astype(correction.dtype) + correction
+    return or_nan(train.counts().astype(correction.dtype) + correction, train)
 
 
-def binned_counts(train: SpikeTrain, edges: Sequence[float]) -> Float[Array, "bins neurons"]:
+def binned_counts(
+    train: SpikeTrain, edges: Sequence[float], *, missing: Missing = "raise"
+) -> Float[Array, "bins neurons"]:
     """The number of spikes of each neuron in each bin, with the gradient of its mean.
 
     Simulate in a [`roughsnn.Window`][] with these `edges` (t0 and t1 left out).
@@ -105,12 +112,16 @@ def binned_counts(train: SpikeTrain, edges: Sequence[float]) -> Float[Array, "bi
 
     - `train`: one train from [`roughsnn.simulate`][].
     - `edges`: increasing times in [t0, t1].
+    - `missing`: as for [`roughsnn.losses.counts`][].
 
     **Returns:** counts, shape `(len(edges) - 1, neurons)`.
 
     **Raises:** as [`roughsnn.losses.with_boundary`][]; `ValueError` for fewer than two edges.
     """
-    train = train.complete()
+    check_trains("train", train)
+    train = accepted(train, missing)
+    if not isinstance(edges, Sequence | np.ndarray | jax.Array) or np.ndim(edges) != 1:
+        raise TypeError(f"`edges` must be a list of times, got {edges!r}.")
     edges = [static_float(f"edges[{n}]", t) for n, t in enumerate(edges)]
     if len(edges) < 2 or any(b <= a for a, b in itertools.pairwise(edges)):
         raise ValueError(f"`edges` must be at least two increasing times, got {edges}.")
@@ -124,11 +135,15 @@ def binned_counts(train: SpikeTrain, edges: Sequence[float]) -> Float[Array, "bi
     until = until + correction
     if len(inner) < len(edges):
         until = jnp.concatenate([jnp.zeros_like(until[:1]), until])
-    return jnp.diff(until, axis=0)
+    return or_nan(jnp.diff(until, axis=0), train)
 
 
 def filtered(
-    train: SpikeTrain, ts: Float[Array, " times"], timescale: float | Scalar
+    train: SpikeTrain,
+    ts: Float[Array, " times"],
+    timescale: float | Scalar,
+    *,
+    missing: Missing = "raise",
 ) -> Float[Array, "times neurons"]:
     r"""The train filtered by $\kappa(t) = (t/\tau)\,e^{1 - t/\tau}$, at the times `ts`.
 
@@ -138,15 +153,22 @@ def filtered(
     **Arguments:**
 
     - `train`: one train.
-    - `ts`: times, shape `(times,)`.
+    - `ts`: times in the window, shape `(times,)`, increasing.
     - `timescale`: $\tau$, positive.
+    - `missing`: as for [`roughsnn.losses.counts`][].
 
     **Returns:** shape `(times, neurons)`.
+
+    **Raises:** `ValueError` for times that are not in order or outside of the window, a time scale
+        that is not positive, and a train with spikes missing.
     """
-    train = train.complete()
+    check_trains("train", train)
+    train, ts = accepted(train, missing), check_ts(ts, train)
+    if is_concrete(timescale):
+        check_positive_float("timescale", timescale)
     there = train.marks >= 0
     age = ts[:, None] - jnp.where(there, train.times, train.t1)[None]
     active = there[None] & (age > 0)
     scaled = jnp.where(active, age, 0) / timescale
     response = jnp.where(active, scaled * jnp.exp(1 - scaled), 0)
-    return sum_by_mark(response.T, train.marks, train.num_neurons).T
+    return or_nan(sum_by_mark(response.T, train.marks, train.num_neurons).T, train)

@@ -8,44 +8,67 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._misc import check_positive_float, einsum
+from .._misc import as_array, check_positive_float, einsum, is_concrete
 from .._train.check import check_batches, check_trains
 from .._train.spike_train import SpikeTrain
 from .._types import Scalar
 from .boundary import counts, filtered
 from .distance import squared_mean_distance
+from .missing import Missing, check_ts
 
 
 def smoothed(
-    batch: SpikeTrain, ts: Float[Array, " times"], timescale: float
+    batch: SpikeTrain,
+    ts: Float[Array, " times"],
+    timescale: float,
+    *,
+    missing: Missing = "raise",
 ) -> Float[Array, "trials times neurons"]:
     r"""The rate of each neuron in each trial, by a kernel behind the spikes.
 
-    [`roughsnn.losses.filtered`][] divided by $e\tau$, so that it has the unit of a rate. It is
-    continuous in the spike times, so every function of it has the right pathwise gradient: products
-    of neurons too, where counts in bins would miss what happens as a spike passes an edge.
+    $$r(t) = \frac{1}{P(2, (t - t_0)/\tau)} \sum_{\tau_n < t} \kappa(t - \tau_n), \qquad
+      \kappa(s) = \frac{s}{\tau^2} e^{-s/\tau}, \qquad P(2, x) = 1 - e^{-x}(1 + x).$$
+
+    P is the part of the kernel that lies in the window, so that a constant rate reads constant from
+    its start on; it is noisy there, as little has been seen. Continuous in the spike times, so
+    every function of it has the right pathwise gradient: products of neurons too, where counts in
+    bins would miss what happens as a spike passes an edge.
 
     **Arguments:**
 
     - `batch`: a batch of trains.
-    - `ts`: times in the window, increasing.
-    - `timescale`: $\tau$ of the kernel $t\,e^{-t/\tau}/\tau^2$, whose mean is $2\tau$.
+    - `ts`: times in the window, behind its start, increasing.
+    - `timescale`: $\tau$ of the kernel, whose mean is $2\tau$.
+    - `missing`: what to do about a train with spikes missing: `"raise"`, or return `"nan"` for it.
 
     **Returns:** shape `(trials, times, neurons)`, in 1/time.
 
-    **Raises:** `ValueError` for a train that is no batch, or has spikes missing.
+    **Raises:** `ValueError` for a train that is no batch, or has spikes missing, and for times that
+        are not in order or outside of the window.
     """
     tau = check_positive_float("timescale", timescale)
     check_trains("batch", batch, batch=True)
-    return jax.vmap(lambda train: filtered(train, ts, tau))(batch) / (np.e * tau)
+    ts = check_ts(ts, batch, after_start=True)
+    inside = jax.scipy.special.gammainc(2.0, (ts - batch.t0) / tau)
+    return _seen(batch, ts, tau, missing) / inside[:, None]
+
+
+def _seen(batch: SpikeTrain, ts, tau: float, missing: Missing) -> Array:
+    """The rates by the part of the kernel that lies in the window; less where little is seen."""
+    each = jax.vmap(lambda train: filtered(train, ts, tau, missing=missing))(batch)
+    return each / (np.e * tau)
 
 
 def psth(
-    batch: SpikeTrain, ts: Float[Array, " times"], timescale: float
+    batch: SpikeTrain,
+    ts: Float[Array, " times"],
+    timescale: float,
+    *,
+    missing: Missing = "raise",
 ) -> Float[Array, "times neurons"]:
     """The peri-stimulus time histogram: the mean over trials of [`roughsnn.losses.smoothed`][]
-    rates; arguments as there."""
-    return jnp.mean(smoothed(batch, ts, timescale), axis=0)
+    rates; arguments as there. With `missing="nan"` it is nan if spikes are missing in any trial."""
+    return jnp.mean(smoothed(batch, ts, timescale, missing=missing), axis=0)
 
 
 def psth_distance(
@@ -55,8 +78,12 @@ def psth_distance(
     timescale: float,
     *,
     unbiased: bool = True,
+    missing: Missing = "raise",
 ) -> Scalar:
     """The squared difference of two PSTHs, averaged over times and neurons.
+
+    Each time counts by the square of the part of the kernel that lies in the window, as little is
+    known just behind its start.
 
     **Arguments:**
 
@@ -65,13 +92,15 @@ def psth_distance(
     - `ts`, `timescale`: as for [`roughsnn.losses.smoothed`][].
     - `unbiased`: take off what finite numbers of trials make it too large, so that the minimum is
         at the truth.
+    - `missing`: as for [`roughsnn.losses.smoothed`][].
 
     **Returns:** a scalar, in 1/time squared.
 
     **Raises:** `ValueError` for trains of different kinds, for a single trial if `unbiased`.
     """
     check_batches(x, y)
-    flat = [smoothed(b, ts, timescale) for b in (x, y)]
+    tau, ts = check_positive_float("timescale", timescale), check_ts(ts, x)
+    flat = [_seen(b, ts, tau, missing) for b in (x, y)]
     size = flat[0][0].size
     flat = [b.reshape(b.shape[0], -1) for b in flat]
     return squared_mean_distance(*flat, unbiased=unbiased) / size
@@ -83,23 +112,26 @@ def noise_covariance(
     timescale: float,
     *,
     lags: Sequence[int] = (0,),
+    missing: Missing = "raise",
 ) -> Float[Array, "lags neurons neurons"]:
     r"""$M_{ij}(d) = \text{cov}(z_{t-d,i}, z_{t,j})$ over trials, averaged over times t.
 
-    Of the [`roughsnn.losses.smoothed`][] rates z less their mean over trials: what neurons share
-    beyond the stimulus. Estimated without bias.
+    Of the [`roughsnn.losses.smoothed`][] rates z, times the part of the kernel that lies in the
+    window, less their mean over trials: what neurons share beyond the stimulus. Estimated without
+    bias.
 
     **Arguments:**
 
     - `batch`: a batch of at least two trials of one stimulus.
     - `ts`, `timescale`: as for [`roughsnn.losses.smoothed`][]; `ts` evenly spaced.
     - `lags`: d in steps of `ts`, not negative.
+    - `missing`: as for [`roughsnn.losses.smoothed`][].
 
     **Returns:** shape `(lags, neurons, neurons)`, in 1/time squared; [lag, pre, post].
 
     **Raises:** `ValueError` for a single trial, and for lags that reach beyond `ts`.
     """
-    pairs = _residuals(batch, ts, timescale, lags)
+    pairs = _residuals(batch, ts, timescale, lags, missing)
     return jnp.stack([einsum("kti,ktj->ij", a, b) / (a.shape[0] * a.shape[1]) for a, b in pairs])
 
 
@@ -109,10 +141,13 @@ def noise_correlation(
     timescale: float,
     *,
     lags: Sequence[int] = (0,),
+    missing: Missing = "raise",
 ) -> Float[Array, "lags neurons neurons"]:
     """[`roughsnn.losses.noise_covariance`][] divided by the standard deviations of both neurons; 0
     for a neuron that does not vary."""
-    covariance = noise_covariance(batch, ts, timescale, lags=(0, *lags))
+    covariance = noise_covariance(
+        batch, ts, timescale, lags=(0, *_check_lags(lags)), missing=missing
+    )
     variance, covariance = jnp.diagonal(covariance[0]), covariance[1:]
     moves = variance > 0
     scale = jnp.where(moves, 1 / jnp.sqrt(jnp.where(moves, variance, 1)), 0)
@@ -127,6 +162,7 @@ def covariance_distance(
     *,
     lags: Sequence[int] = (0,),
     unbiased: bool = True,
+    missing: Missing = "raise",
 ) -> Scalar:
     """The squared difference of two [`roughsnn.losses.noise_covariance`][], averaged over lags and
     pairs of neurons.
@@ -135,14 +171,18 @@ def covariance_distance(
     fluctuations of both estimates add, up to a part of order 1/trials of it.
     """
     check_batches(x, y)
-    flat = [_products(b, ts, timescale, lags) for b in (x, y)]
+    flat = [_products(b, ts, timescale, lags, missing) for b in (x, y)]
     size = flat[0][0].size
     flat = [b.reshape(b.shape[0], -1) for b in flat]
     return squared_mean_distance(*flat, unbiased=unbiased) / size
 
 
 def rate_penalty(
-    x: SpikeTrain, rate: float | Float[Array, " neurons"], *, neurons: Sequence[int] | None = None
+    x: SpikeTrain,
+    rate: float | Float[Array, " neurons"],
+    *,
+    neurons: Sequence[int] | None = None,
+    missing: Missing = "raise",
 ) -> Scalar:
     """The squared difference of mean rates from a target, averaged over neurons: keeps hidden
     neurons, of which no data speak, from falling silent or exploding.
@@ -152,6 +192,7 @@ def rate_penalty(
     - `x`: a batch of trains from [`roughsnn.simulate`][].
     - `rate`: the target, in 1/time; for all or for each.
     - `neurons`: which ones; by default all.
+    - `missing`: as for [`roughsnn.losses.smoothed`][].
 
     **Returns:** a scalar, without bias, with the gradient of its mean (see
     [`roughsnn.losses.counts`][]).
@@ -160,29 +201,52 @@ def rate_penalty(
     """
     _check_trials("x", x)
     index = np.arange(x.num_neurons) if neurons is None else np.asarray(neurons)
-    rates = jax.vmap(counts)(x)[:, index] / (x.t1 - x.t0)
-    target = jnp.asarray(rate, rates.dtype)
+    if (
+        index.ndim != 1
+        or not np.issubdtype(index.dtype, np.integer)
+        or len(set(index.tolist()) & set(range(x.num_neurons))) < max(len(index), 1)
+    ):
+        raise ValueError(
+            f"`neurons` must be different numbers in 0 ... {x.num_neurons - 1}, got {neurons!r}."
+        )
+    rates = jax.vmap(lambda train: counts(train, missing=missing))(x)[:, index] / (x.t1 - x.t0)
+    target = as_array(rate).astype(rates.dtype)
+    if target.shape not in ((), (len(index),)):
+        raise ValueError(
+            f"`rate` must be a number, or one for each of the {len(index)} neurons, got shape "
+            f"{target.shape}."
+        )
+    if is_concrete(target) and not np.all(np.asarray(target) >= 0):
+        raise ValueError(f"`rate` must not be negative or nan, got {np.asarray(target)}.")
     off = jnp.mean(rates, 0) - target
     noise = jnp.var(rates, 0, ddof=1) / rates.shape[0]
     return jnp.mean(off**2 - noise)
 
 
-def _residuals(batch, ts, timescale, lags) -> list[tuple[Array, Array]]:
+def _check_lags(lags: Sequence[int]) -> list[int]:
+    found = np.atleast_1d(np.asarray(lags))
+    if found.ndim != 1 or not len(found) or not np.issubdtype(found.dtype, np.integer):
+        raise ValueError(f"`lags` must be a list of whole steps of `ts`, got {lags!r}.")
+    return found.tolist()
+
+
+def _residuals(batch, ts, timescale, lags, missing) -> list[tuple[Array, Array]]:
     """For each lag the rates less their mean over trials, (trials, times, neurons), early and late;
     scaled so that mean products are unbiased."""
     _check_trials("batch", batch)
-    lags, length = [int(d) for d in lags], ts.shape[0]
-    if not lags or min(lags) < 0 or max(lags) >= length:
+    tau, ts = check_positive_float("timescale", timescale), check_ts(ts, batch)
+    lags, length = _check_lags(lags), ts.shape[0]
+    if min(lags) < 0 or max(lags) >= length:
         raise ValueError(f"`lags` must be in 0 ... {length - 1}, steps of `ts`, got {lags}.")
-    z = smoothed(batch, ts, timescale)
+    z = _seen(batch, ts, tau, missing)
     trials = z.shape[0]
     z = (z - jnp.mean(z, 0, keepdims=True)) * (trials / (trials - 1)) ** 0.5
     return [(z[:, : length - d], z[:, d:]) for d in lags]
 
 
-def _products(batch, ts, timescale, lags) -> Float[Array, "trials lags neurons neurons"]:
+def _products(batch, ts, timescale, lags, missing) -> Float[Array, "trials lags neurons neurons"]:
     """What each trial adds to the covariances."""
-    pairs = _residuals(batch, ts, timescale, lags)
+    pairs = _residuals(batch, ts, timescale, lags, missing)
     return jnp.stack([einsum("kti,ktj->kij", a, b) / a.shape[1] for a, b in pairs], axis=1)
 
 

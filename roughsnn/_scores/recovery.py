@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._loss.missing import Missing, accepted
 from .._train.check import check_trains
 from .._train.spike_train import SpikeTrain
 
@@ -42,7 +43,7 @@ def connectivity_recovery(
 
     **Returns:** a [`roughsnn.scores.ConnectivityRecovery`][].
 
-    **Raises:** `ValueError` for matrices of different shapes.
+    **Raises:** `ValueError` for matrices of different shapes, or that are not finite.
     """
     found, true = np.asarray(weights, float), np.asarray(truth, float)
     if found.shape != true.shape or found.ndim != 2 or found.shape[0] != found.shape[1]:
@@ -50,6 +51,8 @@ def connectivity_recovery(
             f"`weights` and `truth` must be square matrices of one shape, got {found.shape} and "
             f"{true.shape}."
         )
+    if not (np.all(np.isfinite(found)) and np.all(np.isfinite(true))):
+        raise ValueError("`weights` and `truth` must be finite.")
     off = ~np.eye(len(true), dtype=bool)
     found, true = found[off], true[off]
     there = true != 0
@@ -74,7 +77,11 @@ def connectivity_recovery(
 
 
 def bits_per_spike(
-    log_likelihood: Float[Array, " *neurons"] | float, held_out: SpikeTrain, training: SpikeTrain
+    log_likelihood: Float[Array, "..."] | float,
+    held_out: SpikeTrain,
+    training: SpikeTrain,
+    *,
+    missing: Missing = "raise",
 ) -> float:
     """By how many bits per spike a model predicts held-out trials better than constant rates.
 
@@ -86,16 +93,36 @@ def bits_per_spike(
     - `log_likelihood`: of all held-out trials together, in nats (from
         [`roughsnn.log_likelihood`][] or [`roughsnn.clamp`][]); summed up here if there are several.
     - `held_out`, `training`: batches of trials.
+    - `missing`: what to do about trials with spikes missing, and a log-likelihood that is nan:
+        `"raise"`, or return `"nan"`.
 
-    **Raises:** `ValueError` if no spikes are held out, or a neuron that fires in them is silent in
-    the training trials.
+    **Raises:** `ValueError` if no spikes are held out, a neuron that fires in them is silent in
+    the training trials, the trials are of different neurons, or the log-likelihoods are not those
+    of these trials, or nan.
     """
     counts, durations = [], []
     for name, batch in (("held_out", held_out), ("training", training)):
         check_trains(name, batch, batch=True)
-        trials = batch.complete().to_lists()
+        trials = accepted(batch, missing).to_lists()
         counts.append(np.array([[len(n) for n in trial] for trial in trials]).sum(0))
         durations.append(len(trials) * (batch.t1 - batch.t0))
+    if held_out.num_neurons != training.num_neurons:
+        raise ValueError(
+            f"`held_out` and `training` must be of the same neurons, got {held_out.num_neurons} "
+            f"and {training.num_neurons}."
+        )
+    found = np.asarray(log_likelihood, float)
+    number, neurons = held_out.times.shape[0], held_out.num_neurons
+    if found.shape not in ((), (number,), (neurons,), (number, neurons)):
+        raise ValueError(
+            "`log_likelihood` must be a number, or have one for each of the "
+            f"{number} held-out trials, the {neurons} neurons, or both, got shape {found.shape}."
+        )
+    gone = [bool(np.any(np.asarray(batch.overflow))) for batch in (held_out, training)]
+    if any(gone) or np.any(np.isnan(found)):
+        if missing == "nan":
+            return float("nan")
+        raise ValueError("`log_likelihood` is nan: a simulation failed. Leave such trials out.")
     (spikes, seen), (time, before) = counts, durations
     if spikes.sum() == 0:
         raise ValueError("The held-out trials have no spikes.")
@@ -108,4 +135,4 @@ def bits_per_spike(
     rates = seen / before
     logs = np.log(np.where(spikes > 0, rates, 1))
     baseline = (spikes * logs).sum() - rates.sum() * time
-    return float((np.sum(log_likelihood) - baseline) / spikes.sum() / np.log(2))
+    return float((np.sum(found) - baseline) / spikes.sum() / np.log(2))

@@ -3,12 +3,18 @@
 import numpy as np
 
 from .._engine.clamp import Clamped
+from .._loss.missing import Missing, accepted
+from .._results import RESULTS
 from .._train.check import check_trains
 from .._train.spike_train import SpikeTrain
 
 
 def rescaled_quantiles(
-    clamped: Clamped, train: SpikeTrain, *, alpha: float | np.ndarray = 0.0
+    clamped: Clamped,
+    train: SpikeTrain,
+    *,
+    alpha: float | np.ndarray = 0.0,
+    missing: Missing = "raise",
 ) -> np.ndarray:
     r"""The rescaled intervals of all neurons, uniform on [0, 1] if the model is right.
 
@@ -23,22 +29,47 @@ def rescaled_quantiles(
         network without noise whose neurons are all observed.
     - `train`: those trials.
     - `alpha`: the refractoriness of the network; a number, or one for each observed neuron.
+    - `missing`: what to do about trials that failed, or have spikes missing: `"raise"`, or
+        `"nan"` for the intervals that are not known then.
 
     **Returns:** $1 - e^{-\text{interval}}$ for all intervals; for [`roughsnn.plot.ks`][] and
     `scipy.stats.kstest(..., "uniform")`.
 
-    **Raises:** `ValueError` for a train that is no batch.
+    **Raises:** `TypeError` for what is not clamped; `ValueError` for a train that is no batch or
+    another one, for trials that failed, and for `alpha` that is negative or of another size.
     """
     check_trains("train", train, batch=True)
+    if not isinstance(clamped, Clamped):
+        raise TypeError(
+            f"`clamped` must be what roughsnn.clamp returns, got a {type(clamped).__name__}."
+        )
+    accepted(train, missing)
     marks = np.asarray(train.marks)
+    if np.shape(clamped.hazards) != marks.shape:
+        raise ValueError(
+            f"`clamped` must be of the trials of `train`, of shape {marks.shape}, got "
+            f"{np.shape(clamped.hazards)}."
+        )
+    gone = np.asarray((clamped.result != RESULTS.successful) | train.overflow)
+    if missing == "raise" and np.any(gone):
+        raise ValueError(
+            f"{np.sum(gone)} of {len(gone)} trials of `clamped` failed: see their `result`, or "
+            "give missing='nan'."
+        )
+    if np.shape(alpha) not in ((), (train.num_neurons,)) or not np.all(np.asarray(alpha) >= 0):
+        raise ValueError(
+            f"`alpha` must be a number that is not negative, or {train.num_neurons} of them, got "
+            f"{alpha!r}."
+        )
     own = np.broadcast_to(np.asarray(alpha, float), (train.num_neurons,))
-    hazards, last = np.asarray(clamped.hazards, float), np.asarray(clamped.last_hazards, float)
+    hazards, last = np.array(clamped.hazards, float), np.array(clamped.last_hazards, float)
     found = []
+    hazards[gone], last[gone] = np.nan, np.nan
     for neuron, refractory in enumerate(own):
         left = 0.0
         for trial in range(len(marks)):
             each = np.maximum(hazards[trial][marks[trial] == neuron] - refractory, 0)
-            rest = max(last[trial, neuron] - refractory, 0)
+            rest = np.maximum(last[trial, neuron] - refractory, 0)
             if len(each):
                 found += [left + each[0], *each[1:]]
                 left = 0.0

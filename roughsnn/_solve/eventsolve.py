@@ -136,4 +136,5 @@ def solve(
         conditions=conditions,
         dense=None if emitted.piece is None else DenseSolution(emitted.time, emitted.piece),
     )
-    return solution, failure_of(result, stepper, final), final
+    earlier = 0 if equation.counts is None else equation.counts
+    return solution, failure_of(result, stepper, final, earlier), final

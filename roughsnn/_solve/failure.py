@@ -1,9 +1,11 @@
 """What went wrong in a solve, in `result` or as an exception."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
-from .._results import RESULTS, Failure
+from .._results import RESULTS, Failure, capacity_messages, is_busy
 from .step import (
     GRAZED,
     JUMPED,
@@ -16,9 +18,6 @@ from .step import (
     Carry,
     Stepper,
 )
-
-# How often `max_events` is doubled at most to get to the number that an error names.
-_DOUBLINGS = 10
 
 
 def result_of(final: Carry) -> RESULTS:
@@ -41,15 +40,14 @@ def result_of(final: Carry) -> RESULTS:
     return result
 
 
-def failure_of(result: RESULTS, stepper: Stepper, final: Carry) -> Failure:
-    """The message of the result; on overflow with the number that the rate so far would make it."""
-    limits = [stepper.max_events * 2**j for j in range(1, _DOUBLINGS + 1)]
+def failure_of(result: RESULTS, stepper: Stepper, final: Carry, earlier: Any = 0) -> Failure:
+    """The message of the result, on overflow with its likelier cause; `earlier` are the events of
+    each coordinate before the window."""
     grid = stepper.grid
     since = grid.start(final.cell, final.offset.dtype) + final.offset
     share = jax.lax.stop_gradient(since) / grid.t1
-    needed = stepper.max_events / jnp.where(share > 0, share, 1)
-    full = f"{RESULTS[RESULTS.max_events_reached]} Got {stepper.max_events}; at the rate so far"
-    changed = [(needed <= limit, f"{full} {limit} would be enough.") for limit in reversed(limits)]
-    explodes = f"{full} not even {limits[-1]} would be: does the activity explode?"
-    changed.insert(0, (jnp.array(True), explodes))
-    return Failure.of(result, [(RESULTS.max_events_reached, *change) for change in changed])
+    share = jnp.where(share > 0, share, 1)
+    busy = is_busy(jnp.max(final.counts - earlier), share * grid.cells)
+    return Failure.of(
+        result, capacity_messages(stepper.max_events, stepper.max_events / share, busy)
+    )

@@ -65,6 +65,17 @@ class Interval(NamedTuple):
     error: State | None
 
 
+def _to_jump(jump: Scalar, r0: Scalar, r1: Scalar) -> Scalar:
+    """The end of a step from r0 that does not go beyond a jump, nor r1.
+
+    It moves with the jump also where that is just at one of them. (The derivative of `jnp.clip`
+    would be half of it there.)
+    """
+    missed = jnp.where(jump < r0, jump, r0)
+    at_start = r0 + (missed - jax.lax.stop_gradient(missed))
+    return jnp.where(jump < r0, at_start, jnp.where(jump <= r1, jump, r1))
+
+
 class Carry(eqx.Module):
     """The state of the flat loop. Times are local: `offset` counts from the cell's start."""
 
@@ -140,7 +151,7 @@ class Stepper(eqx.Module):
             clock = lambda r: start + r
         else:
             ahead = self.grid.jump_ts[carry.jump]
-            r1 = jnp.clip(ahead - start, r0, r1)
+            r1 = _to_jump(ahead - start, r0, r1)
             passed = self.grid.jump_ts[jnp.maximum(carry.jump - 1, 0)]
             passed = jnp.where(carry.jump > 0, passed, -jnp.inf)
             # Just inside of the interval, where the vector field jumps at its ends. The jumps are
@@ -294,9 +305,11 @@ class Stepper(eqx.Module):
             jump = jnp.where(at_jump, jump + 1, jump)
         if self.grid.jump_ts is not None or control is not None:
             ends_cell = ends_cell & (r1 >= self.grid.length(carry.cell, r1.dtype))
+        # Where a jump ends the cell the next one starts with the jump, which may move.
+        begins = jnp.where(at_jump, r1 - jax.lax.stop_gradient(r1), 0)
         new = Carry(
             cell=jnp.where(ends_cell, carry.cell + 1, carry.cell),
-            offset=jnp.where(ends_cell, 0, offset),
+            offset=jnp.where(ends_cell, begins, offset),
             jump=jump,
             y=right,
             counts=jnp.where(one_hot(k, carry.counts.shape[0]) & fires, number, carry.counts),

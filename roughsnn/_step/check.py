@@ -175,8 +175,9 @@ def one_by_one(
 @functools.cache
 def quickly_compiled(backend: str) -> Callable:
     """`one_by_one` for a few calls: on a CPU LLVM's optimisation takes longer than it spares."""
-    options = {"xla_backend_optimization_level": 0} if backend == "cpu" else None
-    return eqx.filter_jit(one_by_one, compiler_options=options)
+    options: Any = {"xla_backend_optimization_level": 0} if backend == "cpu" else None
+    jit: Any = eqx.filter_jit
+    return jit(one_by_one, compiler_options=options)
 
 
 def _is_floating(x: Any) -> bool:

@@ -13,6 +13,7 @@ from .means import compare_means, growth
 from .problem import Problem, check_function
 from .report import GradientReport
 from .same_noise import SameNoise
+from .switches import find_switches
 
 
 def check_gradients(
@@ -40,11 +41,16 @@ def check_gradients(
     - *mean*: the mean of the gradient against the difference of the means over `samples`
         keys, by standard errors. This sees what the others cannot: a functional that jumps
         (a count), a model without pathwise gradients (a hard threshold on a noisy membrane);
+    - *switch*: only where there is one: a parameter in which the derivative is exactly 0, for all
+        keys, although the function changes when that parameter moves by a twentieth or a fifth;
+        e.g. the time `ts` in `lambda t: jnp.where(t < ts, 0., 1.)`, for which there is
+        [`roughsnn.StepPath`][];
     - *dt → 0*: with `dts`, all of it at each dt, and whether the derivative stays bounded.
 
     Verdicts: *agrees*; *kink* (the differences do not settle: something jumps inside of
     them); *disagrees*; *diverges* (as dt → 0); *unresolved* (rounding leaves nothing to
-    compare with, or no entry is finite in every sample).
+    compare with, no entry is finite in every sample, or the samples are so few that a mean
+    derivative that is wrong by half of itself could not be told from the right one).
 
     **Arguments:**
 
@@ -95,6 +101,7 @@ def check_gradients(
             comparisons += same.against_reference(reference, params)
         if compare != "paths":
             comparisons += compare_means(problem, key, same, samples, mean_step)
+        comparisons += find_switches(problem, key, probes[0])
         names = same.names
         sizes.append(same.rms())
     if dts is not None and len(dts) > 1:

@@ -14,6 +14,8 @@ from .same_noise import SameNoise
 
 # Level of the test on the mean, over all of its numbers.
 _LEVEL = 1e-3
+# What must be seen of a derivative for "agrees" to mean something.
+_RESOLVED = 0.5
 
 
 def compare_means(
@@ -52,7 +54,13 @@ def compare_means(
             continue
         at = int(np.argmax(np.where(mine, distance / bound, -1)))
         word = "agrees" if distance[at] <= bound[at] else "disagrees"
-        z = distance[at] / max(error[at], 1e-300)
+        note = f"{distance[at] / max(error[at], 1e-300):.1f} standard errors"
+        size = np.maximum(np.abs(slope.mean(0)), np.abs(difference.mean(0)))
+        largest = int(np.argmax(np.where(mine, size, -1)))
+        if word == "agrees" and not _resolves(bound[largest], size[largest]):
+            word = "unresolved"
+            needed = samples * (bound[largest] / (_RESOLVED * size[largest] + 1e-300)) ** 2
+            note += f"; to see an error of half takes some {needed:.1g} samples"
         rows.append(
             Comparison(
                 "mean",
@@ -64,10 +72,15 @@ def compare_means(
                 difference[:, at].mean(),
                 distance[at],
                 bound[at],
-                f"{z:.1f} standard errors",
+                note,
             )
         )
     return rows
+
+
+def _resolves(bound: float, size: float) -> bool:
+    """Whether a mean derivative of this size that is wrong by half of itself would be seen."""
+    return bound <= max(_RESOLVED * size, 1e-9)
 
 
 def growth(names: list[str], dts: Sequence[float], sizes: np.ndarray) -> list[Comparison]:

@@ -37,9 +37,11 @@ class Problem:
         """They as one vector."""
         return ravel_pytree(self(dynamic, key))[0]
 
-    def _lane(self, direction_key: PRNGKey, key: PRNGKey, s) -> tuple[Array, Array]:
-        """Value and slope at params + s direction."""
-        direction = random_direction(self, direction_key)
+    def _lane(self, direction_key: PRNGKey, key: PRNGKey, s, leaf) -> tuple[Array, Array]:
+        """Value and slope at params + s direction; one leaf moves, all if `leaf` is negative."""
+        leaves, structure = jax.tree.flatten(random_direction(self, direction_key))
+        moves = [jnp.where((leaf < 0) | (leaf == n), d, 0) for n, d in enumerate(leaves)]
+        direction = jax.tree.unflatten(structure, moves)
 
         def along(s):
             moved = jax.tree.map(lambda p, d: p + s.astype(p.dtype) * d, self.dynamic, direction)
@@ -48,9 +50,14 @@ class Problem:
         return jax.jvp(along, (s,), (jnp.ones_like(s),))
 
     def probe(
-        self, direction_keys: Key[Array, "*batch"], keys: Key[Array, "*batch"], shifts: np.ndarray
+        self,
+        direction_keys: Key[Array, "*batch"],
+        keys: Key[Array, "*batch"],
+        shifts: np.ndarray,
+        leaves: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Values and slopes, shape `(*batch, shifts, outputs)`, for arrays of keys.
+        """Values and slopes, shape `(*batch, shifts, outputs)`, for arrays of keys; `leaves` says
+        which leaf of the parameters moves, by default all.
 
         One program of a fixed number of lanes, so it is compiled once for all checks.
         """
@@ -59,9 +66,15 @@ class Problem:
         lane = np.arange(-(-total // _LANES) * _LANES) % total
         key, shift = lane // number, np.asarray(shifts)[lane % number]
         flat, directions = keys.reshape(-1), direction_keys.reshape(-1)
+        moving = np.full(keys.size, -1) if leaves is None else leaves.reshape(-1)
         dtype = jnp.result_type(float)
         done = [
-            self._lanes(directions[key[at]], flat[key[at]], jnp.asarray(shift[at], dtype))
+            self._lanes(
+                directions[key[at]],
+                flat[key[at]],
+                jnp.asarray(shift[at], dtype),
+                jnp.asarray(moving[key[at]], jnp.int32),
+            )
             for at in np.split(np.arange(len(lane)), len(lane) // _LANES)
         ]
         values, slopes = (

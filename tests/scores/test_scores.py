@@ -61,24 +61,47 @@ def test_psth_correlation():
     )
 
 
-def test_explosions():
+def free_runs(net, drive, dt0, room, key=0):
+    """A few simulations, some of which fail."""
+    one = lambda k: rs.simulate(
+        net, drive, rs.Window(0.0, T1, dt0), max_spikes=room, key=k, throw=False
+    )
+    return jax.jit(lambda: jax.vmap(one)(jax.random.split(jax.random.key(key), 3)))()
+
+
+def poisson(rate):
+    return rs.SpikingNetwork(
+        rs.LIF((1.0, 1.0)), rs.StochasticFiring(rs.ExponentialIntensity(0.0, 0.0, 1 / rate))
+    )
+
+
+def test_explosions_of_trains():
     y = batch(rates=(5.0,))
-    assert S.explosions(y, y) == 0
+    assert S.explosions(y, y) == S.Explosions(0, 0, 0, 0)
     loud = batch(rates=(200.0,), trials=10)
     mixed = stacked(y.to_lists()[:30] + loud.to_lists())
-    assert S.explosions(mixed, y) == 0.25
-    net = rs.SpikingNetwork(
-        rs.LIF((1.0, 1.0)), rs.StochasticFiring(rs.ExponentialIntensity(0.0, 0.0, 0.01))
-    )
-    simulate = lambda k: (
-        rs.simulate(
-            net, lambda t: jnp.ones(1), rs.Window(0.0, T1, 0.01), max_spikes=90, key=k, throw=False
-        ).spikes
-    )
-    cut = jax.jit(lambda: jax.vmap(simulate)(jax.random.split(jax.random.key(0), 3)))()
-    assert bool(np.all(cut.overflow)) and S.explosions(cut, y, factor=3.0) == 1
-    with pytest.raises(ValueError, match="room for 90 spikes only"):
-        S.explosions(cut, y, factor=100.0)
+    assert S.explosions(mixed, y) == S.Explosions(0.25, 0, 0, 0)
+    with pytest.raises(TypeError, match="`x` must be a roughsnn.SpikeTrain"):
+        S.explosions(y.to_lists(), y)
+
+
+# Recorded: 5 spikes a second. A rate, the length of a cell, the room, the factor, and what is said.
+CAUSES = {
+    "ran away": (100.0, 0.002, 1000, 3.0, S.Explosions(1, 0, 0, 0)),
+    "ran away, out of capacity": (100.0, 0.002, 90, 3.0, S.Explosions(1, 0, 0, 0)),
+    "out of capacity": (100.0, 0.002, 90, 100.0, S.Explosions(0, 0, 1, 0)),
+    "not followed": (60.0, 0.1, 1000, 100.0, S.Explosions(0, 1, 0, 0)),
+}
+
+
+@pytest.mark.parametrize("case", CAUSES)
+def test_explosions_tell_causes_apart(case):
+    rate, dt0, room, factor, expected = CAUSES[case]
+    y, sims = batch(rates=(5.0,)), free_runs(poisson(rate), jnp.ones(1), dt0, room)
+    assert S.explosions(sims, y, factor=factor) == expected
+    if np.any(np.asarray(sims.spikes.overflow)):
+        with pytest.raises(ValueError, match="they do not say why"):
+            S.explosions(sims.spikes, y)
 
 
 def test_connectivity_recovery():
