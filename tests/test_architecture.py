@@ -15,12 +15,13 @@ import roughsnn
 PACKAGE = Path(inspect.getfile(roughsnn)).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 # Each part may import from itself and from the parts named behind it.
-GROUND = {"_results", "_types", "_misc", "_random", "_origin", "_window"}
+GROUND = {"_results", "_types", "_misc", "_random", "_origin", "_window", "_sealed"}
 LAYERS = {
     "_results": {"_misc"},
     "_types": set(),
     "_random": {"_types", "_misc"},
     "_misc": set(),
+    "_sealed": set(),
     "_origin": {"_misc"},
     "_window": {"_types", "_misc"},
     "_path": GROUND,

@@ -1,5 +1,6 @@
 """By what a checkpoint recognises the fit that it is of, in another process too."""
 
+import dataclasses
 import functools
 import hashlib
 import re
@@ -110,6 +111,8 @@ def _feed(hasher: Any, tree: PyTree, seen: dict[int, Any]) -> None:
     """Structure, names and values of all leaves, without what another process has otherwise."""
     structure = re.sub(r"0x[0-9a-f]+", "", str(jax.tree.structure(tree)))
     hasher.update(structure.encode())
+    for code in _code_of_modules(tree):
+        _feed(hasher, code, seen)
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         hasher.update(f"{jax.tree_util.keystr(path)}:{_kind(leaf)}:".encode())
         if eqx.is_array(leaf) and leaf.dtype != object:
@@ -135,8 +138,34 @@ def _inside(leaf: Any) -> PyTree:
     if isinstance(leaf, types.FunctionType):
         cells = [_content(cell) for cell in leaf.__closure__ or ()]
         return leaf.__code__, leaf.__defaults__, leaf.__kwdefaults__, cells
-    # Compiled or decorated functions hold the one that was written; of others the name must do.
-    return getattr(leaf, "__wrapped__", getattr(leaf, "__qualname__", None))
+    # Compiled or decorated functions hold the one that was written.
+    if hasattr(leaf, "__wrapped__"):
+        return leaf.__wrapped__
+    # An object of a class of one's own; of anything else the name must do.
+    own_class = isinstance(_call(leaf), types.FunctionType) or dataclasses.is_dataclass(leaf)
+    if own_class and not isinstance(leaf, type):
+        return type(leaf).__qualname__, _call(leaf), list(getattr(leaf, "__dict__", {}).items())
+    return getattr(leaf, "__qualname__", None)
+
+
+def _call(x: Any) -> Any:
+    """The code that runs when `x` is called, as far as it is Python's."""
+    return type(x).__call__ if callable(x) else None
+
+
+def _code_of_modules(tree: PyTree) -> list[PyTree]:
+    """Functions that belong to the modules of a pytree without being leaves."""
+    found = []
+
+    def look(node: Any) -> bool:
+        if isinstance(node, eqx.Module):
+            found.append([_call(node), getattr(node, "__wrapped__", None)])
+            static = [f.name for f in dataclasses.fields(node) if f.metadata.get("static", False)]
+            found.append([getattr(node, name, None) for name in static])
+        return False
+
+    jax.tree.leaves(tree, is_leaf=look)
+    return found
 
 
 def _content(cell: types.CellType) -> Any:
