@@ -4,11 +4,11 @@ import contextlib
 import hashlib
 import os
 import re
-import tempfile
+import secrets
 from pathlib import Path
 from typing import NamedTuple
 
-_SEAL = re.compile(rb"roughsnn ([a-z]+) (\d{1,9}) ([0-9a-f]{64})")
+_SEAL = re.compile(rb"roughsnn [a-z]+ (\d{1,9}) [0-9a-f]{64}")
 
 
 class Seal(NamedTuple):
@@ -28,19 +28,15 @@ class Seal(NamedTuple):
     def check(self, seal: bytes, content: bytes) -> str | None:
         """What is wrong with a file of this seal and content, as the end of a sentence."""
         found = _SEAL.fullmatch(seal)
-        if found is None or Seal(found[1].decode(), int(found[2])).of(content) != seal:
+        number = -1 if found is None else int(found[1])
+        if Seal(self.kind, number).of(content) != seal:
             return f"is damaged, or is not a {self.kind} of roughsnn"
-        if found[1].decode() != self.kind:
-            return f"is a {found[1].decode()}, not a {self.kind}"
-        number = int(found[2])
         if number == self.format:
             return None
-        later = number > self.format
-        return (
-            f"was written by {'a later' if later else 'an earlier'} version of roughsnn (format "
-            f"{number}; this one reads {self.format})"
-            + (": update roughsnn" if later else ": read it with that version")
-        )
+        formats = f"(format {number}; this one reads {self.format})"
+        if number > self.format:
+            return f"was written by a later version of roughsnn {formats}: update roughsnn"
+        return f"was written by an earlier version of roughsnn {formats}"
 
 
 def replace(file: Path, content: bytes) -> None:
@@ -48,9 +44,10 @@ def replace(file: Path, content: bytes) -> None:
 
     Each call writes to a file of its own: of two processes, the one that ends last wins.
     """
-    handle, new = tempfile.mkstemp(dir=file.parent, prefix=temporary_prefix(file))
+    # Not a file of `tempfile`, which nobody else may read.
+    new = file.with_name(f"{temporary_prefix(file)}{secrets.token_hex(8)}")
     try:
-        with open(handle, "wb") as stream:
+        with open(new, "xb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())

@@ -35,6 +35,8 @@ LAYERS = {
     "_signature": GROUND | {"_path", "_train", "_kernel"},
     "_loss": GROUND | {"_path", "_train", "_kernel", "_signature"},
     "_fit": GROUND | {"_train", "_model", "_engine", "_loss"},
+    "_save": GROUND
+    | {"_path", "_train", "_model", "_engine", "_kernel", "_signature", "_loss", "_fit"},
     "_io": GROUND | {"_train"},
     "_scores": GROUND | {"_train", "_loss", "_engine"},
     "_plot": GROUND | {"_train", "_loss"},

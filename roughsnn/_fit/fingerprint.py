@@ -73,7 +73,7 @@ def difference(found: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
 def signature(tree: PyTree) -> dict[str, str]:
     """Dtype and shape of each array, and the type of each other leaf, by the leaf's name."""
     leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda x: x is None)
-    return {jax.tree_util.keystr(path): _kind(leaf) for path, leaf in leaves}
+    return {jax.tree_util.keystr(path): kind(leaf) for path, leaf in leaves}
 
 
 def mismatch(found: Mapping[str, str], now: Mapping[str, str]) -> str | None:
@@ -101,7 +101,8 @@ def _is_key(x: Any) -> bool:
     return isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
-def _kind(leaf: Any) -> str:
+def kind(leaf: Any) -> str:
+    """Dtype and shape of an array, the type of anything else."""
     if eqx.is_array(leaf) or isinstance(leaf, jax.ShapeDtypeStruct):
         return f"{leaf.dtype}{list(leaf.shape)}"
     return type(leaf).__name__
@@ -114,7 +115,7 @@ def _feed(hasher: Any, tree: PyTree, seen: dict[int, Any]) -> None:
     for code in _code_of_modules(tree):
         _feed(hasher, code, seen)
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        hasher.update(f"{jax.tree_util.keystr(path)}:{_kind(leaf)}:".encode())
+        hasher.update(f"{jax.tree_util.keystr(path)}:{kind(leaf)}:".encode())
         if eqx.is_array(leaf) and leaf.dtype != object:
             hasher.update(np.ascontiguousarray(jax.device_get(key_data(leaf))).tobytes())
         elif isinstance(leaf, (bool, int, float, complex, str, bytes)):

@@ -147,7 +147,7 @@ def test_a_damaged_checkpoint_is_one_clear_error(tmp_path):
             r"a later version of roughsnn \(format 3; this one reads 2\): up",
         ),
         (Seal("checkpoint", 1), r"an earlier version of roughsnn \(format 1; this one reads 2\)"),
-        (Seal("model", 1), "is a model, not a checkpoint"),
+        (Seal("model", 2), "is damaged, or is not a checkpoint of roughsnn"),
     ],
     ids=["later", "earlier", "model"],
 )
