@@ -1,10 +1,16 @@
 """A checkpoint is of one fit, and another one is told in what it differs."""
 
+import dataclasses
 import functools
 import inspect
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import optax
 import pytest
@@ -124,6 +130,15 @@ class Weighted:
         return self.weight * value, metrics
 
 
+@dataclasses.dataclass
+class Settings:
+    weight: float
+    names: frozenset[str]
+
+    def __float__(self):
+        return self.weight
+
+
 class Module(eqx.Module):
     weight: float = eqx.field(static=True)
 
@@ -159,23 +174,37 @@ def closure(weight):
     return lambda model, data, key: scaled(weight, model, data, key)
 
 
-@pytest.mark.parametrize(
-    "loss, other",
-    [
-        (Weighted(2.0), Weighted(3.0)),
-        (Weighted(2.0).__call__, Weighted(3.0).__call__),
-        (Module(2.0), Module(3.0)),
-        (Module(2.0), Renewed(2.0)),
-        (Holder(closure(2.0)), Holder(closure(3.0))),
-        (functools.partial(scaled, 2.0), functools.partial(scaled, 3.0)),
-        (closure(2.0), closure(3.0)),
-        (eqx.filter_jit(closure(2.0)), eqx.filter_jit(closure(3.0))),
-    ],
-    ids="object method module call_of_a_module static_field partial closure compiled".split(),
-)
-def test_losses_of_all_kinds_are_told_apart(loss, other):
-    assert digest(loss) != digest(other)
-    assert digest(loss) == digest(loss)
+KINDS: dict[str, Any] = {
+    "object": Weighted,
+    "method": lambda weight: Weighted(weight).__call__,
+    "dataclass": lambda weight: closure(Settings(weight, frozenset("abcdef"))),
+    "module": Module,
+    "static field": lambda weight: Holder(closure(weight)),
+    "partial": lambda weight: functools.partial(scaled, weight),
+    "closure": closure,
+    "compiled by equinox": lambda weight: eqx.filter_jit(closure(weight)),
+    "compiled": lambda weight: jax.jit(closure(weight)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_losses_of_all_kinds_are_told_apart(kind):
+    assert digest(kind(2.0)) == digest(kind(2.0)) != digest(kind(3.0))
+
+
+def test_the_code_of_a_module_counts():
+    assert digest(Module(2.0)) != digest(Renewed(2.0))
+
+
+def test_losses_are_the_same_in_another_process():
+    code = f"from {__name__} import KINDS, digest\nfor k in KINDS.values(): print(digest(k(2.0)))"
+    environment = {**os.environ, "PYTHONHASHSEED": "7"}
+    options: dict[str, Any] = dict(env=environment, cwd=Path(__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, **options
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [digest(kind(2.0)) for kind in KINDS.values()]
 
 
 def test_noise_of_another_seed_is_another_fit(tmp_path):
