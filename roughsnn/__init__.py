@@ -126,4 +126,9 @@ from ._fit.likelihood import log_likelihood as log_likelihood
 from ._fit.multilevel import Multilevel as Multilevel
 from ._fit.multilevel import multilevel_mean as multilevel_mean
 
+# files
+from ._save.save import Saved as Saved
+from ._save.save import load as load
+from ._save.save import save as save
+
 __version__ = _version("roughsnn")

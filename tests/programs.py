@@ -7,6 +7,7 @@ reach the messages that users see. Nothing but a few small things is compiled.
 """
 
 import functools
+import tempfile
 import traceback
 from typing import Any
 
@@ -348,6 +349,11 @@ report = rs.testing.check_gradients(
     lambda c, key: c * jr.normal(key) ** 2, C, KEY, samples=64, probes=(2, 2)
 )
 assert report.passed
+
+with tempfile.TemporaryDirectory() as folder:
+    in_file = f"{folder}/fitted.npz"
+    rs.save(in_file, rs.constrained(quiet), {"loss": 0.5}, names=["a", "b"], window=EDGES)
+    assert rs.load(in_file).window == EDGES
 
 for stack in FAULTY:
     print("A product of default precision was made here:\n", stack)

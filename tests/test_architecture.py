@@ -15,12 +15,13 @@ import roughsnn
 PACKAGE = Path(inspect.getfile(roughsnn)).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 # Each part may import from itself and from the parts named behind it.
-GROUND = {"_results", "_types", "_misc", "_random", "_origin", "_window", "_refine"}
+GROUND = {"_results", "_types", "_misc", "_random", "_origin", "_window", "_refine", "_sealed"}
 LAYERS = {
     "_results": {"_misc"},
     "_types": set(),
     "_random": {"_types", "_misc"},
     "_misc": set(),
+    "_sealed": set(),
     "_origin": {"_misc"},
     "_window": {"_types", "_misc"},
     "_refine": {"_window"},
@@ -36,6 +37,8 @@ LAYERS = {
     "_signature": GROUND | {"_path", "_train", "_kernel"},
     "_loss": GROUND | {"_path", "_train", "_kernel", "_signature"},
     "_fit": GROUND | {"_step", "_train", "_model", "_engine", "_loss"},
+    "_save": GROUND
+    | {"_path", "_train", "_model", "_engine", "_kernel", "_signature", "_loss", "_fit"},
     "_io": GROUND | {"_train"},
     "_scores": GROUND | {"_train", "_loss", "_engine"},
     "_plot": GROUND | {"_train", "_loss"},

@@ -15,7 +15,7 @@ class FinalState(eqx.Module):
 
     Two windows, one after the other, are then the whole: the same noise, thresholds and clock, and
     states that are the same to the last bit (with adaptive steps, which start anew, to their
-    tolerance). A pytree, which `equinox.tree_serialise_leaves` saves.
+    tolerance). [`roughsnn.save`][] puts it into a file.
 
     **Attributes:**
 

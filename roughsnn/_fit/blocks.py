@@ -1,5 +1,6 @@
 """The loop of a fit on the host, which looks at the device as seldom as it may."""
 
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -107,7 +108,6 @@ class _Saver:
     def __init__(self, loop: Loop, problem: Problem, state: State, row: Row):
         self.checkpoint = loop.checkpoint
         if self.checkpoint is not None:
-            self.checkpoint.prepare()
             self.fit = fingerprint(problem, state, row)
 
     def load(self, state: State, table: _Table, steps: int) -> State:
@@ -141,7 +141,8 @@ class _Saver:
 def run_in_blocks(problem: Problem, state: State, steps: int, loop: Loop) -> Run | None:
     """Makes the steps; `None` if it turns out that the losses depend on a traced value."""
     hidden = None if loop.progress is None else not loop.progress
-    with tqdm(total=steps, disable=hidden, desc="fit") as bar:
+    alone = contextlib.nullcontext() if loop.checkpoint is None else loop.checkpoint.held()
+    with alone, tqdm(total=steps, disable=hidden, desc="fit") as bar:
         token = on_trace.set(lambda: bar.set_description("compiling"))
         try:
             return _checked_run(problem, state, steps, loop, bar)

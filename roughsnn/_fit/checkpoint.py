@@ -1,14 +1,13 @@
 """Fits that outlive their process."""
 
+import contextlib
 import dataclasses
-import hashlib
 import json
 import math
-import os
 import tempfile
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,15 +18,17 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .._misc import check_positive_int
+from .._sealed import Seal, replace, temporary_prefix
 from .fingerprint import difference, key_data
+from .lock import locked
 
-_FORMAT = b"roughsnn checkpoint 2 "
+_SEAL = Seal("checkpoint", 2)
 # Files of processes that died while they wrote are removed when they are older, in seconds.
 _ABANDONED = 3600.0
 
 
 class CheckpointWarning(UserWarning):
-    """A checkpoint could not be written, and the fit goes on without it."""
+    """A checkpoint could not be written, or a folder not be locked, and the fit goes on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,18 +43,27 @@ class Checkpoint:
     dtypes of the leaves of model, data and optimiser state, the names of metrics, batches and
     validation, the values of the data and of leaves that are not trained, and the code of losses
     and optimiser with the numbers they close over (but not by what they find in global variables,
-    nor by the values that the trained parameters began with). To begin anew, remove the file.
+    nor by the values that the trained parameters began with). Code is compared as Python compiled
+    it, so go on with the same version of Python. To begin anew, remove the file.
+
+    A folder is that of one fit at a time. A fit holds a lock of the operating system on the file
+    `fit.lock` (`flock` on Linux and macOS, `msvcrt.locking` on Windows), and another one that is
+    given the same folder is refused at once. The lock ends with its process, however that ends, so
+    there is none to clear away; the file stays, and says who had the lock last. Between two
+    machines on a network file system it holds as far as that file system passes locks on: NFS of
+    Linux does, Lustre only if it was mounted with `flock`. Where there are no locks, the fit warns
+    with a [`roughsnn.CheckpointWarning`][].
 
     **Arguments:**
 
-    - `folder`: made if it does not exist; holds `fit.checkpoint`.
+    - `folder`: made if it does not exist; holds `fit.checkpoint` and `fit.lock`.
     - `every`: steps from one checkpoint to the next; the last step has one in any case.
     - `on_error`: what to do if one cannot be written (the disk is full, say): `"stop"` ends the
         fit, which returns the model and says why in `stopped`; `"continue"` warns with a
         [`roughsnn.CheckpointWarning`][], and tries again at the next one.
 
     **Raises:** `ValueError` for other values; `OSError`, when the fit starts, for a folder that
-    cannot be written to.
+    cannot be written to, `BlockingIOError` for one in which another fit is at work.
     """
 
     folder: str | Path
@@ -74,17 +84,28 @@ class Checkpoint:
         """How many steps are done when the next one is due."""
         return (done // self.every + 1) * self.every
 
-    def prepare(self) -> None:
-        """Makes the folder, and raises `OSError` if it cannot be written to."""
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Makes the folder, and keeps other fits from it.
+
+        **Raises:** `OSError` if the folder cannot be written to; `BlockingIOError` if another fit
+        is at work in it.
+        """
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.folder, prefix=_prefix(self.file)):
+            with tempfile.NamedTemporaryFile(dir=self.folder, prefix=temporary_prefix(self.file)):
                 pass
-            for abandoned in self.file.parent.glob(f"{_prefix(self.file)}*"):
+            for abandoned in self.file.parent.glob(f"{temporary_prefix(self.file)}*"):
                 _remove_if_old(abandoned)
+            lock = contextlib.ExitStack()
+            lock.enter_context(locked(self.file.parent / "fit.lock", CheckpointWarning))
+        except BlockingIOError:
+            raise
         except OSError as e:
             message = f"Checkpoints cannot be written: {e.strerror}"
             raise type(e)(e.errno, message, str(self.folder)) from e
+        with lock:
+            yield
 
     def save(
         self, fit: Mapping[str, Any], state: PyTree, history: Mapping[str, np.ndarray]
@@ -96,7 +117,7 @@ class Checkpoint:
         body = b"".join(x.tobytes() for x in [*arrays, *history.values()])
         content = json.dumps(header).encode() + b"\n" + body
         try:
-            _replace(self.file, _seal(content) + b"\n" + content)
+            replace(self.file, _SEAL.of(content) + b"\n" + content)
         except OSError as e:
             message = f"The checkpoint {self.file} could not be written: {e.strerror}."
             if self.on_error == "stop":
@@ -115,11 +136,9 @@ class Checkpoint:
             return None
         seal, _, content = self.file.read_bytes().partition(b"\n")
         remove = "Remove the file to begin anew"
-        if seal != _seal(content):
-            raise ValueError(
-                f"The checkpoint {self.file} is damaged, or was written by another version of "
-                f"roughsnn. {remove}."
-            )
+        wrong = _SEAL.check(seal, content)
+        if wrong is not None:
+            raise ValueError(f"The checkpoint {self.file} {wrong}. {remove}.")
         head, _, body = content.partition(b"\n")
         header = json.loads(head)
         # Through JSON, for lists and tuples to be the same.
@@ -161,15 +180,6 @@ def _like(x: np.ndarray, leaf: Any) -> jax.Array:
     return jnp.asarray(x)
 
 
-def _seal(content: bytes) -> bytes:
-    """What a whole checkpoint starts with."""
-    return _FORMAT + hashlib.sha256(content).hexdigest().encode()
-
-
-def _prefix(file: Path) -> str:
-    return f".{file.name}."
-
-
 def _remove_if_old(file: Path) -> None:
     try:
         if time.time() - file.stat().st_mtime > _ABANDONED:
@@ -177,20 +187,3 @@ def _remove_if_old(file: Path) -> None:
     except FileNotFoundError:
         # Its own process has just put it in place.
         pass
-
-
-def _replace(file: Path, content: bytes) -> None:
-    """Puts `content` in place of the file, all of it or nothing.
-
-    Each call writes to a file of its own: of two processes, the one that ends last wins.
-    """
-    handle, new = tempfile.mkstemp(dir=file.parent, prefix=_prefix(file))
-    try:
-        with open(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(new, file)
-    except OSError:
-        Path(new).unlink(missing_ok=True)
-        raise

@@ -1,5 +1,6 @@
 """By what a checkpoint recognises the fit that it is of, in another process too."""
 
+import dataclasses
 import functools
 import hashlib
 import re
@@ -72,7 +73,7 @@ def difference(found: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
 def signature(tree: PyTree) -> dict[str, str]:
     """Dtype and shape of each array, and the type of each other leaf, by the leaf's name."""
     leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda x: x is None)
-    return {jax.tree_util.keystr(path): _kind(leaf) for path, leaf in leaves}
+    return {jax.tree_util.keystr(path): kind(leaf) for path, leaf in leaves}
 
 
 def mismatch(found: Mapping[str, str], now: Mapping[str, str]) -> str | None:
@@ -100,7 +101,8 @@ def _is_key(x: Any) -> bool:
     return isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
-def _kind(leaf: Any) -> str:
+def kind(leaf: Any) -> str:
+    """Dtype and shape of an array, the type of anything else."""
     if eqx.is_array(leaf) or isinstance(leaf, jax.ShapeDtypeStruct):
         return f"{leaf.dtype}{list(leaf.shape)}"
     return type(leaf).__name__
@@ -110,8 +112,10 @@ def _feed(hasher: Any, tree: PyTree, seen: dict[int, Any]) -> None:
     """Structure, names and values of all leaves, without what another process has otherwise."""
     structure = re.sub(r"0x[0-9a-f]+", "", str(jax.tree.structure(tree)))
     hasher.update(structure.encode())
+    for code in _code_of_modules(tree):
+        _feed(hasher, code, seen)
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        hasher.update(f"{jax.tree_util.keystr(path)}:{_kind(leaf)}:".encode())
+        hasher.update(f"{jax.tree_util.keystr(path)}:{kind(leaf)}:".encode())
         if eqx.is_array(leaf) and leaf.dtype != object:
             hasher.update(np.ascontiguousarray(jax.device_get(key_data(leaf))).tobytes())
         elif isinstance(leaf, (bool, int, float, complex, str, bytes)):
@@ -135,8 +139,34 @@ def _inside(leaf: Any) -> PyTree:
     if isinstance(leaf, types.FunctionType):
         cells = [_content(cell) for cell in leaf.__closure__ or ()]
         return leaf.__code__, leaf.__defaults__, leaf.__kwdefaults__, cells
-    # Compiled or decorated functions hold the one that was written; of others the name must do.
-    return getattr(leaf, "__wrapped__", getattr(leaf, "__qualname__", None))
+    # Compiled or decorated functions hold the one that was written.
+    if hasattr(leaf, "__wrapped__"):
+        return leaf.__wrapped__
+    # An object of a class of one's own; of anything else the name must do.
+    own_class = isinstance(_call(leaf), types.FunctionType) or dataclasses.is_dataclass(leaf)
+    if own_class and not isinstance(leaf, type):
+        return type(leaf).__qualname__, _call(leaf), list(getattr(leaf, "__dict__", {}).items())
+    return getattr(leaf, "__qualname__", None)
+
+
+def _call(x: Any) -> Any:
+    """The code that runs when `x` is called, as far as it is Python's."""
+    return type(x).__call__ if callable(x) else None
+
+
+def _code_of_modules(tree: PyTree) -> list[PyTree]:
+    """Functions that belong to the modules of a pytree without being leaves."""
+    found = []
+
+    def look(node: Any) -> bool:
+        if isinstance(node, eqx.Module):
+            found.append([_call(node), getattr(node, "__wrapped__", None)])
+            static = [f.name for f in dataclasses.fields(node) if f.metadata.get("static", False)]
+            found.append([getattr(node, name, None) for name in static])
+        return False
+
+    jax.tree.leaves(tree, is_leaf=look)
+    return found
 
 
 def _content(cell: types.CellType) -> Any:

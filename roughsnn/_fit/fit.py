@@ -122,7 +122,8 @@ def fit(
     a metric has the name of a loss, data have not the samples of a batch, no validation would be
     made, `opt_state` is of another optimiser or model, a callback or checkpoint is given under a
     transformation, or a checkpoint is damaged, of another fit or of more steps; `OSError` for a
-    checkpoint folder that cannot be written to; and what the losses raise.
+    checkpoint folder that cannot be written to, or in which another fit is at work; and what the
+    losses raise.
     """
     steps = check_positive_int("steps", steps)
     loop = Loop() if loop is None else loop

@@ -1,5 +1,4 @@
 import functools
-import inspect
 import json
 import os
 import random
@@ -18,6 +17,7 @@ import optax
 import pytest
 
 import roughsnn as rs
+from roughsnn._sealed import Seal
 
 MODEL = {"x": jnp.zeros(3), "net": rs.LIF((15.0, 6.0)), "name": "m"}
 
@@ -32,21 +32,8 @@ DATA = jnp.arange(3.0)
 ADAM = optax.adam(0.1)
 
 
-def without_metric(model, data, key):
-    return noisy(model, data, key)[0]
-
-
-def twice(model, data, key):
-    value, metrics = noisy(model, data, key)
-    return 2 * value, metrics
-
-
 def mean(model, data, key):
     return noisy(model, jnp.atleast_2d(data).mean(0), key)
-
-
-def by_name(leaf):
-    return eqx.is_inexact_array(leaf)
 
 
 def run(
@@ -90,53 +77,7 @@ def test_a_fit_goes_on_where_it_was(tmp_path, at):
     same(run(checkpoint), again)
     longer = run(checkpoint, steps=23)
     same(longer, whole(23))
-    assert [f.name for f in checkpoint.file.parent.iterdir()] == ["fit.checkpoint"]
-
-
-def test_a_checkpoint_of_another_fit_is_refused(tmp_path):
-    checkpoint = rs.Checkpoint(tmp_path)
-    run(checkpoint)
-    other = {"x": 1.0, "net": MODEL["net"], "name": "m"}
-    cases: list[tuple[dict[str, Any], str]] = [
-        (dict(key=1), r"the key is \[0, 1\], not \[0, 0\]"),
-        (
-            dict(model=dict(MODEL, x=jnp.zeros(3, jnp.float32)), data=DATA.astype(jnp.float32)),
-            r"in the model, `\['x'\]` is float32\[3\], not float64\[3\]",
-        ),
-        (dict(model=dict(other, x=jnp.zeros(3), more=1)), r"`\['more'\]` is int, not missing"),
-        (dict(model=dict(MODEL, name="n")), "not trained have other values"),
-        (dict(data=jnp.asarray(1.0)), r"in the data, `the only leaf` is float64\[\]"),
-        (dict(data=DATA + 1e-9), "the data have other values"),
-        (dict(optim=optax.sgd(0.1)), "in the optimiser's state, .* is missing, not int32"),
-        (dict(optim=optax.adam(0.2)), "the optimiser, its numbers or code have other values"),
-        (dict(losses={"a": noisy}), r"in the history, `\['a'\]` is float64\[\], not missing"),
-        (dict(losses=without_metric), r"in the history, `\['norm'\]` is missing"),
-        (dict(losses=twice), "the losses, their weights or code have other values"),
-        (dict(losses=rs.Objective(noisy, trainable=by_name)), "losses, their weights or code"),
-        (dict(batch_size=3), "the batch size is 3, not None"),
-        (dict(validation=rs.Validation(DATA)), "the steps between validations is 10"),
-    ]
-    for options, message in cases:
-        with pytest.raises(ValueError, match=f"of another fit: now .*{message}"):
-            run(checkpoint, **options)
-    again: dict[str, Any] = dict(globals())
-    # With the imports: calls of imported modules are compiled in their own way.
-    imports = "import jax.numpy as jnp\nimport jax.random as jr\n"
-    exec(imports + inspect.getsource(noisy), again)
-    # What a loss and an optimiser are made of is compared, not which object they are.
-    same(run(checkpoint, losses=again["noisy"], optim=optax.adam(0.1)), whole())
-    # Trained parameters come from the checkpoint.
-    same(run(checkpoint, model=dict(MODEL, x=jnp.ones(3))), whole())
-
-
-def test_renamed_leaves_are_another_fit(tmp_path):
-    loss = lambda model, data, key: sum(jnp.sum(x**2) for x in model.values())
-    fit = lambda *names: run(
-        rs.Checkpoint(tmp_path), model={name: jnp.ones(2) for name in names}, losses=loss
-    )
-    fit("a", "b")
-    with pytest.raises(ValueError, match=r"in the model, `\['c'\]` is float64\[2\], not missing"):
-        fit("a", "c")
+    assert {f.name for f in checkpoint.file.parent.iterdir()} == {"fit.checkpoint", "fit.lock"}
 
 
 @pytest.mark.parametrize(
@@ -164,23 +105,6 @@ def test_batches_and_validation_go_on(tmp_path):
     same(again, never)
     np.testing.assert_array_equal(again.validation, never.validation)
     assert again.best_step == never.best_step
-
-
-def test_two_processes_do_not_share_a_file(tmp_path, monkeypatch):
-    """One writes while the other is about to put its own in place."""
-    checkpoint = rs.Checkpoint(tmp_path, every=20)
-    names, replace = [], os.replace
-
-    def meanwhile(new, file):
-        names.append(new)
-        if len(names) == 1:
-            run(checkpoint, key=1)
-        replace(new, file)
-
-    monkeypatch.setattr(os, "replace", meanwhile)
-    run(checkpoint)
-    assert len(set(names)) == 2
-    same(run(checkpoint), whole())
 
 
 def test_what_a_dead_process_left_is_removed_in_time(tmp_path):
@@ -213,6 +137,26 @@ def test_a_damaged_checkpoint_is_one_clear_error(tmp_path):
             checkpoint.load({}, None)
     checkpoint.file.write_bytes(complete)
     run(checkpoint)
+
+
+@pytest.mark.parametrize(
+    "seal, message",
+    [
+        (
+            Seal("checkpoint", 3),
+            r"a later version of roughsnn \(format 3; this one reads 2\): up",
+        ),
+        (Seal("checkpoint", 1), r"an earlier version of roughsnn \(format 1; this one reads 2\)"),
+        (Seal("model", 2), "is damaged, or is not a checkpoint of roughsnn"),
+    ],
+    ids=["later", "earlier", "model"],
+)
+def test_a_checkpoint_of_another_format_is_called_that(tmp_path, seal, message):
+    checkpoint = rs.Checkpoint(tmp_path)
+    content = b"who knows"
+    checkpoint.file.write_bytes(seal.of(content) + b"\n" + content)
+    with pytest.raises(ValueError, match=f"{message}.*Remove the file"):
+        run(checkpoint)
 
 
 def test_a_folder_that_cannot_be_written_to(tmp_path):
@@ -258,7 +202,7 @@ def test_a_full_disk(tmp_path, full_disk, on_error):
             result = run(checkpoint, callback=callback)
         same(result, whole())
     # The last good one is still there.
-    assert [f.name for f in tmp_path.iterdir() if f.is_file()] == ["fit.checkpoint"]
+    assert {f.name for f in tmp_path.iterdir() if f.is_file()} == {"fit.checkpoint", "fit.lock"}
     same(run(checkpoint), whole())
 
 
