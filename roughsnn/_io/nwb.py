@@ -56,8 +56,8 @@ def from_nwb(
     **Returns:** a [`roughsnn.io.Session`][] in seconds. If anything was repaired or left out, one
     [`roughsnn.io.DataWarning`][] says what.
 
-    **Raises:** `TypeError` for another object; `ValueError` if there are no units, if their observation intervals have gaps (give
-    `window`), and as [`roughsnn.io.Session`][].
+    **Raises:** `TypeError` for another object; `ValueError` if there are no units, if their
+    observation intervals have gaps (give `window`), and as [`roughsnn.io.Session`][].
     """
     check_invalid(invalid)
     if not isinstance(nwbfile, pynwb_module().NWBFile):
@@ -113,7 +113,7 @@ class _Reader:
 
     def _read_units(self, units: Any) -> None:
         content, numbers = self.content, range(len(units.id))
-        content.times = [np.asarray(units.get_unit_spike_times(n)) for n in numbers]
+        content.times = [_as_measured(units.get_unit_spike_times(n)) for n in numbers]
         if "obs_intervals" in units.colnames:
             each = [np.asarray(units.get_unit_obs_intervals(n), float) for n in numbers]
             self.observed = [intervals for intervals in each if len(intervals)]
@@ -201,6 +201,14 @@ class _Reader:
                 else:
                     columns[name] = column
         return columns
+
+
+def _as_measured(times: Any) -> np.ndarray:
+    """Spike times; NWB widens those of float32, whose rounding is the larger one."""
+    array = np.asarray(times)
+    with np.errstate(over="ignore"):
+        narrow = array.astype(np.float32)
+    return narrow if len(array) and np.array_equal(narrow, array, equal_nan=True) else array
 
 
 def _column(column: Any) -> np.ndarray | None:
