@@ -107,7 +107,8 @@ def distinct_units(
     names: Sequence[str], units: Table, invalid: Invalid
 ) -> tuple[list[str], np.ndarray, list[Finding]]:
     """Names of units that are all different, which units stay, and what was found."""
-    first = np.array([name not in names[:n] for n, name in enumerate(names)])
+    where: dict[str, int] = {}
+    first = np.array([where.setdefault(name, n) == n for n, name in enumerate(names)])
     if np.all(first):
         return list(names), first, []
     again = {name for name, new in zip(names, first, strict=True) if not new}

@@ -13,6 +13,7 @@ from .report import Finding, Invalid, check_invalid
 from .session import Session
 from .tables import as_column, is_ragged, ragged
 
+_LEFT = "not kept"
 _SPIKES = ("spike_times", "obs_intervals", "unit_name")
 
 
@@ -103,7 +104,7 @@ class _Reader:
         if content.electrodes:
             content.electrodes = {"id": np.asarray(nwbfile.electrodes.id[:]), **content.electrodes}
         for table in (nwbfile.epochs, nwbfile.invalid_times, *nwbfile.intervals.values()):
-            if table is not None and table.name != "trials":
+            if table is not None and len(table.id) and table.name != "trials":
                 content.epochs[table.name] = self._table(table, f"epochs {table.name!r}")
         self._read_events(nwbfile)
         units = nwbfile.units
@@ -130,13 +131,14 @@ class _Reader:
             raise ValueError("The NWB file has no table of units with spike times.")
         if window is not None:
             window = check_window(*window, 1.0, "dt")[:2]
+        self._check_observed(invalid)
         if not self.observed:
             content.t0, content.t1 = self._extent()
         elif window is None:
             content.t0, content.t1 = self._observed(invalid)
         else:
             every = np.concatenate(self.observed)
-            content.t0, content.t1 = float(np.nanmin(every)), float(np.nanmax(every))
+            content.t0, content.t1 = float(every.min()), float(every.max())
         if window is not None:
             content.t0, content.t1 = min(content.t0, window[0]), max(content.t1, window[1])
         if content.t0 == content.t1:
@@ -145,6 +147,19 @@ class _Reader:
                 "`window` in which spikes were recorded."
             )
         return content.session(invalid, time_columns, window)
+
+    def _check_observed(self, invalid: Invalid) -> None:
+        """Leaves out observation intervals that are none."""
+        good = [x[np.isfinite(x).all(axis=1) & (x[:, 0] < x[:, 1])] for x in self.observed]
+        bad = sum(map(len, self.observed)) - sum(map(len, good))
+        what = "observation intervals without a finite start and a later stop"
+        if bad and invalid == "raise":
+            raise ValueError(f"The units have {bad} {what}. `invalid` can leave them out.")
+        if bad:
+            self.content.findings.append(
+                Finding(what, "column", ("obs_intervals",), bad, "left out")
+            )
+        self.observed = [x for x in good if len(x)]
 
     def _observed(self, invalid: Invalid) -> tuple[float, float]:
         if any(len(x) != 1 for x in self.observed):
@@ -179,13 +194,19 @@ class _Reader:
         for table in (getattr(nwbfile, "events", None) or {}).values():
             columns = self._table(table, f"events {table.name!r}")
             named = {"timestamp": "time", "annotation": "label"}
-            found.append((table.name, {named.get(k, k): c for k, c in columns.items()}))
+            if columns:
+                found.append((table.name, {named.get(k, k): c for k, c in columns.items()}))
         for group in (nwbfile.acquisition, nwbfile.stimulus):
             for series in group.values():
-                if isinstance(series, pynwb.misc.AnnotationSeries):
-                    label = as_column(np.asarray(series.data[:], object))
-                    times = np.asarray(series.timestamps[:], float)
-                    found.append((series.name, {"time": times, "label": label}))
+                if not isinstance(series, pynwb.misc.AnnotationSeries):
+                    continue
+                times = np.asarray(series.timestamps[:], float)
+                labels = as_column(np.asarray(series.data[:], object))
+                if len(labels) == len(times):
+                    found.append((series.name, {"time": times, "label": labels}))
+                else:
+                    what = f"{len(labels)} annotations at {len(times)} times"
+                    self.content.findings.append(Finding(what, "series", (series.name,), 1, _LEFT))
         names = distinct(name for name, _ in found)
         self.content.events = dict(zip(names, (table for _, table in found), strict=True))
 

@@ -12,7 +12,7 @@ from .borders import between, rounding
 from .invalid import check_events, check_intervals, distinct_units, mended, spike_findings
 from .report import Finding, Invalid, Report, check_invalid
 from .select import rows
-from .tables import Table, as_table, num_rows, scaled, take, with_spikes
+from .tables import Table, as_table, is_ragged, num_rows, scaled, take, with_spikes
 from .trials import aligned_trials, joined_trials
 
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
@@ -109,7 +109,9 @@ class Session:
         if not len(keep):
             raise ValueError(f"Each unit has a fault, so that none is left: {findings[0]}.")
         table = with_spikes(table, [len(t) for t in times], [unit.kept for unit in found])
-        trials, bad_trials = check_intervals(trials or {}, "trials", invalid, length=True)
+        trials, bad_trials = check_intervals(
+            {} if trials is None else trials, "trials", invalid, length=True
+        )
         fields = dict(
             times=tuple(found[n].times for n in keep),
             t0=t0,
@@ -377,6 +379,9 @@ def _check_time_columns(names: Sequence[str], trials: Table) -> tuple[str, ...]:
             raise ValueError(
                 f"There is no column {name!r} of trials to hold times; there are {sorted(trials)}."
             )
-        if trials[name].dtype.kind not in "iuf":
+        column = trials[name]
+        if any(
+            part.dtype.kind not in "iuf" for part in (column if is_ragged(column) else [column])
+        ):
             raise ValueError(f"Column {name!r} of the trials holds no numbers, and so no times.")
     return tuple(names)

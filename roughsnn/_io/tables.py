@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-Table = Mapping[str, np.ndarray]
+Table = dict[str, np.ndarray]
 
 
 def ragged(rows: Iterable[Any]) -> np.ndarray:
@@ -25,10 +25,14 @@ def is_ragged(column: np.ndarray) -> bool:
 def as_column(values: Any) -> np.ndarray:
     """Values of rows as an array: of numbers or text if they are that, else of objects."""
     if not isinstance(values, np.ndarray):
+        given = values
         try:
-            values = np.asarray(values)
+            values = np.asarray(given)
         except ValueError:
-            return ragged(values)
+            return ragged(given)
+        if values.dtype.kind == "U" and values.ndim == 1:
+            # NumPy writes numbers among text as text.
+            values = np.array(given, object)
     if values.dtype != object or values.ndim != 1 or not len(values):
         return values
     if all(isinstance(v, (list, tuple, np.ndarray)) for v in values):
@@ -40,9 +44,12 @@ def as_column(values: Any) -> np.ndarray:
 
 def as_table(table: Mapping[str, Any], name: str, rows: int | None = None) -> dict[str, np.ndarray]:
     """A checked table; `rows` is how many it must have, if that is known."""
-    if not isinstance(table, Mapping):
-        raise TypeError(f"The {name} must be a table {{column: values}}, got {table!r}.")
-    columns = {str(key): as_column(values) for key, values in table.items()}
+    try:
+        # Of pandas, too.
+        items = list(table.items())
+    except AttributeError as e:
+        raise TypeError(f"The {name} must be a table {{column: values}}, got {table!r}.") from e
+    columns = {str(key): as_column(values) for key, values in items}
     lengths = {key: len(c) if c.ndim else 0 for key, c in columns.items()}
     if len(set(lengths.values())) > 1 or any(c.ndim == 0 for c in columns.values()):
         raise ValueError(f"The columns of the {name} must have one length, got {lengths}.")

@@ -251,9 +251,10 @@ def test_rows_of_events_and_epochs():
     # An instant is an epoch, but no trial.
     assert found.epochs["odour"]["start_time"].tolist() == [0.5]
     assert [finding.count for finding in found.report] == [1, 2]
-    for tables, message in (({"events": events}, "at nan"), ({"epochs": epochs}, "1.0 to 0.5")):
-        with pytest.raises(ValueError, match=message):
-            made.with_tables(**tables)
+    with pytest.raises(ValueError, match="row 1 is at nan"):
+        made.with_tables(events=events)
+    with pytest.raises(ValueError, match="row 1 goes from 1.0 to 0.5"):
+        made.with_tables(epochs=epochs)
 
 
 class TestWindow:

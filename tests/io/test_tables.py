@@ -105,13 +105,14 @@ def test_trials_by_what_is_known_of_them():
     assert answered.aligned("response_times", (-0.1, 0.1)).origin.tolist() == [0.4]
     with pytest.raises(ValueError, match=r"`select_trials\(where=\{column: np.isfinite\}\)`"):
         s.aligned("response_times", (-0.1, 0.1))
-    for options, message in (
+    wrong: tuple[tuple[dict[str, Any], str], ...] = (
         ({"where": {"side": "left"}}, "no column 'side' of trials"),
         ({"keep": [2]}, r"`keep` must be in 0 \.\.\. 1, got \[2\]"),
         ({"keep": np.array([True])}, "a boolean for each of the 2 trials"),
         ({"keep": ["left"]}, "a list of numbers or of booleans"),
         ({}, "Give either `keep` or `where`"),
-    ):
+    )
+    for options, message in wrong:
         with pytest.raises(ValueError, match=message):
             s.select_trials(**options)
 
@@ -119,6 +120,12 @@ def test_trials_by_what_is_known_of_them():
 def test_which_columns_are_times():
     marks = {"time": [0.5], "duration": [0.1], "label": ["x"], "peak_time": [0.6], "size": [2.0]}
     epochs = {"start_time": [0.0], "stop_time": [1.0], "label": ["x"], "size": [2.0]}
+    # Also ragged ones.
+    assert rows(
+        session(time_columns=["licks"], trials=TRIALS | {"licks": [[1], [2, 3]]})
+        .in_units("ms")
+        .trials["licks"]
+    ) == [[1e3], [2e3, 3e3]]
     s = session(time_columns=["rt"]).with_tables(events={"e": marks}, epochs={"p": epochs})
     ms = s.in_units("ms")
     changed = {"start_time", "stop_time", "go_time", "response_times", "rt", "lick_times"}
@@ -168,6 +175,9 @@ def test_bad_tables(tables, message):
         session().with_tables(**tables)
 
 
-def test_a_table_is_a_mapping():
+def test_a_table_is_a_mapping_or_of_pandas():
+    pandas = pytest.importorskip("pandas")
+    s = session(units=pandas.DataFrame({"quality": ["a", "b", "c"], "depth": [1.0, 2.0, 3.0]}))
+    assert s.select(where={"quality": "b"}).units["depth"].tolist() == [2.0]
     with pytest.raises(TypeError, match="The units must be a table {column: values}"):
         session(units=[1, 2, 3])
