@@ -8,24 +8,14 @@ import numpy as np
 
 from .._misc import check_window
 from .invalid import distinct
+from .nwb_columns import as_measured, plain_column, pynwb_module
 from .reading import Content
 from .report import Finding, Invalid, check_invalid
 from .session import Session
-from .tables import as_column, is_ragged, ragged
+from .tables import as_column
 
 _LEFT = "not kept"
 _SPIKES = ("spike_times", "obs_intervals", "unit_name")
-
-
-def pynwb_module() -> Any:
-    """`pynwb`, if it is installed."""
-    try:
-        import pynwb
-    except ModuleNotFoundError as e:
-        raise ModuleNotFoundError(
-            "NWB files need pynwb: install it with `pip install 'roughsnn[nwb]'`."
-        ) from e
-    return pynwb
 
 
 def from_nwb(
@@ -114,7 +104,7 @@ class _Reader:
 
     def _read_units(self, units: Any) -> None:
         content, numbers = self.content, range(len(units.id))
-        content.times = [_as_measured(units.get_unit_spike_times(n)) for n in numbers]
+        content.times = [as_measured(units.get_unit_spike_times(n)) for n in numbers]
         if "obs_intervals" in units.colnames:
             each = [np.asarray(units.get_unit_obs_intervals(n), float) for n in numbers]
             self.observed = [intervals for intervals in each if len(intervals)]
@@ -190,8 +180,7 @@ class _Reader:
 
     def _read_events(self, nwbfile: Any) -> None:
         pynwb, found = pynwb_module(), []
-        # Older versions of pynwb know no tables of events.
-        for table in (getattr(nwbfile, "events", None) or {}).values():
+        for table in nwbfile.events.values():
             columns = self._table(table, f"events {table.name!r}")
             named = {"timestamp": "time", "annotation": "label"}
             if columns:
@@ -216,40 +205,9 @@ class _Reader:
         columns = {}
         for name in table.colnames:
             if name not in skip:
-                column = _column(table[name])
+                column = plain_column(table[name])
                 if column is None or column.ndim == 0 or len(column) != len(table.id):
                     self.content.not_kept(what, name, "that hold no plain values")
                 else:
                     columns[name] = column
         return columns
-
-
-def _as_measured(times: Any) -> np.ndarray:
-    """Spike times; NWB widens those of float32, whose rounding is the larger one."""
-    array = np.asarray(times)
-    with np.errstate(over="ignore"):
-        narrow = array.astype(np.float32)
-    return narrow if len(array) and np.array_equal(narrow, array, equal_nan=True) else array
-
-
-def _column(column: Any) -> np.ndarray | None:
-    """The values of a column of an NWB table; of references to rows their numbers."""
-    target = getattr(column, "target", None)
-    if target is None:
-        return _plain(column.data[:] if hasattr(column, "table") else column[:])
-    # Ragged; twice so if the target is an index itself.
-    values = None if hasattr(target, "target") else _plain(target.data[:])
-    if values is None or values.dtype == object:
-        return None
-    return ragged(np.split(values, np.asarray(column.data[:], int)[:-1]))
-
-
-def _plain(values: Any) -> np.ndarray | None:
-    """Numbers or text as an array; of groups of electrodes their names; `None` of other things."""
-    values = list(values) if isinstance(values, tuple) else values
-    array = as_column(values)
-    group = pynwb_module().ecephys.ElectrodeGroup
-    if array.dtype == object and all(isinstance(v, group) for v in array):
-        return np.array([v.name for v in array])
-    fine = array.dtype.kind in "biufcUS" or is_ragged(array)
-    return array if fine else None

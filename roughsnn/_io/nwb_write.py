@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .nwb import pynwb_module
+from .nwb_columns import pynwb_module
 from .session import Session
 from .tables import Table, is_ragged, num_rows, without
 
@@ -168,10 +168,7 @@ def _intervals(name: str, table: Table) -> Any:
 
 
 def _events(name: str, table: Table) -> Any:
-    pynwb = pynwb_module()
-    if not hasattr(pynwb, "event"):
-        raise ValueError(f"This version of pynwb cannot write the events {name!r}: update it.")
-    kind = pynwb.event.EventsTable
+    kind = pynwb_module().event.EventsTable
     made, columns = kind(name=name, description=name), without(table, "time", "label")
     first = {"timestamp": table["time"].tolist()}
     if "label" in table:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .report import Finding, Invalid, Report
-from .session import Session
+from .session import Session, cropped
 
 
 @dataclasses.dataclass
@@ -48,7 +48,7 @@ class Content:
         report = Report(tuple(self.findings)) + made.report
         report.warn("The data were not taken as they are")
         object.__setattr__(made, "report", report)
-        return made if window is None else made.cropped(*window)
+        return made if window is None else cropped(made, *window)
 
     def not_kept(self, table: str, name: str, why: str) -> None:
         """Notes a column that cannot be read."""

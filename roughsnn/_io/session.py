@@ -8,9 +8,10 @@ import numpy as np
 
 from .._misc import check_window
 from .._train.spike_train import SpikeTrain
-from .borders import between, rounding
+from .borders import rounding
+from .crop import Crop
 from .invalid import check_events, check_intervals, distinct_units, mended, spike_findings
-from .report import Finding, Invalid, Report, check_invalid
+from .report import Invalid, Report, check_invalid
 from .select import rows
 from .tables import Table, as_table, is_ragged, num_rows, scaled, take, with_spikes
 from .trials import aligned_trials, joined_trials
@@ -239,7 +240,7 @@ class Session:
             raise ValueError(
                 f"The window [{t0}, {t1}] reaches beyond the recording, [{self.t0}, {self.t1}]."
             )
-        return self.cropped(max(t0, self.t0), min(t1, self.t1))
+        return cropped(self, max(t0, self.t0), min(t1, self.t1))
 
     def train(self, *, max_spikes: int | None = None) -> SpikeTrain:
         """The whole session as one [`roughsnn.SpikeTrain`][], counted from its start (`origin`).
@@ -310,42 +311,6 @@ class Session:
         """
         return cls(**joined_trials(batch, gap), names=names, unit=unit)
 
-    def cropped(self, t0: float, t1: float) -> "Session":
-        """As `restrict`, for windows that may reach beyond the recording."""
-        slack = rounding(self.t0, self.t1, t0, t1)
-        instant = lambda times: between(times, t0, t1, slack, last=t1 >= self.t1 - slack)
-        whole = lambda table: (
-            (table["start_time"] >= t0 - slack) & (table["stop_time"] <= t1 + slack)
-        )
-        findings = []
-
-        def note(what: str, kind: str, kept: Mapping[str, np.ndarray]) -> None:
-            outside = {name: int(np.sum(~inside)) for name, inside in kept.items()}
-            bad = tuple(name for name, count in outside.items() if count)
-            if bad:
-                count = sum(outside.values())
-                findings.append(Finding(f"{what} [{t0}, {t1})", kind, bad, count, "left out"))
-
-        spikes = {name: instant(times) for name, times in zip(self.names, self.times, strict=True)}
-        trials = {"trials": whole(self.trials)} if self.num_trials else {}
-        events = {name: instant(table["time"]) for name, table in self.events.items()}
-        epochs = {name: whole(table) for name, table in self.epochs.items() if table}
-        note("spikes outside of", "unit", spikes)
-        note("trials not inside of", "table", trials)
-        note("events not inside of", "table", events)
-        note("epochs not inside of", "table", epochs)
-        kept = [np.flatnonzero(inside) for inside in spikes.values()]
-        return self._with(
-            times=[times[index] for times, index in zip(self.times, kept, strict=True)],
-            t0=t0,
-            t1=t1,
-            units=with_spikes(self.units, [len(t) for t in self.times], kept),
-            trials=take(self.trials, trials["trials"]) if trials else self.trials,
-            events={name: take(self.events[name], inside) for name, inside in events.items()},
-            epochs={name: take(self.epochs[name], inside) for name, inside in epochs.items()},
-            report=self.report + findings,
-        )
-
     def _with(self, *, invalid: Invalid = "raise", **changes: Any) -> "Session":
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)} | changes
         later = {name: values.pop(name) for name in _LATER}
@@ -369,6 +334,24 @@ class Session:
         for name, value in later.items():
             object.__setattr__(made, name, value)
         return made
+
+
+def cropped(session: Session, t0: float, t1: float) -> Session:
+    """As `restrict`, for windows that may reach beyond the recording."""
+    slack = rounding(session.t0, session.t1, t0, t1)
+    crop = Crop(t0, t1, slack, t1 >= session.t1 - slack)
+    spikes = dict(zip(session.names, session.times, strict=True))
+    kept = [np.flatnonzero(x) for x in crop.instants("spikes outside of", "unit", spikes)]
+    return session._with(
+        t0=t0,
+        t1=t1,
+        times=[times[index] for times, index in zip(session.times, kept, strict=True)],
+        units=with_spikes(session.units, [len(t) for t in session.times], kept),
+        trials=crop.intervals("trials", {"trials": session.trials})["trials"],
+        events=crop.events(session.events),
+        epochs=crop.intervals("epochs", session.epochs),
+        report=session.report + crop.findings,
+    )
 
 
 def _check_time_columns(names: Sequence[str], trials: Table) -> tuple[str, ...]:
