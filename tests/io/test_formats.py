@@ -345,6 +345,13 @@ def test_what_nwb_cannot_hold(table, column, values, message):
         rs.io.to_nwb(given)
 
 
+def test_tags_are_a_list_for_each_interval(tmp_path):
+    """And pynwb would take one with a comma for two."""
+    odour = {"start_time": [0.0, 0.5], "stop_time": [0.5, 1.0], "tags": ["a, b", "c"]}
+    found = nwb(session(extra={"epochs": {"odour": odour}}), tmp_path)
+    assert plain(found.epochs["odour"]["tags"]) == [["a, b"], ["c"]]
+
+
 def test_text_that_is_called_a_time():
     given = session(trials=TRIALS | {"phase_time": ["early", "late"]}).in_units("ms")
     for way in (rs.io.to_nwb, rs.io.to_neo, rs.io.to_pynapple):

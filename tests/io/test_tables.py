@@ -148,6 +148,14 @@ def test_which_columns_are_times():
             session(time_columns=wrong)
 
 
+def test_spikes_that_become_one_in_another_unit():
+    """Numbers next to 1.1, of which some are one when they are times 1000; the report says so."""
+    near = 1.1 + np.arange(200) * np.spacing(1.1)
+    merged = 200 - len(np.unique(near * 1e3))
+    found = rs.io.Session([near], t0=0.0, t1=2.0).in_units("ms")
+    assert merged > 0 and [finding.count for finding in found.report] == [merged]
+
+
 def test_other_tables():
     s = session()
     s = s.with_tables(units=s.units | {"rate": [3, 2, 1]}, electrodes={"id": [5, 7]})
