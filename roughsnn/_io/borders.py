@@ -28,10 +28,9 @@ def overlap(starts: np.ndarray, stops: np.ndarray, slack: float) -> bool:
 def between(
     times: np.ndarray, start: float, stop: float, slack: float, *, last: bool
 ) -> np.ndarray:
-    """The times in [start, stop), and at stop if the recording ends there (`last`)."""
+    """Which times are in [start, stop), or at stop if the recording ends there (`last`)."""
     inside = times >= start - slack
-    inside &= times <= stop + slack if last else times < stop - slack
-    return times[inside]
+    return inside & (times <= stop + slack if last else times < stop - slack)
 
 
 def before(stops: np.ndarray, slack: float) -> np.ndarray:

@@ -1,17 +1,22 @@
-"""Neo objects."""
+"""Neo objects, read."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from .borders import overlap, rounding, snapped
+from .invalid import distinct
+from .neo_blocks import joined
+from .reading import Content
+from .report import Finding, Invalid, check_invalid
 from .session import Session
+from .tables import as_column, holds_times, ragged
 
 _TRIALS = "trials"
 
 
-def _neo() -> Any:
+def neo_module() -> Any:
+    """`neo`, if it is installed."""
     try:
         import neo
     except ModuleNotFoundError as e:
@@ -21,8 +26,13 @@ def _neo() -> Any:
     return neo
 
 
-def from_neo(source: Any, *, allow_empty: bool = False) -> Session:
-    """The spike trains of a Neo object, and its trials.
+def from_neo(
+    source: Any, *, invalid: Invalid = "repair", time_columns: Sequence[str] = ()
+) -> Session:
+    """The spike trains of a Neo object, with its trials, events and epochs.
+
+    Annotations of the trains become columns of `units`, their array annotations too (ragged, with a
+    value for each spike). Labels of events and epochs become columns `label`.
 
     **Arguments:**
 
@@ -32,23 +42,47 @@ def from_neo(source: Any, *, allow_empty: bool = False) -> Session:
         time; a spike that two segments hold on their common border is one. (Segments that all
         start at 0: `from_neo` each of them, and
         `SpikeTrain.stack([s.train() for s in sessions])`.)
-    - `allow_empty`: accept units without spikes.
+    - `invalid`: what to do about spikes and trials that cannot be, as for
+        [`roughsnn.io.Session`][].
+    - `time_columns`: names of columns of the trials that hold times in seconds, besides those whose
+        names say so; as for [`roughsnn.io.Session`][].
 
-    **Returns:** a [`roughsnn.io.Session`][] in seconds; units have the names of the trains if those
-    are there and all different.
+    **Returns:** a [`roughsnn.io.Session`][] in seconds; units have the names of the trains if all
+    have one. If anything was repaired or left out, one [`roughsnn.io.DataWarning`][] says what.
 
     **Raises:** `TypeError` for another object; `ValueError` for no trains, trains of different
     windows, segments that overlap, and as [`roughsnn.io.Session`][].
     """
-    neo = _neo()
+    check_invalid(invalid)
+    neo = neo_module()
+    if isinstance(source, neo.Block) and len(source.segments) != 1:
+        return joined([_content(s) for s in source.segments]).session(invalid, time_columns)
+    return _content(source).session(invalid, time_columns)
+
+
+def _content(source: Any) -> Content:
+    neo = neo_module()
     if isinstance(source, neo.Block):
-        if len(source.segments) != 1:
-            return _joined(list(source.segments), allow_empty)
         source = source.segments[0]
-    trials = {}
+    trains = _trains(source)
+    windows = {(_seconds(s.t_start), _seconds(s.t_stop)) for s in trains}
+    if len(windows) > 1:
+        raise ValueError(
+            f"The trains have different windows, {sorted(windows)}: cut them with `time_slice`."
+        )
+    ((t0, t1),) = windows
+    times = [np.asarray(s.rescale("s").magnitude) for s in trains]
+    names = [s.name for s in trains]
+    content = Content(times, t0, t1, names if all(names) else None)
+    _read_annotations(content, trains)
     if isinstance(source, neo.Segment):
-        epochs = [e for e in source.epochs if e.name == _TRIALS]
-        trials = _from_epoch(epochs[0]) if epochs else {}
+        _read_marks(content, source)
+    return content
+
+
+def _trains(source: Any) -> list[Any]:
+    neo = neo_module()
+    if isinstance(source, neo.Segment):
         source = list(source.spiketrains)
     elif isinstance(source, neo.SpikeTrain):
         source = [source]
@@ -59,99 +93,80 @@ def from_neo(source: Any, *, allow_empty: bool = False) -> Session:
         )
     if not source:
         raise ValueError("There are no spike trains.")
-    windows = {(_seconds(s.t_start), _seconds(s.t_stop)) for s in source}
-    if len(windows) > 1:
-        raise ValueError(
-            f"The trains have different windows, {sorted(windows)}: cut them with `time_slice`."
-        )
-    ((t0, t1),) = windows
-    return Session(
-        [np.asarray(s.rescale("s").magnitude, float) for s in source],
-        t0=t0,
-        t1=t1,
-        names=_names(source),
-        trials=trials,
-        allow_empty=allow_empty,
-    )
+    return list(source)
 
 
-def to_neo(session: Session) -> Any:
-    """A `neo.Segment` with the spike trains of a session, and an epoch "trials" if it has any.
+def _read_marks(content: Content, segment: Any) -> None:
+    """The trials, events and epochs of a segment."""
+    trials = next((epoch for epoch in segment.epochs if epoch.name == _TRIALS), None)
+    for kind in ("events", "epochs"):
+        others = [one for one in getattr(segment, kind) if one is not trials]
+        keys = distinct(one.name or kind for one in others)
+        tables = getattr(content, kind)
+        for key, one in zip(keys, others, strict=True):
+            tables[key] = _table(content, one, f"{kind} {key!r}")
+    if trials is not None:
+        content.trials = _table(content, trials, _TRIALS)
+        labels = content.trials.get("label")
+        # What `to_neo` writes where there are none.
+        if labels is not None and labels.tolist() == [str(n) for n in range(len(labels))]:
+            del content.trials["label"]
 
-    The epoch has times and durations; other columns of the trials become its array annotations.
-    """
-    neo = _neo()
-    session = session.in_units("s")
-    segment = neo.Segment()
-    for name, times in zip(session.names, session.times, strict=True):
-        segment.spiketrains.append(
-            neo.SpikeTrain(times, units="s", t_start=session.t0, t_stop=session.t1, name=name)
-        )
-    if session.num_trials:
-        start, stop = (session.trials[name] for name in ("start_time", "stop_time"))
-        own = {k: v for k, v in session.trials.items() if k not in ("start_time", "stop_time")}
-        labels = np.arange(session.num_trials).astype(str)
-        segment.epochs.append(
-            neo.Epoch(
-                times=start,
-                durations=stop - start,
-                labels=labels,
-                units="s",
-                name=_TRIALS,
-                array_annotations=own,
-            )
-        )
-    return segment
+
+def _read_annotations(content: Content, trains: Sequence[Any]) -> None:
+    """What is known of trains becomes columns of the units."""
+    for name in dict.fromkeys(key for train in trains for key in train.annotations):
+        values = [train.annotations.get(name) for train in trains]
+        _keep(content, content.units, "units", name, values)
+    for name in dict.fromkeys(key for train in trains for key in train.array_annotations):
+        rows = [train.array_annotations.get(name) for train in trains]
+        if any(row is None for row in rows):
+            content.not_kept("units", name, "that not all trains have")
+        else:
+            content.units[name] = ragged(map(np.asarray, rows))
+
+
+def _table(content: Content, marks: Any, what: str) -> dict[str, Any]:
+    """The times of events or epochs, their labels and annotations."""
+    times = np.asarray(marks.times.rescale("s").magnitude, float)
+    if hasattr(marks, "durations"):
+        durations = np.asarray(marks.durations.rescale("s").magnitude, float)
+        table: dict[str, Any] = {"start_time": times, "stop_time": times + durations}
+    else:
+        table = {"time": times}
+    for name, values in marks.array_annotations.items():
+        if name not in ("labels", "durations"):
+            _keep(content, table, what, name, values)
+    if len(marks.labels):
+        table["label"] = np.asarray(marks.labels).astype(str)
+    return table
+
+
+def _keep(content: Content, table: dict[str, Any], what: str, name: str, values: Any) -> None:
+    """Keeps a column; of quantities, times in seconds and others as numbers, which is noted."""
+    column: Any = values if _has_unit(values) else list(values)
+    if not _has_unit(column) and any(_has_unit(value) for value in values):
+        if not all(_has_unit(value) for value in values):
+            content.not_kept(what, name, "with a unit for some values only")
+            return
+        first = values[0].units
+        column = [value.rescale(first).magnitude for value in values] * first
+    if _has_unit(column):
+        try:
+            column, unit = column.rescale("s").magnitude, "s"
+        except ValueError:
+            column, unit = column.magnitude, str(column.dimensionality)
+        if unit == "s" and what == _TRIALS:
+            content.time_columns.append(name)
+        elif unit != "dimensionless" and not (unit == "s" and holds_times(name, column)):
+            done = f"kept as numbers in {unit}"
+            content.findings.append(Finding.column(what, name, "with a unit", done))
+    table[name] = as_column(column)
+
+
+def _has_unit(value: Any) -> bool:
+    return hasattr(value, "dimensionality")
 
 
 def _seconds(quantity: Any) -> float:
     return float(quantity.rescale("s").magnitude)
-
-
-def _names(trains: Sequence[Any]) -> list[str] | None:
-    names = [s.name for s in trains]
-    return names if all(names) and len(set(names)) == len(names) else None
-
-
-def _from_epoch(epoch: Any) -> dict[str, np.ndarray]:
-    start = np.asarray(epoch.times.rescale("s").magnitude, float)
-    durations = np.asarray(epoch.durations.rescale("s").magnitude, float)
-    more = {name: np.asarray(column) for name, column in epoch.array_annotations.items()}
-    more.pop("labels", None)
-    return {"start_time": start, "stop_time": start + durations, **more}
-
-
-def _one_after_another(parts: Sequence[np.ndarray], slack: float) -> np.ndarray:
-    """The spikes of a unit; one on the border of two segments, which both may hold, once."""
-    times = np.concatenate(parts)
-    again = np.diff(times) <= slack
-    # Only where one segment ends: a doubled spike inside of one is a fault.
-    ends = np.isin(np.arange(len(again)), np.cumsum([len(p) for p in parts])[:-1] - 1)
-    return times[np.append(~(again & ends), np.ones(min(len(times), 1), bool))]
-
-
-def _joined(segments: Sequence[Any], allow_empty: bool) -> Session:
-    """Segments one after the other as the trials of one session."""
-    parts = [from_neo(s, allow_empty=True) for s in segments]
-    if not parts:
-        raise ValueError("The block has no segments.")
-    if len({part.names for part in parts}) > 1:
-        raise ValueError("The segments of the block must have the same units, in one order.")
-    starts, stops = np.array([p.t0 for p in parts]), np.array([p.t1 for p in parts])
-    slack = rounding(starts, stops)
-    if np.any(np.diff(starts) <= 0) or overlap(starts, stops, slack):
-        raise ValueError(
-            "The segments of the block overlap in time. If each starts at 0: "
-            "SpikeTrain.stack([from_neo(s).train() for s in block.segments])."
-        )
-    stops = snapped(starts, stops, slack)
-    units = zip(*(p.times for p in parts), strict=True)
-    times = [_one_after_another(each, slack) for each in units]
-    return Session(
-        times,
-        t0=starts[0],
-        t1=stops[-1],
-        names=parts[0].names,
-        trials={"start_time": starts, "stop_time": stops},
-        allow_empty=allow_empty,
-    )

@@ -1,163 +1,213 @@
-"""Neurodata Without Borders files (NWB), by pynwb."""
+"""Neurodata Without Borders files (NWB), read by pynwb."""
 
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from .._misc import check_window
+from .invalid import distinct
+from .nwb_columns import as_measured, plain_column, pynwb_module
+from .reading import Content
+from .report import Finding, Invalid, check_invalid
 from .session import Session
+from .tables import as_column
 
-
-def _pynwb() -> Any:
-    try:
-        import pynwb
-    except ModuleNotFoundError as e:
-        raise ModuleNotFoundError(
-            "NWB files need pynwb: install it with `pip install 'roughsnn[nwb]'`."
-        ) from e
-    return pynwb
-
-
-class _Tables(NamedTuple):
-    """What a file holds of units and trials, as plain arrays."""
-
-    times: list[np.ndarray] | None
-    observed: list[np.ndarray] | None
-    names: list[str]
-    trials: dict[str, np.ndarray]
-
-    @classmethod
-    def of(cls, nwbfile: Any) -> "_Tables":
-        units, trials = nwbfile.units, _trials(nwbfile.trials)
-        if units is None or "spike_times" not in units.colnames:
-            return cls(None, None, [], trials)
-        numbers, observed = range(len(units.id)), None
-        times = [np.asarray(units.get_unit_spike_times(n), float) for n in numbers]
-        if "obs_intervals" in units.colnames:
-            observed = [np.asarray(units.get_unit_obs_intervals(n), float) for n in numbers]
-        if "unit_name" in units.colnames:
-            return cls(times, observed, [str(name) for name in units["unit_name"][:]], trials)
-        return cls(times, observed, [str(i) for i in units.id[:]], trials)
-
-    def session(self, window: tuple[float, float] | None, allow_empty: bool) -> Session:
-        if self.times is None:
-            raise ValueError("The NWB file has no table of units with spike times.")
-        if window is None:
-            window = self._extent() if self.observed is None else self._observed(self.observed)
-        return Session(
-            self.times,
-            t0=window[0],
-            t1=window[1],
-            names=self.names,
-            trials=self.trials,
-            allow_empty=allow_empty,
-        )
-
-    @staticmethod
-    def _observed(found: list[np.ndarray]) -> tuple[float, float]:
-        if any(len(x) != 1 for x in found) or any(not np.array_equal(x, found[0]) for x in found):
-            raise ValueError(
-                "The units were observed in intervals that differ or have gaps: give the `window` "
-                "in which all of them were."
-            )
-        t0, t1 = found[0][0]
-        return float(t0), float(t1)
-
-    def _extent(self) -> tuple[float, float]:
-        stops = self.trials.get("stop_time", np.zeros(0))
-        finite = np.concatenate([[0.0], *(self.times or []), stops])
-        finite = finite[np.isfinite(finite)]
-        return float(finite.min()), float(finite.max())
+_LEFT = "not kept"
+_SPIKES = ("spike_times", "obs_intervals", "unit_name")
 
 
 def from_nwb(
-    nwbfile: Any, *, window: tuple[float, float] | None = None, allow_empty: bool = False
+    nwbfile: Any,
+    *,
+    window: tuple[float, float] | None = None,
+    invalid: Invalid = "repair",
+    time_columns: Sequence[str] = (),
 ) -> Session:
-    """The units and trials of an open NWB file.
+    """The units, electrodes, trials, events and epochs of an open NWB file.
+
+    Events are the tables of events and the annotation series of the file, epochs its other tables
+    of intervals. What cannot be kept is named in `report`.
 
     **Arguments:**
 
-    - `nwbfile`: a `pynwb.NWBFile` with a table of units that has spike times; the table of trials
-        is read if there is one (its ragged columns are not).
-    - `window`: from when to when spikes were recorded, in seconds. By default the `obs_intervals`
-        of the units if they have them, and if not from 0 (the session's start), or the first spike
-        if that is earlier, to the last spike or the end of the last trial.
-    - `allow_empty`: accept units without spikes.
+    - `nwbfile`: a `pynwb.NWBFile` with a table of units that has spike times.
+    - `window`: the part to read, in seconds, as by [`roughsnn.io.Session.restrict`][]; where it
+        reaches further than the file shows, it says from when to when spikes were recorded. By
+        default the `obs_intervals` of the units if they have them, and if not from 0 (the session's
+        start), or the first spike if that is earlier, to the last spike or the end of the last
+        trial.
+    - `invalid`: what to do about spikes and trials that cannot be, and about units of one name, as
+        for [`roughsnn.io.Session`][]. Where units were observed in different intervals, `"repair"`
+        and `"drop"` read the part in which all of them were.
+    - `time_columns`: names of columns of the trials that hold times, besides those whose names say
+        so; as for [`roughsnn.io.Session`][].
 
-    **Returns:** a [`roughsnn.io.Session`][] in seconds.
+    **Returns:** a [`roughsnn.io.Session`][] in seconds. If anything was repaired or left out, one
+    [`roughsnn.io.DataWarning`][] says what.
 
-    **Raises:** `ValueError` if there are no units, if their observation intervals differ or have
-    gaps (give `window`), and as [`roughsnn.io.Session`][].
+    **Raises:** `TypeError` for another object; `ValueError` if there are no units, if their
+    observation intervals have gaps (give `window`), and as [`roughsnn.io.Session`][].
     """
-    return _Tables.of(nwbfile).session(window, allow_empty)
+    check_invalid(invalid)
+    if not isinstance(nwbfile, pynwb_module().NWBFile):
+        raise TypeError(f"`nwbfile` must be a pynwb.NWBFile, got a {type(nwbfile).__name__}.")
+    return _Reader(nwbfile).session(window, invalid, time_columns)
 
 
 def read_nwb(
-    path: str | Path, *, window: tuple[float, float] | None = None, allow_empty: bool = False
+    path: str | Path,
+    *,
+    window: tuple[float, float] | None = None,
+    invalid: Invalid = "repair",
+    time_columns: Sequence[str] = (),
 ) -> Session:
-    """The units and trials of an NWB file on disk; arguments as for [`roughsnn.io.from_nwb`][].
+    """The content of an NWB file on disk; arguments as for [`roughsnn.io.from_nwb`][].
 
     **Raises:** also `FileNotFoundError`, and `ValueError` for a file that is no NWB file, damaged
     or truncated.
     """
-    pynwb, path = _pynwb(), Path(path)
+    check_invalid(invalid)
+    pynwb, path = pynwb_module(), Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     try:
         with pynwb.NWBHDF5IO(str(path), "r") as file:
-            tables = _Tables.of(file.read())
+            reader = _Reader(file.read())
     # What h5py, hdmf and pynwb raise for a damaged file is of many kinds.
     except Exception as e:
         raise ValueError(
             f"{path} is no NWB file, or it is damaged ({type(e).__name__}: {e})."
         ) from e
-    return tables.session(window, allow_empty)
+    return reader.session(window, invalid, time_columns)
 
 
-def to_nwb(session: Session, *, description: str = "spikes", start: datetime | None = None) -> Any:
-    """A `pynwb.NWBFile` with the units and the trials of a session.
+class _Reader:
+    """What a file holds, as plain arrays: it may be closed then."""
 
-    **Arguments:**
+    def __init__(self, nwbfile: Any):
+        self.content = content = Content([], 0.0, 0.0)
+        self.observed: list[np.ndarray] = []
+        content.trials = self._table(nwbfile.trials, "trials")
+        content.electrodes = self._table(nwbfile.electrodes, "electrodes", skip=("group",))
+        if content.electrodes:
+            content.electrodes = {"id": np.asarray(nwbfile.electrodes.id[:]), **content.electrodes}
+        for table in (nwbfile.epochs, nwbfile.invalid_times, *nwbfile.intervals.values()):
+            if table is not None and len(table.id) and table.name != "trials":
+                content.epochs[table.name] = self._table(table, f"epochs {table.name!r}")
+        self._read_events(nwbfile)
+        units = nwbfile.units
+        self.has_spikes = units is not None and "spike_times" in units.colnames
+        if self.has_spikes:
+            self._read_units(units)
 
-    - `session`: a [`roughsnn.io.Session`][]; names that are whole numbers become the ids of the
-        units, others a column `unit_name`.
-    - `description`: of the session.
-    - `start`: when the session began; by default now.
-    """
-    pynwb = _pynwb()
-    session = session.in_units("s")
-    start = datetime.now(UTC) if start is None else start
-    file = pynwb.NWBFile(description, f"roughsnn-{start.timestamp():.6f}", start)
-    numbered = all(name.isdecimal() for name in session.names)
-    if not numbered:
-        file.add_unit_column("unit_name", "the name of the unit")
-    for n, (name, times) in enumerate(zip(session.names, session.times, strict=True)):
-        more = {} if numbered else {"unit_name": name}
-        file.add_unit(
-            spike_times=times,
-            obs_intervals=[[session.t0, session.t1]],
-            id=int(name) if numbered else n,
-            **more,
+    def _read_units(self, units: Any) -> None:
+        content, numbers = self.content, range(len(units.id))
+        content.times = [as_measured(units.get_unit_spike_times(n)) for n in numbers]
+        if "obs_intervals" in units.colnames:
+            each = [np.asarray(units.get_unit_obs_intervals(n), float) for n in numbers]
+            self.observed = [intervals for intervals in each if len(intervals)]
+        names = units["unit_name"] if "unit_name" in units.colnames else units.id
+        content.names = [str(name) for name in names[:]]
+        content.units = self._table(units, "units", skip=_SPIKES)
+
+    def session(
+        self, window: tuple[float, float] | None, invalid: Invalid, time_columns: Sequence[str]
+    ) -> Session:
+        """The session; the file is not needed for it."""
+        content = self.content
+        if not self.has_spikes:
+            raise ValueError("The NWB file has no table of units with spike times.")
+        if window is not None:
+            window = check_window(*window, 1.0, "dt")[:2]
+        self._check_observed(invalid)
+        if not self.observed:
+            content.t0, content.t1 = self._extent()
+        elif window is None:
+            content.t0, content.t1 = self._observed(invalid)
+        else:
+            every = np.concatenate(self.observed)
+            content.t0, content.t1 = float(every.min()), float(every.max())
+        if window is not None:
+            content.t0, content.t1 = min(content.t0, window[0]), max(content.t1, window[1])
+        if content.t0 == content.t1:
+            raise ValueError(
+                "The file has neither spikes nor trials nor observation intervals: give the "
+                "`window` in which spikes were recorded."
+            )
+        return content.session(invalid, time_columns, window)
+
+    def _check_observed(self, invalid: Invalid) -> None:
+        """Leaves out observation intervals that are none."""
+        good = [x[np.isfinite(x).all(axis=1) & (x[:, 0] < x[:, 1])] for x in self.observed]
+        bad = sum(map(len, self.observed)) - sum(map(len, good))
+        what = "observation intervals without a finite start and a later stop"
+        if bad and invalid == "raise":
+            raise ValueError(f"The units have {bad} {what}. `invalid` can leave them out.")
+        if bad:
+            self.content.findings.append(
+                Finding(what, "column", ("obs_intervals",), bad, "left out")
+            )
+        self.observed = [x for x in good if len(x)]
+
+    def _observed(self, invalid: Invalid) -> tuple[float, float]:
+        if any(len(x) != 1 for x in self.observed):
+            raise ValueError(
+                "The units were observed in intervals that have gaps: give the `window` in which "
+                "all of them were."
+            )
+        starts, stops = np.concatenate(self.observed).T
+        t0, t1 = float(starts.max()), float(stops.min())
+        if np.all(starts == t0) and np.all(stops == t1):
+            return t0, t1
+        if invalid == "raise" or not t0 < t1:
+            raise ValueError(
+                "The units were observed in intervals that differ: give the `window` in which all "
+                "of them were."
+            )
+        what = f"observation intervals that differ, of which [{t0}, {t1}] is common"
+        self.content.findings.append(
+            Finding(what, "column", ("obs_intervals",), len(starts), "cut to that")
         )
-    for name in set(session.trials) - {"start_time", "stop_time"}:
-        file.add_trial_column(name, name)
-    for n in range(session.num_trials):
-        file.add_trial(**{name: column[n] for name, column in session.trials.items()})
-    return file
+        return t0, t1
 
+    def _extent(self) -> tuple[float, float]:
+        stops = np.asarray(self.content.trials.get("stop_time", np.zeros(0)))
+        finite = np.concatenate([[0.0], *self.content.times, stops]).astype(float)
+        finite = finite[np.isfinite(finite)]
+        return float(finite.min()), float(finite.max())
 
-def write_nwb(session: Session, path: str | Path, **options) -> None:
-    """Writes a session to a new NWB file; options as for [`roughsnn.io.to_nwb`][]."""
-    pynwb = _pynwb()
-    with pynwb.NWBHDF5IO(str(path), "w") as file:
-        file.write(to_nwb(session, **options))
+    def _read_events(self, nwbfile: Any) -> None:
+        pynwb, found = pynwb_module(), []
+        for table in nwbfile.events.values():
+            columns = self._table(table, f"events {table.name!r}")
+            named = {"timestamp": "time", "annotation": "label"}
+            if columns:
+                found.append((table.name, {named.get(k, k): c for k, c in columns.items()}))
+        for group in (nwbfile.acquisition, nwbfile.stimulus):
+            for series in group.values():
+                if not isinstance(series, pynwb.misc.AnnotationSeries):
+                    continue
+                times = np.asarray(series.timestamps[:], float)
+                labels = as_column(np.asarray(series.data[:], object))
+                if len(labels) == len(times):
+                    found.append((series.name, {"time": times, "label": labels}))
+                else:
+                    what = f"{len(labels)} annotations at {len(times)} times"
+                    self.content.findings.append(Finding(what, "series", (series.name,), 1, _LEFT))
+        names = distinct(name for name, _ in found)
+        self.content.events = dict(zip(names, (table for _, table in found), strict=True))
 
-
-def _trials(table: Any) -> dict[str, np.ndarray]:
-    if table is None or len(table.id) == 0:
-        return {}
-    columns = {name: table[name] for name in table.colnames}
-    # Ragged columns have an index, which has a target.
-    flat = {name: np.asarray(c[:]) for name, c in columns.items() if not hasattr(c, "target")}
-    return {name: a for name, a in flat.items() if a.ndim == 1 and len(a) == len(table.id)}
+    def _table(self, table: Any, what: str, skip: Sequence[str] = ()) -> dict[str, np.ndarray]:
+        if table is None or len(table.id) == 0:
+            return {}
+        columns = {}
+        for name in table.colnames:
+            if name not in skip:
+                column = plain_column(table[name])
+                if column is None or column.ndim == 0 or len(column) != len(table.id):
+                    self.content.not_kept(what, name, "that hold no plain values")
+                else:
+                    columns[name] = column
+        return columns

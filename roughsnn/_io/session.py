@@ -1,19 +1,24 @@
-"""Spike times of a recording session, its trials, and how they become spike trains."""
+"""Spike times of a recording session, and the tables that belong to them."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
-import equinox as eqx
-import jax
 import numpy as np
 
-from .._misc import check_window, static_float
+from .._misc import check_window
 from .._train.spike_train import SpikeTrain
-from .borders import before, between, overlap, rounding, snapped
+from .borders import rounding
+from .crop import Crop
+from .invalid import check_events, check_intervals, distinct_units, mended, spike_findings
+from .report import Invalid, Report, check_invalid
+from .select import rows
+from .tables import Table, as_table, is_ragged, num_rows, scaled, take, with_spikes
+from .trials import aligned_trials, joined_trials
 
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 TimeUnit = Literal["s", "ms", "us"]
+_LATER = ("electrodes", "events", "epochs", "report")
 
 
 def seconds(unit: str) -> float:
@@ -25,30 +30,54 @@ def seconds(unit: str) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """The spikes of some units (neurons) on one clock, and the trials.
+    """The spikes of some units (neurons) on one clock, the trials, and what is known of both.
 
-    What readers return and writers take. Everything is checked when it is made; nothing is dropped.
+    What readers return and writers take. Everything is checked when it is made, and nothing is
+    dropped in silence. A table is a mapping `{column: values}`; the first axis of the values is the
+    row, further axes and ragged columns (object arrays of arrays) are allowed.
 
     **Arguments:**
 
     - `times`: for each unit its spike times, strictly increasing, in [t0, t1], but for rounding.
     - `t0`, `t1`: from when to when spikes were recorded.
     - `names`: a name for each unit, all different; by default "0", "1", ...
-    - `trials`: a table, `{column: values}`, a value for each trial; `start_time` and `stop_time` if
-        there are any trials, other columns (stimulus, choice, time of an event) as you like.
-    - `unit`: that of all times, "s", "ms" or "us".
-    - `allow_empty`: accept units without spikes.
+    - `units`: a table with a row for each unit (quality, depth, ...). A ragged column with as many
+        values as the units have spikes follows the spikes. A column `electrodes` holds numbers of
+        rows of the table `electrodes`.
+    - `trials`: a table with a row for each trial; `start_time` and `stop_time` if there are any
+        trials, other columns (stimulus, choice, time of an event) as you like.
+    - `unit`: that of all times, "s", "ms" or "us". Columns of trials, events and epochs are times
+        if their name ends in `_time` and they hold numbers, or in `_times` and they hold floats.
+    - `time_columns`: names of other columns of the trials that hold times.
+    - `invalid`: what to do about spikes that are not finite, not in order, there twice or outside
+        of [t0, t1], about units of one name, and trials of no length. `"raise"`: refuse the first.
+        `"repair"`: sort spikes, keep one of doubled ones, rename units, and leave out single spikes
+        and trials. `"drop"`: leave out whole units and trials.
 
-    **Raises:** `ValueError` for spikes that are not finite, not in order, there twice or outside of
-    [t0, t1], for units without spikes, and for trials of no length or columns of different lengths.
+    **Attributes:** the arguments, and
+
+    - `electrodes`: a table with a row for each electrode.
+    - `events`: `{name: table}`, times with `time` and, where they have one, `label`.
+    - `epochs`: `{name: table}`, intervals other than trials with `start_time`, `stop_time` and,
+        where they have one, `label`. These three are set by
+        [`roughsnn.io.Session.with_tables`][].
+    - `report`: a [`roughsnn.io.Report`][] of what was repaired or left out.
+
+    **Raises:** `ValueError` for what `invalid` does not repair, and for columns of wrong lengths.
     """
 
     times: tuple[np.ndarray, ...]
     t0: float
     t1: float
     names: tuple[str, ...]
-    trials: Mapping[str, np.ndarray]
+    units: Table
+    trials: Table
     unit: TimeUnit
+    time_columns: tuple[str, ...]
+    electrodes: Table
+    events: Mapping[str, Table]
+    epochs: Mapping[str, Table]
+    report: Report
 
     def __init__(
         self,
@@ -57,33 +86,46 @@ class Session:
         t0: float,
         t1: float,
         names: Sequence[str] | None = None,
-        trials: Mapping[str, Sequence | np.ndarray] | None = None,
+        units: Mapping[str, Any] | None = None,
+        trials: Mapping[str, Any] | None = None,
         unit: TimeUnit = "s",
-        allow_empty: bool = False,
+        time_columns: Sequence[str] = (),
+        invalid: Invalid = "raise",
     ):
         t0, t1, _ = check_window(t0, t1, 1.0, "dt")
         seconds(unit)
+        check_invalid(invalid)
         given = [str(n) for n in (range(len(times)) if names is None else names)]
         if len(times) == 0:
             raise ValueError("There are no units: `times` must hold a list of spikes for each.")
-        if len(given) != len(times) or len(set(given)) < len(given):
+        if len(given) != len(times):
             raise ValueError(
                 f"`names` must be {len(times)} different ones, one for each unit, got {given}."
             )
-        arrays = [_check(t, name, t0, t1) for t, name in zip(times, given, strict=True)]
-        empty = [name for t, name in zip(arrays, given, strict=True) if len(t) == 0]
-        if empty and not allow_empty:
-            raise ValueError(
-                f"Units without spikes: {', '.join(empty)}. Leave them out by `select`, or give "
-                "allow_empty=True."
-            )
+        table = as_table({} if units is None else units, "units", len(times))
+        given, first, renamed = distinct_units(given, table, invalid)
+        found = [mended(t, n, t0, t1, invalid) for t, n in zip(times, given, strict=True)]
+        good, findings = spike_findings(found, given, invalid)
+        keep = np.flatnonzero(first & good)
+        if not len(keep):
+            raise ValueError(f"Each unit has a fault, so that none is left: {findings[0]}.")
+        table = with_spikes(table, [len(t) for t in times], [unit.kept for unit in found])
+        trials, bad_trials = check_intervals(
+            {} if trials is None else trials, "trials", invalid, length=True
+        )
         fields = dict(
-            times=tuple(arrays),
+            times=tuple(found[n].times for n in keep),
             t0=t0,
             t1=t1,
-            names=tuple(given),
+            names=tuple(given[n] for n in keep),
+            units=take(table, keep),
+            trials=trials,
             unit=unit,
-            trials=_check_trials({} if trials is None else trials),
+            time_columns=_check_time_columns(time_columns, trials),
+            electrodes={},
+            events={},
+            epochs={},
+            report=Report((*renamed, *findings, *bad_trials)),
         )
         for name, value in fields.items():
             object.__setattr__(self, name, value)
@@ -91,50 +133,114 @@ class Session:
     @property
     def num_trials(self) -> int:
         """The number of trials."""
-        return len(next(iter(self.trials.values()), ()))
+        return num_rows(self.trials)
+
+    def with_tables(
+        self,
+        *,
+        units: Mapping[str, Any] | None = None,
+        trials: Mapping[str, Any] | None = None,
+        electrodes: Mapping[str, Any] | None = None,
+        events: Mapping[str, Mapping[str, Any]] | None = None,
+        epochs: Mapping[str, Mapping[str, Any]] | None = None,
+        invalid: Invalid = "raise",
+    ) -> "Session":
+        """The same spikes with other tables; those that are not given stay.
+
+        A column is added by `session.with_tables(units=session.units | {"snr": snr})`.
+
+        **Arguments:**
+
+        - `units`, `trials`, `electrodes`, `events`, `epochs`: as for the class.
+        - `invalid`: what to do about trials of no length, events that are not finite and epochs
+            that end before they start; as for the class.
+
+        **Raises:** `ValueError` for what `invalid` does not repair, for columns of wrong lengths,
+        events without a column `time`, and epochs that are called "trials".
+        """
+        check_invalid(invalid)
+        given = dict(
+            units=units, trials=trials, electrodes=electrodes, events=events, epochs=epochs
+        )
+        changes = {name: table for name, table in given.items() if table is not None}
+        return self._with(invalid=invalid, **changes)
 
     def in_units(self, unit: TimeUnit) -> "Session":
-        """The same session with times in another unit; other columns of the trials stay."""
+        """The same session with times in another unit; columns that hold no times stay."""
         factor = seconds(self.unit) / seconds(unit)
-        trials = {
-            name: column * factor if name.endswith("_time") else column
-            for name, column in self.trials.items()
-        }
+        change = lambda table, *more: scaled(table, factor, more)
         return self._with(
+            # Two spikes that are a rounding apart may become one.
+            invalid="repair",
             times=[t * factor for t in self.times],
             t0=self.t0 * factor,
             t1=self.t1 * factor,
-            trials=trials,
+            trials=change(self.trials, *self.time_columns),
+            events={n: change(table, "time", "duration") for n, table in self.events.items()},
+            epochs={name: change(table) for name, table in self.epochs.items()},
             unit=unit,
         )
 
-    def select(self, units: Sequence[str] | Sequence[int] | np.ndarray) -> "Session":
-        """Some of the units: their names, their numbers, or a boolean for each."""
-        wanted = np.asarray(units)
-        if wanted.dtype == bool:
-            if wanted.shape != (len(self.names),):
-                raise ValueError(
-                    f"`units` must hold a boolean for each of the {len(self.names)} units, got "
-                    f"shape {wanted.shape}."
-                )
-            index = np.flatnonzero(wanted).tolist()
-        elif np.issubdtype(wanted.dtype, np.integer):
-            index = wanted.tolist()
-        else:
-            unknown = [n for n in wanted.tolist() if n not in self.names]
-            if unknown:
-                raise ValueError(f"There are no units {unknown}; there are {list(self.names)}.")
-            index = [self.names.index(n) for n in wanted.tolist()]
-        if not all(0 <= n < len(self.names) for n in index):
-            raise ValueError(f"`units` must be in 0 ... {len(self.names) - 1}, got {index}.")
+    def select(
+        self,
+        units: Sequence[str] | Sequence[int] | np.ndarray | None = None,
+        *,
+        where: Mapping[str, Any] | None = None,
+    ) -> "Session":
+        """Some of the units, by name, by number or by what is known of them.
+
+        **Arguments:** one of
+
+        - `units`: names, numbers, or a boolean for each unit.
+        - `where`: `{column: accepted}` for columns of `units`, all of which must accept a unit:
+            a value, a list of values, or a function of the column that returns booleans, such as
+            `{"quality": ["good", "mua"], "depth": lambda d: d < 500}`.
+
+        **Raises:** `ValueError` for names, numbers and columns that are not there, and if no unit
+        is left.
+        """
+        index = rows(units, where, self.units, "units", self.names)
+        if not len(index):
+            raise ValueError(f"No units are left of {len(self.names)} by {where or units}.")
         return self._with(
-            times=[self.times[n] for n in index], names=[self.names[n] for n in index]
+            times=[self.times[n] for n in index],
+            names=[self.names[n] for n in index],
+            units=take(self.units, index),
         )
 
-    def select_trials(self, keep: np.ndarray) -> "Session":
-        """Some of the trials: their numbers, or a boolean for each. All spikes stay."""
-        keep = np.asarray(keep)
-        return self._with(trials={name: column[keep] for name, column in self.trials.items()})
+    def select_trials(
+        self,
+        keep: Sequence[int] | np.ndarray | None = None,
+        *,
+        where: Mapping[str, Any] | None = None,
+    ) -> "Session":
+        """Some of the trials; all spikes stay.
+
+        **Arguments:** one of
+
+        - `keep`: numbers, or a boolean for each trial.
+        - `where`: as for [`roughsnn.io.Session.select`][], with columns of `trials`.
+
+        **Raises:** `ValueError` for numbers and columns that are not there.
+        """
+        index = rows(keep, where, self.trials, "trials", self.num_trials)
+        return self._with(trials=take(self.trials, index))
+
+    def restrict(self, t0: float, t1: float) -> "Session":
+        """The part from `t0` to `t1`, and a report of what lay outside.
+
+        Spikes and events outside go, and trials and epochs that do not lie wholly inside. The
+        window is half-open, but for the end of the recording, which belongs to it.
+
+        **Raises:** `ValueError` for a window that reaches beyond the recording.
+        """
+        t0, t1, _ = check_window(t0, t1, 1.0, "dt")
+        loose = max(rounding(self.t0, self.t1), 1e-9 * (self.t1 - self.t0))
+        if t0 < self.t0 - loose or t1 > self.t1 + loose:
+            raise ValueError(
+                f"The window [{t0}, {t1}] reaches beyond the recording, [{self.t0}, {self.t1}]."
+            )
+        return cropped(self, max(t0, self.t0), min(t1, self.t1))
 
     def train(self, *, max_spikes: int | None = None) -> SpikeTrain:
         """The whole session as one [`roughsnn.SpikeTrain`][], counted from its start (`origin`).
@@ -163,7 +269,8 @@ class Session:
 
         **Arguments:**
 
-        - `events`: a column of the trials, e.g. `"start_time"`, or times.
+        - `events`: a column of the trials, e.g. `"start_time"`, or times, e.g.
+            `session.events["lick"]["time"]`.
         - `window`: from when to when, relative to an event, e.g. `(-0.2, 1.0)`.
         - `max_spikes`: the room for spikes of a trial; by default what the fullest one needs.
 
@@ -181,43 +288,7 @@ class Session:
                 )
             events = self.trials[events]
         at = np.asarray(events, float)
-        if at.ndim != 1 or len(at) == 0:
-            raise ValueError(f"`events` must be a list of times, got shape {at.shape}.")
-        if not np.all(np.isfinite(at)):
-            n = np.flatnonzero(~np.isfinite(at))[0]
-            raise ValueError(
-                f"The event of trial {n} is at {at[n]}. Leave such trials out by `select_trials`."
-            )
-        # What adding a time costs in rounding is not outside.
-        slack = rounding(self.t0, self.t1, at)
-        loose = max(slack, 1e-9 * (self.t1 - self.t0))
-        outside = (at + a < self.t0 - loose) | (at + b > self.t1 + loose)
-        if np.any(outside):
-            n = np.flatnonzero(outside)[0]
-            raise ValueError(
-                f"The window of trial {n}, [{at[n] + a}, {at[n] + b}], reaches beyond the "
-                f"recording, [{self.t0}, {self.t1}]."
-            )
-        starts = at + a
-        stops = snapped(starts, at + b, slack)
-        last = stops >= self.t1 - slack
-        windows = zip(starts.tolist(), stops.tolist(), last.tolist(), strict=True)
-        spikes = [
-            [between(times, start, stop, slack, last=end) for times in self.times]
-            for start, stop, end in windows
-        ]
-        ends = np.where(last, b, np.nextafter(b, -np.inf))
-        trials = [
-            [np.clip(times - t, a, end) for times in trial]
-            for trial, t, end in zip(spikes, at, ends, strict=True)
-        ]
-        need = max(sum(map(len, trial)) for trial in trials)
-        room = max(need, 1) if max_spikes is None else max_spikes
-        trains = [
-            SpikeTrain.from_lists(trial, t0=a, t1=b, max_spikes=room, origin=t)
-            for trial, t in zip(trials, at, strict=True)
-        ]
-        return SpikeTrain.stack(trains)
+        return aligned_trials(self.times, (self.t0, self.t1), at, (a, b), max_spikes)
 
     @classmethod
     def from_trials(
@@ -238,121 +309,62 @@ class Session:
 
         **Raises:** `ValueError` for trials that overlap on their own clock (give a `gap`).
         """
-        if batch.times.ndim != 2:
-            raise ValueError(f"`batch` must be a batch of trains, got shape {batch.times.shape}.")
-        lists, length, zero = batch.complete().to_lists(), batch.t1 - batch.t0, batch.origin
-        if gap is not None or (len(lists) > 1 and np.all(zero == zero[0])):
-            gap = 0.0 if gap is None else static_float("gap", gap)
-            zero = np.arange(len(lists)) * (length + gap) - batch.t0
-        starts = zero + batch.t0
-        stops = zero + batch.t1
-        slack = rounding(starts, stops, zero)
-        stops = snapped(starts, stops, slack)
-        if overlap(starts, stops, slack):
+        return cls(**joined_trials(batch, gap), names=names, unit=unit)
+
+    def _with(self, *, invalid: Invalid = "raise", **changes: Any) -> "Session":
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)} | changes
+        later = {name: values.pop(name) for name in _LATER}
+        made = Session(**values, invalid=invalid)
+        later["electrodes"] = as_table(later["electrodes"], "electrodes")
+        findings = list(made.report)
+        for kind in ("events", "epochs"):
+            tables = {}
+            for name, table in later[kind].items():
+                title = f"{kind} {name!r}"
+                if title == "epochs 'trials'":
+                    raise ValueError("Epochs cannot be called 'trials': those are `trials`.")
+                tables[name], found = (
+                    check_events(table, title, invalid)
+                    if kind == "events"
+                    else check_intervals(table, title, invalid, length=False)
+                )
+                findings += found
+            later[kind] = tables
+        later["report"] += findings
+        for name, value in later.items():
+            object.__setattr__(made, name, value)
+        return made
+
+
+def cropped(session: Session, t0: float, t1: float) -> Session:
+    """As `restrict`, for windows that may reach beyond the recording."""
+    slack = rounding(session.t0, session.t1, t0, t1)
+    crop = Crop(t0, t1, slack, t1 >= session.t1 - slack)
+    spikes = dict(zip(session.names, session.times, strict=True))
+    kept = [np.flatnonzero(x) for x in crop.instants("spikes outside of", "unit", spikes)]
+    return session._with(
+        t0=t0,
+        t1=t1,
+        times=[times[index] for times, index in zip(session.times, kept, strict=True)],
+        units=with_spikes(session.units, [len(t) for t in session.times], kept),
+        trials=crop.intervals("trials", {"trials": session.trials})["trials"],
+        events=crop.events(session.events),
+        epochs=crop.intervals("epochs", session.epochs),
+        report=session.report + crop.findings,
+    )
+
+
+def _check_time_columns(names: Sequence[str], trials: Table) -> tuple[str, ...]:
+    if isinstance(names, str):
+        raise TypeError(f"`time_columns` must be a list of names, got the text {names!r}.")
+    for name in names:
+        if name not in trials:
             raise ValueError(
-                "The trials overlap on their own clock, so that spikes would be there twice: give "
-                "a `gap`, which puts them one after the other."
+                f"There is no column {name!r} of trials to hold times; there are {sorted(trials)}."
             )
-        order = np.argsort(starts, kind="stable")
-        ends = before(stops, slack)
-        # The last one holds its end.
-        ends[order[-1]] = stops[order[-1]]
-        shifted = [
-            [np.clip(np.asarray(t, float) + zero[n], starts[n], ends[n]) for t in lists[n]]
-            for n in order
-        ]
-        times = [np.concatenate(unit) for unit in zip(*shifted, strict=True)]
-        trials = {"start_time": starts, "stop_time": stops, "event_time": zero}
-        return cls(
-            times,
-            t0=float(starts.min()),
-            t1=float(stops.max()),
-            names=names,
-            trials=trials,
-            unit=unit,
-            allow_empty=True,
-        )
-
-    def _with(self, **changes) -> "Session":
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)} | changes
-        return Session(**fields, allow_empty=True)
-
-
-def _check(times, name: str, t0: float, t1: float) -> np.ndarray:
-    array = np.array(times, float)
-    if array.ndim != 1:
-        raise ValueError(f"Unit {name}: the spike times must be a list, got shape {array.shape}.")
-    if not np.all(np.isfinite(array)):
-        raise ValueError(f"Unit {name}: a spike time is {array[~np.isfinite(array)][0]}.")
-    slack = rounding(t0, t1)
-    outside = (array < t0 - slack) | (array > t1 + slack)
-    if np.any(outside):
-        raise ValueError(
-            f"Unit {name}: the spike at {array[outside][0]} lies outside of the recording, "
-            f"[{t0}, {t1}]."
-        )
-    array = np.clip(array, t0, t1)
-    gaps = np.diff(array)
-    if np.any(gaps < 0):
-        where = np.flatnonzero(gaps < 0)[0]
-        raise ValueError(
-            f"Unit {name}: the spike times are not in order, {array[where + 1]} comes after "
-            f"{array[where]}. Sort them if that is no sign of a damaged file."
-        )
-    if np.any(gaps == 0):
-        where = np.flatnonzero(gaps == 0)[0]
-        raise ValueError(
-            f"Unit {name}: the spike at {array[where]} is there twice. Remove one (np.unique) if "
-            "that is no sign of a damaged file."
-        )
-    array.setflags(write=False)
-    return array
-
-
-def _check_trials(trials: Mapping) -> dict[str, np.ndarray]:
-    table = {str(name): np.asarray(column) for name, column in trials.items()}
-    if not table:
-        return table
-    missing = {"start_time", "stop_time"} - set(table)
-    if missing:
-        raise ValueError(f"The trials have no column {sorted(missing)[0]!r}.")
-    lengths = {name: len(column) for name, column in table.items()}
-    if len(set(lengths.values())) > 1:
-        raise ValueError(f"The columns of the trials must have one length, got {lengths}.")
-    start, stop = (np.asarray(table[name], float) for name in ("start_time", "stop_time"))
-    bad = ~(np.isfinite(start) & np.isfinite(stop) & (stop > start))
-    if np.any(bad):
-        n = np.flatnonzero(bad)[0]
-        raise ValueError(f"Trial {n} goes from {start[n]} to {stop[n]}: it must have a length.")
-    return table | {"start_time": start, "stop_time": stop}
-
-
-def split_trials(batch, test: float = 0.25, *, seed: int = 0):
-    """Trials for training and for testing, drawn at random.
-
-    **Arguments:**
-
-    - `batch`: a batch of trains, or any pytree of arrays with a leading axis of trials.
-    - `test`: the part that is kept for testing, in (0, 1).
-    - `seed`: of the draw.
-
-    **Returns:** `(train, test)`, each in the order of the trials.
-
-    **Raises:** `ValueError` if one of them would be empty.
-    """
-    arrays, static = eqx.partition(batch, eqx.is_array)
-    numbers = {x.shape[0] for x in jax.tree.leaves(arrays) if x.ndim}
-    if len(numbers) != 1:
-        raise ValueError(f"`batch` must have one leading axis of trials, got {sorted(numbers)}.")
-    (number,) = numbers
-    held = round(static_float("test", test) * number)
-    if not 0 < held < number:
-        raise ValueError(f"`test` must leave trials on both sides, got {test} of {number}.")
-    shuffled = np.random.default_rng(seed).permutation(number)
-    take = lambda index: eqx.combine(jax.tree.map(lambda x: x[np.sort(index)], arrays), static)
-    return take(shuffled[held:]), take(shuffled[:held])
-
-
-def split_time(train: SpikeTrain, at: float) -> tuple[SpikeTrain, SpikeTrain]:
-    """One train before and after a time: for training and for testing."""
-    return train.window(train.t0, at), train.window(at, train.t1)
+        column = trials[name]
+        if any(
+            part.dtype.kind not in "iuf" for part in (column if is_ragged(column) else [column])
+        ):
+            raise ValueError(f"Column {name!r} of the trials holds no numbers, and so no times.")
+    return tuple(names)

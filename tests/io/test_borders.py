@@ -205,7 +205,7 @@ class TestNeo:
         first.append([])
         second.append([start])
         block = self.block(first, second, stop * pq.s, start * 1e3 * pq.ms)
-        session = rs.io.from_neo(block, allow_empty=True)
+        session = rs.io.from_neo(block)
         expected = [[0.25, 0.3, 0.4], [0.25, 0.3, 0.4], [0.25, 0.3], [], [0.3]]
         same(session.times, expected, 1e-15)
         assert session.trials["stop_time"][0] == session.trials["start_time"][1]
@@ -216,7 +216,7 @@ class TestNeo:
         near = [0.25, np.nextafter(0.25, 1.0)]
         assert len(rs.io.from_neo(self.block([near], [[0.4]])).times[0]) == 3
         with pytest.raises(ValueError, match="there twice"):
-            rs.io.from_neo(self.block([[0.25, 0.25]], [[0.4]]))
+            rs.io.from_neo(self.block([[0.25, 0.25]], [[0.4]]), invalid="raise")
 
     @pytest.mark.parametrize("start", [299.0, 300.0 - 1e-9, 100.0])
     def test_segments_that_overlap(self, start):

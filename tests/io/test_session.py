@@ -119,7 +119,6 @@ def test_splits():
 @pytest.mark.parametrize(
     ("times", "options", "message"),
     [
-        ((A, []), {}, "Units without spikes: 1. Leave them out by `select`"),
         ((A, [0.3, np.nan]), {}, "Unit 1: a spike time is nan"),
         ((A, [np.inf]), {}, "Unit 1: a spike time is inf"),
         ((A, [0.3, 0.3]), {}, "Unit 1: the spike at 0.3 is there twice"),
@@ -156,5 +155,5 @@ def test_bad_alignment():
             s.aligned(events, window)
     with pytest.raises(ValueError, match="`max_spikes` is too small"):
         s.aligned("start_time", (0.0, 1.0), max_spikes=1)
-    empty = session((A, []), allow_empty=True)
+    empty = session((A, []))
     assert empty.select([1]).aligned("start_time", (0.0, 1.0)).times.shape == (2, 1)
