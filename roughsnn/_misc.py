@@ -1,6 +1,8 @@
 """Small helpers, and the one place where `equinox.internal` is imported."""
 
 import functools
+import inspect
+import warnings
 from typing import Any
 
 import diffrax as dfx
@@ -36,6 +38,15 @@ def any_in_batch(pred: Bool[Array, ""]) -> Bool[Array, ""]:
 def max_in_batch(number: Int[Array, ""]) -> Int[Array, ""]:
     """The largest `number` of the samples of an enclosing `vmap`; not itself batched."""
     return eqxi.unvmap_max(number)
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """A warning at the line of the user that called this package."""
+    frame, level = inspect.currentframe(), 1
+    package = __name__.split(".")[0]
+    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] == package:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
 
 
 def is_concrete(*xs: Any) -> bool:

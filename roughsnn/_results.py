@@ -1,6 +1,5 @@
 """What a solve can report about itself."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
-from ._misc import is_concrete
+from ._misc import is_concrete, warn
 
 _Out = TypeVar("_Out")
 
@@ -84,7 +83,8 @@ _FAILURES = tuple(getattr(RESULTS, name) for name in _NAMES)
 
 def is_busy(events: Array, cells: Any) -> Array:
     """Whether a coordinate has fired more often than every other cell, and not just a few times."""
-    return (2 * events.astype(float) > cells) & (events >= _MANY)
+    cells = jnp.asarray(cells)
+    return (2 * events.astype(cells.dtype) > cells) & (events >= _MANY)
 
 
 def capacity_messages(
@@ -178,12 +178,11 @@ def drop_failed(batch: _Out) -> _Out:
     reasons = ", ".join(f"{name}: {count}" for name, count in _reasons(result).items())
     if number == total:
         raise ValueError(f"All {total} samples failed ({reasons}): none is left.")
-    warnings.warn(
+    warn(
         f"{number} of {total} samples failed ({reasons}) and are left out. Those that are kept are "
         f"no fair sample: a probability may be off by {number / total:.2g}, a mean by that part of "
         "its range.",
         SelectionWarning,
-        stacklevel=2,
     )
     keep = np.flatnonzero(~failed)
     return jax.tree.map(lambda x: x[keep] if eqx.is_array(x) else x, batch)

@@ -30,7 +30,7 @@ LAYERS = {
     "_train": GROUND | {"_path"},
     "_event": GROUND | {"_path"},
     "_conditions": GROUND | {"_path", "_event"},
-    "_solve": GROUND | {"_path", "_event", "_conditions"},
+    "_solve": GROUND | {"_path", "_train", "_event", "_conditions"},
     "_model": GROUND | {"_path", "_train", "_event"},
     "_engine": GROUND | {"_path", "_train", "_event", "_conditions", "_solve", "_model"},
     "_kernel": GROUND | {"_train"},

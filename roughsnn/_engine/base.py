@@ -53,7 +53,7 @@ class Simulation(eqx.Module):
     def shifted(self, window: Window) -> "Simulation":
         """The same with times that were counted from the start of `window` counted as it does."""
         spikes, states = self.spikes.in_frame(window), self.states
-        states = states.shifted(window.t0) if isinstance(states, Solution) else states
+        states = states.shifted(window) if isinstance(states, Solution) else states
         return dataclasses.replace(self, spikes=spikes, states=states)
 
 

@@ -1,12 +1,10 @@
 """Time constants that the cells are too long for."""
 
-import warnings
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._misc import is_concrete
+from .._misc import is_concrete, warn
 from .._model.membrane import AbstractLinearMembrane, AbstractMembrane
 from .._refine import StepWarning, refinement, seen_rates
 
@@ -20,7 +18,7 @@ def check_cell(membrane: AbstractMembrane, dt0: float) -> None:
     if is_concrete(rates):
         fastest = max(float(np.max(np.asarray(rate), initial=0.0)) for rate in rates)
         if fastest * dt0 > 1 and active is None:
-            warnings.warn(too_fast(fastest, dt0), StepWarning, stacklevel=4)
+            warn(too_fast(fastest, dt0), StepWarning)
     elif active is not None and active.factor == 1:
         fastest = jnp.max(jnp.stack([jnp.max(jax.lax.stop_gradient(rate)) for rate in rates]))
         jax.debug.callback(lambda rate: seen_rates.append((float(np.max(rate)), dt0)), fastest)

@@ -26,6 +26,7 @@ from .._path.brownian import Brownian, BrownianPath
 from .._path.grid import GridPath, divided, local_path
 from .._random import RandomKey, check_key, seeds, split, uniform
 from .._refine import refined_window
+from .._solve.engine import EventByEvent
 from .._solve.localise import check_grid
 from .._solve.step import Grid
 from .._types import Drive, DriveFunction
@@ -176,7 +177,8 @@ def pose(
         _check_initial(initial, neurons)
     for bound in _bounds(network, initial):
         bound.check()
-    check_cell(network.membrane, window.dt0)
+    if not (isinstance(engine, EventByEvent) and engine.adaptive):
+        check_cell(network.membrane, window.dt0)
     if noise is None or isinstance(noise, Brownian):
         interpolation = "linear" if noise is None else noise.interpolation
         noise = None

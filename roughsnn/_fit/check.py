@@ -1,7 +1,5 @@
 """What the length of the cells does to the loss of a fit."""
 
-import warnings
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,10 +7,10 @@ import jax.random as jr
 import numpy as np
 
 from .._engine.fast import too_fast
-from .._misc import is_concrete
+from .._misc import is_concrete, warn
 from .._refine import StepWarning, seen_rates
 from .._step.check import one_by_one, quickly_compiled, report_of
-from .._step.ladder import climb
+from .._step.ladder import Ladder, climb
 from .._step.report import StepReport
 from .._types import PRNGKey, Scalar
 from .step import Problem, State
@@ -20,8 +18,8 @@ from .step import Problem, State
 # How many keys are compared, and a number that no step has.
 _SAMPLES, _CHECK = 4, 2**32 - 3
 _LEVELS = 6
-# What a loss may be off by: as a fraction of its size, and of what the fit gained; less than the
-# last one is never of interest.
+# What a loss may be off by, as a fraction of its size, and by how much it may come to be off, as
+# a fraction of what the fit gained; less than the last one is never of interest.
 _OF_SIZE, _OF_GAIN, _LEAST = 0.05, 0.1, 0.005
 
 
@@ -34,7 +32,7 @@ class StepCheck:
         _, met = eqx.filter_eval_shape(one_by_one, _loss, self._args(state), self.keys, 1)
         # The lengths of cells that the losses ask for.
         self.lengths = met.lengths
-        self.first: float | None = None
+        self.first: Ladder | None = None
 
     def _args(self, state: State):
         return self.problem, state.params
@@ -44,7 +42,8 @@ class StepCheck:
         self._look("start", state)
 
     def at_end(self, state: State) -> None:
-        """Warns if the loss is off by more than a fraction of its size, or of what was gained."""
+        """Warns if the loss is off by more than a fraction of its size, or has come to be off by
+        more than a fraction of what was gained."""
         self._look("end", state)
 
     def _look(self, when: str, state: State) -> None:
@@ -62,31 +61,35 @@ class StepCheck:
             ladder = climb(evaluate, _LEVELS, self._allowed)
         except (TypeError, ValueError, RuntimeError) as e:
             message = f"Whether the loss depends on `dt0` could not be checked: {e}"
-            warnings.warn(message, StepWarning, stacklevel=7)
+            warn(message, StepWarning)
             return
         self._warn_of_rates()
         dts = [min(self.lengths) / 2**n for n in range(len(ladder.values))]
-        allowed = self._allowed(ladder.values[-1])
-        report = report_of(dts, ladder, allowed, ["loss"], np.zeros(1, int))
+        report = report_of(dts, ladder, self._allowed(ladder), ["loss"], np.zeros(1, int))
         if report.verdict == "depends on dt0":
-            gained = None if self.first is None else self.first - float(ladder.values[0, 0])
-            warnings.warn(_message(when, report, gained), StepWarning, stacklevel=7)
-        self.first = float(ladder.values[0, 0])
+            gained = None
+            if self.first is not None:
+                gained = float(self.first.values[0, 0] - ladder.values[0, 0])
+            warn(_message(when, report, gained), StepWarning)
+        self.first = ladder
         self.reports.append(report)
 
-    def _allowed(self, mean: np.ndarray) -> np.ndarray:
+    def _allowed(self, ladder: Ladder) -> np.ndarray:
+        size = np.abs(ladder.values[0])
         if self.first is None:
-            return _OF_SIZE * np.abs(mean)
-        size = np.maximum(np.abs(mean), abs(self.first))
-        gain = np.maximum(_OF_GAIN * np.abs(mean - self.first), _LEAST * size)
-        return np.minimum(_OF_SIZE * size, gain)
+            return _OF_SIZE * size
+        size = np.maximum(size, np.abs(self.first.values[0]))
+        gained = np.abs(ladder.values[0] - self.first.values[0])
+        least = np.maximum(_OF_GAIN * gained, _LEAST * size)
+        exploited = np.abs(ladder.error - self.first.error) > least
+        return np.minimum(_OF_SIZE * size, np.where(exploited, least, np.inf))
 
     def _warn_of_rates(self) -> None:
         jax.effects_barrier()
         fast = [(rate * dt0, rate, dt0) for rate, dt0 in seen_rates if rate * dt0 > 1]
         if fast:
             _, rate, dt0 = max(fast)
-            warnings.warn(too_fast(rate, dt0), StepWarning, stacklevel=8)
+            warn(too_fast(rate, dt0), StepWarning)
 
 
 def _loss(problem: Problem, params, key: PRNGKey) -> Scalar:

@@ -6,7 +6,6 @@ import json
 import math
 import tempfile
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +16,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import PyTree
 
-from .._misc import check_positive_int
+from .._misc import check_positive_int, warn
 from .._sealed import Seal, replace, temporary_prefix
 from .fingerprint import difference, key_data
 from .lock import locked
@@ -122,7 +121,7 @@ class Checkpoint:
             message = f"The checkpoint {self.file} could not be written: {e.strerror}."
             if self.on_error == "stop":
                 return message
-            warnings.warn(f"{message} The fit goes on.", CheckpointWarning, stacklevel=4)
+            warn(f"{message} The fit goes on.", CheckpointWarning)
         return None
 
     def load(

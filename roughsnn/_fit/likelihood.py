@@ -1,6 +1,5 @@
 """The likelihood of recorded trains."""
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._engine.clamp import Clamped, clamp
-from .._misc import check_positive_int, is_concrete
+from .._misc import check_positive_int, is_concrete, warn
 from .._model.network import SpikingNetwork
 from .._random import RandomKey, antithetic, original
 from .._refine import StepWarning, refined
@@ -146,15 +145,15 @@ def _check_step(
         return (float(value) + len(first) * weights * change)[:, None]
 
     spikes = max(int(train.count), 1)
-    ladder = climb(evaluate, _LEVELS, lambda mean: np.full_like(mean, _FOR_A_SPIKE * spikes))
-    if np.any(ladder.exceeds(np.full(1, _FOR_A_SPIKE * spikes))):
-        warnings.warn(
+    allowed = np.full(1, _FOR_A_SPIKE * spikes)
+    ladder = climb(evaluate, _LEVELS, lambda ladder: allowed)
+    if np.any(ladder.exceeds(allowed)):
+        warn(
             f"The log-likelihood depends on the length of the cells: it is {float(value):.5g} with "
             f"dt0={dt0:.3g}, and {ladder.limit[0]:.5g} as dt0 -> 0, {ladder.error[0] / spikes:.2g} "
             "off for each spike. Choose a smaller `dt0` (`window.refined(2)`), or keep the time "
             "constants longer than a cell.",
             StepWarning,
-            stacklevel=3,
         )
 
 

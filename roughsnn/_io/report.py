@@ -1,14 +1,13 @@
 """What was done about data that could not be taken as they are."""
 
 import dataclasses
-import inspect
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
+from .._misc import warn
+
 Invalid = Literal["repair", "drop", "raise"]
 _SHOWN = 5
-_PACKAGE = __name__.split(".")[0]
 
 
 class DataWarning(UserWarning):
@@ -85,8 +84,5 @@ class Report:
     def warn(self, why: str) -> None:
         """One warning of everything, if there is anything, at the caller of this package."""
         if self:
-            frame, level = inspect.currentframe(), 1
-            while frame is not None and frame.f_globals.get("__name__", "").startswith(_PACKAGE):
-                frame, level = frame.f_back, level + 1
             message = "; ".join(map(str, self.findings))
-            warnings.warn(f"{why}: {message}.", DataWarning, stacklevel=level)
+            warn(f"{why}: {message}.", DataWarning)

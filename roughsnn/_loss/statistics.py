@@ -50,7 +50,7 @@ def smoothed(
     check_trains("batch", batch, batch=True)
     ts = check_ts(ts, batch, after_start=True)
     inside = jax.scipy.special.gammainc(2.0, (ts - batch.t0) / tau)
-    return _seen(batch, ts, tau, missing) / inside[:, None]
+    return _seen(batch, ts, tau, missing) / inside[None, :, None]
 
 
 def _seen(batch: SpikeTrain, ts, tau: float, missing: Missing) -> Array:

@@ -88,7 +88,7 @@ def divided(path: AbstractGridPath, factor: int) -> AbstractGridPath:
     parts = jnp.repeat(whole, factor, axis=1)
     if areas is not None:
         middle = (np.arange(factor) + 0.5) / factor
-        slope = (1 - 2 * middle).reshape(-1, *[1] * (increments.ndim - 1))
+        slope = (1 - 2 * middle).reshape(1, -1, *[1] * (increments.ndim - 1))
         parts = parts + areas[:, None] * jnp.asarray(6 / factor * slope, areas.dtype)
         areas = jnp.repeat(areas / factor**2, factor, axis=0)
     parts = parts.reshape(-1, *increments.shape[1:])

@@ -102,7 +102,7 @@ def eventsolve(
         conditions=known,
     )
     solution = failure.raised(solution) if throw else solution
-    return solution.shifted(window.t0)
+    return solution.shifted(window)
 
 
 @eqx.filter_jit
@@ -134,6 +134,8 @@ def solve(
         y1=final.y,
         result=result,
         conditions=conditions,
+        window=window,
+        num_coordinates=final.counts.shape[0],
         dense=None if emitted.piece is None else DenseSolution(emitted.time, emitted.piece),
     )
     earlier = 0 if equation.counts is None else equation.counts

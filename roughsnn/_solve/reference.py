@@ -135,6 +135,8 @@ def _reference(equation: Equation, parts, *, window: Window, max_events: int) ->
         y1=y1,
         result=result,
         conditions="unchecked",
+        window=window,
+        num_coordinates=coordinates,
     )
 
 

@@ -92,15 +92,15 @@ def check_step(
         raise ValueError("`fn` returns no number that is finite in all samples.")
     known, owner = np.flatnonzero(finite), owner[finite]
 
-    def allowed(mean: np.ndarray) -> np.ndarray:
+    def allowed(ladder: Ladder) -> np.ndarray:
         largest = np.zeros(len(names))
-        np.maximum.at(largest, owner, np.abs(mean))
+        np.maximum.at(largest, owner, np.abs(ladder.values[-1]))
         return tolerance * largest[owner]
 
     ladder = climb(lambda level: evaluate(level)[:, known], halvings + 1, allowed)
     used = len(ladder.values)
     dts = tuple(dts[:used]) if dts is not None else tuple(min(lengths) / 2**n for n in range(used))
-    return report_of(dts, ladder, allowed(ladder.values[-1]), names, owner)
+    return report_of(dts, ladder, allowed(ladder), names, owner)
 
 
 def report_of(

@@ -38,7 +38,7 @@ class Ladder:
 def climb(
     evaluate: Callable[[int], np.ndarray],
     levels: int,
-    tolerance: Callable[[np.ndarray], np.ndarray],
+    tolerance: Callable[[Ladder], np.ndarray],
     order: float = 2.0,
 ) -> Ladder:
     """Halves the cells until that changes nothing that counts.
@@ -48,13 +48,13 @@ def climb(
     - `evaluate`: from the number of the level to values, shape `(samples, outputs)`, of the same
         noise at each level.
     - `levels`: at most so many.
-    - `tolerance`: what the means may be off by.
+    - `tolerance`: what the means may be off by, for the values so far.
     - `order`: of the error in the length of a cell.
     """
     found = [evaluate(0), evaluate(1)]
     ladder = _extrapolated(found, order)
-    if np.any(ladder.exceeds(tolerance(ladder.values[-1]))):
-        while len(found) < levels and _moves(found, tolerance):
+    if np.any(ladder.exceeds(tolerance(ladder))):
+        while len(found) < levels and _moves(found, tolerance(ladder)):
             found.append(evaluate(len(found)))
             ladder = _extrapolated(found, order)
     return ladder
@@ -67,11 +67,11 @@ def _extrapolated(found: Sequence[np.ndarray], order: float) -> Ladder:
     return Ladder(values, limits.mean(0), gap.mean(0), _standard_error(gap))
 
 
-def _moves(found: Sequence[np.ndarray], tolerance: Callable[[np.ndarray], np.ndarray]) -> bool:
+def _moves(found: Sequence[np.ndarray], tolerance: np.ndarray) -> bool:
     """Whether the last halving changed more than a fourth of what is allowed."""
     change = found[-2] - found[-1]
-    size, bound = np.abs(change.mean(0)), tolerance(found[-1].mean(0)) / 4
-    return bool(np.any((size > bound) & (size > _SEEN * _standard_error(change))))
+    size = np.abs(change.mean(0))
+    return bool(np.any((size > tolerance / 4) & (size > _SEEN * _standard_error(change))))
 
 
 def _standard_error(x: np.ndarray) -> np.ndarray:

@@ -286,9 +286,9 @@ def test_known_values_are_checked_outside_of_the_program():
     late = rs.NeuronState(jnp.zeros(3), jnp.zeros(3), jnp.ones(3))
     with pytest.raises(ValueError, match="must be negative"):
         rs.simulate(net, drive, **call, initial=late)
-    steps = rs.StepPath([0.513], jnp.ones((2, 3)))
-    with pytest.raises(ValueError, match="must lie on the grid"):
-        rs.simulate(net, steps, **call)
+    unmade = rs.Lockstep(record={"v": jnp.array([1.5])})
+    with pytest.raises(ValueError, match="lie in the window"):
+        rs.simulate(net, drive, **call, engine=unmade)
     spikes = rs.SpikeTrain.from_lists([[0.1, 0.5]], t0=0.0, t1=1.0)
     spikes = eqx.tree_at(lambda s: s.times, spikes, jnp.array([0.5, 0.1]))
     for method in ("event", "lockstep"):

@@ -1,0 +1,256 @@
+"""Numbers that depend on the length of the cells are called that."""
+
+import re
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+import pytest
+
+import roughsnn as rs
+from roughsnn._path.grid import divided
+
+WINDOW = rs.Window(0.0, 1.0, 0.01)
+WEIGHTS = jnp.array([[0.0, 0.5], [0.3, 0.0]])
+INPUT = jnp.array([1.2, 1.0])
+SLOW, FAST = jnp.array([20.0, 10.0]), jnp.array([750.0, 500.0])
+
+
+def network(mu, weights=WEIGHTS):
+    firing = rs.StochasticFiring(rs.ExponentialIntensity(beta=4.0, threshold=1.0, timescale=0.1))
+    return rs.SpikingNetwork(rs.LIF(mu=(mu[0], mu[1])), firing, weights)
+
+
+def statistics(mu, key, window=WINDOW):
+    train = rs.simulate(network(mu), INPUT, window, max_spikes=100, key=key).spikes
+    return {"count": train.counts().astype(float), "times": train.per_neuron(60)}
+
+
+def test_an_output_is_settled_and_its_limit_is_that_of_short_cells():
+    report = rs.testing.check_step(statistics, SLOW, jr.key(0), samples=128)
+    assert report.passed and report.verdict == "settled" and report.dts == (0.01, 0.005)
+    report.raise_if_failed()
+    # Padding is left out.
+    assert [line.output for line in report.lines] == ["['count']", "['times']"]
+    fine = jax.jit(jax.vmap(lambda key: statistics(SLOW, key, WINDOW.refined(16))))
+    keys = jr.split(jr.key(0), 128)
+    line, counts = report.lines[0], np.asarray(fine(keys)["count"])
+    entry = np.argmin(np.abs(counts.mean(0) - line.limit))
+    assert abs(line.limit - counts.mean(0)[entry]) < 3 * line.standard_error + 0.02
+    assert "settled" in str(report) and "dt0=0.01" in str(report)
+
+
+def test_an_output_that_depends_on_dt0():
+    coarse = lambda mu, key: statistics(mu, key, rs.Window(0.0, 1.0, 0.02))
+    report = rs.testing.check_step(coarse, SLOW, jr.key(0), samples=256, tolerance=5e-3)
+    assert report.verdict == "depends on dt0" and len(report.dts) > 2
+    line = report.lines[0]
+    assert abs(line.error) > 3 * line.standard_error > 0
+    assert line.error == pytest.approx(line.values[0] - line.limit)
+    with pytest.raises(AssertionError, match=r"depends on dt0"):
+        report.raise_if_failed()
+
+
+def test_too_few_samples_are_unresolved():
+    noise = lambda p, key, dt: p + jr.normal(jr.fold_in(key, round(1 / dt)))
+    few = rs.testing.check_step(noise, jnp.ones(()), jr.key(1), dts=[0.1, 0.05], samples=9)
+    assert few.verdict == "unresolved" and not few.passed
+
+
+def decay(dt):
+    """The mean of a diffusion by Euler's method, whose error is of first order."""
+    terms = dfx.ODETerm(lambda t, y, args: -3 * y)
+    solution = dfx.diffeqsolve(terms, dfx.Euler(), 0.0, 1.0, dt, jnp.array(1.0))
+    assert solution.ys is not None
+    return solution.ys[-1]
+
+
+def test_lengths_of_ones_own():
+    fn = lambda scale, key, dt: scale * decay(dt)
+    dts = [0.1 / 2**n for n in range(6)]
+    report = rs.testing.check_step(fn, jnp.array(2.0), jr.key(0), dts=dts, samples=2)
+    assert report.verdict == "depends on dt0" and report.dts == tuple(dts)
+    assert report.lines[0].limit == pytest.approx(2 * np.exp(-3), rel=0.02)
+    assert report.lines[0].values[0] == pytest.approx(2 * 0.7**10, rel=1e-6)
+
+
+BAD = {
+    "no window": (dict(fn=lambda p, key: p), ValueError, "simulates nothing in a roughsnn.Window"),
+    "no number": (
+        dict(fn=lambda p, key, dt: jnp.inf * p, dts=[0.2, 0.1]),
+        ValueError,
+        "no number that is finite",
+    ),
+    "one length": (dict(dts=[0.1]), ValueError, "`dts` must be at least two"),
+    "lengths that are no halves": (dict(dts=[0.1, 0.02]), ValueError, "each half as long"),
+    "no samples": (dict(samples=0), ValueError, "`samples` must be a positive integer"),
+    "a negative tolerance": (dict(tolerance=-1.0), ValueError, "`tolerance` must be positive"),
+    "an old key": (dict(key=0), TypeError, "key"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_arguments(case):
+    change, error, message = BAD[case]
+    given = dict(fn=lambda p, key, dt=None: p, params=jnp.ones(2), key=jr.key(0)) | change
+    with pytest.raises(error, match=re.escape(message) if "`" in message else message):
+        rs.testing.check_step(given.pop("fn"), **given)
+
+
+ROWS = jr.uniform(jr.key(3), (WINDOW.cells, 2), minval=0.5, maxval=1.5)
+NOISE = rs.GridPath(
+    0.1 * jr.normal(jr.key(4), (WINDOW.cells, 2, 1)),
+    t0=0.0,
+    t1=1.0,
+    dt=0.01,
+    areas=0.03 * jr.normal(jr.key(5), (WINDOW.cells, 2, 1)),
+)
+NOISY = eqx.tree_at(
+    lambda n: n.membrane, network(SLOW), rs.LIF(mu=(20.0, 10.0), sigma=((0.5,), (0.1,)))
+)
+GIVEN = {
+    "rows": lambda w, factor: rs.simulate(
+        network(SLOW),
+        jnp.repeat(ROWS, factor, axis=0),
+        w,
+        max_spikes=99,
+        key=jr.key(0),
+    ),
+    "a path": lambda w, factor: rs.simulate(
+        NOISY,
+        INPUT,
+        w,
+        max_spikes=99,
+        key=jr.key(0),
+        noise=divided(NOISE, factor),
+    ),
+    "noise": lambda w, factor: rs.simulate(NOISY, INPUT, w, max_spikes=99, key=jr.key(0)),
+}
+
+
+@pytest.mark.parametrize("case", GIVEN)
+def test_refined_cells_are_those_of_a_refined_window(case):
+    """Also where the cells were known to what was given."""
+    found = {}
+    for factor in (1, 2, 4):
+        found[factor] = GIVEN[case](WINDOW.refined(factor), factor).spikes
+    report = rs.testing.check_step(
+        lambda p, key: jnp.sum(jnp.nan_to_num(GIVEN[case](WINDOW, 1).spikes.times, posinf=0.0)),
+        jnp.zeros(()),
+        jr.key(0),
+        samples=1,
+        tolerance=1e-9,
+        halvings=2,
+    )
+    expected = [float(jnp.sum(t.times[jnp.isfinite(t.times)])) for t in found.values()]
+    np.testing.assert_allclose(report.lines[0].values, expected, rtol=1e-9)
+
+
+def test_a_divided_path_is_the_same_path():
+    again = rs.coarsened(divided(NOISE, 4), 4)
+    for a, b in zip(again.arrays(), NOISE.arrays(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-14)
+
+
+# Fits and likelihoods look by themselves.
+
+
+def mle(mu, data, key):
+    one = lambda train: rs.log_likelihood(network(mu), INPUT, train, WINDOW).value
+    return -jnp.mean(jax.vmap(one)(data))
+
+
+@pytest.fixture(scope="module")
+def trains():
+    one = lambda key: rs.simulate(network(SLOW), INPUT, WINDOW, max_spikes=60, key=key).spikes
+    return jax.jit(jax.vmap(one))(jr.split(jr.key(2), 6))
+
+
+def fit(mu, data, loss=mle, **options):
+    return rs.fit(mu, loss, data, optax.sgd(1e-9), steps=2, key=jr.key(0), **options)
+
+
+def test_a_fit_in_short_cells_says_nothing(trains):
+    result = fit(SLOW, trains)
+    assert [report.verdict for report in result.step_reports] == ["settled", "settled"]
+
+
+def test_a_fit_warns_of_cells_that_are_too_long_at_its_start_and_its_end(trains):
+    with pytest.warns(rs.StepWarning) as found:
+        result = fit(FAST, trains)
+    messages = [str(w.message) for w in found]
+    for when in ("start", "end"):
+        assert any(f"At the {when} of the fit the loss depends" in m for m in messages)
+    assert any("shortest time constant of the membrane is 0.00133" in m for m in messages)
+    assert all(w.filename == __file__ for w in found)
+    report = result.step_reports[0]
+    fine = WINDOW.refined(128)
+    one = lambda train: rs.log_likelihood(network(FAST), INPUT, train, fine, check_step=False).value
+    limit = -float(jnp.mean(jax.vmap(one)(trains)))
+    assert report.lines[0].limit == pytest.approx(limit, rel=0.02)
+    assert abs(report.lines[0].values[0] / limit - 1) > 0.05
+
+
+def test_what_a_fit_gains_from_its_step_is_no_gain():
+    """An error of 2 % of the loss that is all that was gained."""
+
+    def loss(p, data, key):
+        net = network(SLOW, None)
+        s = rs.simulate(net, jnp.ones(2), WINDOW, max_spikes=60, key=jr.key(0)).spikes
+        first = jnp.mean(s.per_neuron(1))
+        return 1.0 + p * (first - data)
+
+    at = lambda window: float(
+        jnp.mean(
+            rs.simulate(
+                network(SLOW, None), jnp.ones(2), window, max_spikes=60, key=jr.key(0)
+            ).spikes.per_neuron(1)
+        )
+    )
+    limit = at(WINDOW.refined(64))
+    # Only the error of the step is there to be exploited.
+    slope = at(WINDOW) - limit
+    optim = optax.sgd(0.02 / slope**2)
+    with pytest.warns(rs.StepWarning, match=r"At the end .* of what the fit gained"):
+        result = rs.fit(jnp.zeros(()), loss, jnp.asarray(limit), optim, steps=1, key=jr.key(0))
+    assert [report.verdict for report in result.step_reports] == ["settled", "depends on dt0"]
+
+
+def test_fits_that_are_not_looked_at(trains):
+    plain = rs.fit(
+        jnp.ones(2), lambda p, d, k: jnp.sum(p**2), None, optax.sgd(0.1), steps=2, key=jr.key(0)
+    )
+    off = fit(FAST, trains, loop=rs.Loop(check_step=False))
+    batched = jax.vmap(lambda mu: fit(mu, trains))(jnp.stack([FAST, SLOW]))
+    assert plain.step_reports == off.step_reports == batched.step_reports == ()
+    with pytest.raises(TypeError, match="`check_step` must be True or False"):
+        rs.Loop(check_step=3)  # type: ignore
+
+
+def test_a_likelihood_warns_by_how_much_it_is_off_for_each_spike(trains):
+    train = jax.tree.map(lambda x: x[0], trains)
+    rs.log_likelihood(network(SLOW), INPUT, train, WINDOW)
+    fast = network(FAST)
+    with pytest.warns(rs.StepWarning) as found:
+        value = rs.log_likelihood(fast, INPUT, train, WINDOW).value
+    message = next(str(w.message) for w in found if "log-likelihood depends" in str(w.message))
+    limit = float(re.search(r"([-\d.e+]+) as dt0", message)[1])  # type: ignore
+    fine = rs.log_likelihood(fast, INPUT, train, WINDOW.refined(128), check_step=False).value
+    assert limit == pytest.approx(float(fine), rel=0.02)
+    off = float(re.search(r"([-\d.e+]+) off for each", message)[1])  # type: ignore
+    assert off == pytest.approx((float(value) - limit) / int(train.count), rel=0.02)
+
+
+def test_a_likelihood_with_noise_is_compared_on_the_same_noise(trains):
+    train = jax.tree.map(lambda x: x[0], trains)
+    rs.log_likelihood(NOISY, INPUT, train, WINDOW, key=jr.key(0), samples=16)
+
+
+def test_a_known_time_constant_below_a_cell_is_told_at_once():
+    net = network((200.0, 5.0))
+    with pytest.warns(rs.StepWarning, match=r"time constant of the membrane is 0.005, less than"):
+        rs.simulate(net, INPUT, WINDOW, max_spikes=200, key=jr.key(0), throw=False)
