@@ -11,8 +11,9 @@ import numpy as np
 import paramax
 from jaxtyping import Array, Bool, Int
 
+from .._check import check_kind
 from .._conditions.conditions import conditions_of
-from .._misc import as_array, check_finite, is_concrete, where_tree
+from .._misc import as_array, as_numbers, check_finite, described, is_concrete, where_tree
 from .._model.domain import Bound
 from .._model.drive import Constant, Rows, as_drive, evaluate_drive
 from .._model.firing import StochasticFiring, ThresholdFiring
@@ -137,6 +138,12 @@ class Given(TypedDict, total=False):
     inputs: SpikeInput | Sequence[SpikeInput]
 
 
+def as_network(network: Any) -> SpikingNetwork:
+    """The network, its parameters unwrapped."""
+    network = paramax.unwrap(network)
+    return check_kind("network", network, SpikingNetwork, "a roughsnn.SpikingNetwork")
+
+
 def pose(
     network: SpikingNetwork,
     drive: Drive,
@@ -148,11 +155,7 @@ def pose(
     **given: Unpack[Given],
 ) -> Problem:
     """Checks what [`roughsnn.simulate`][] takes, values too where they are known."""
-    network = paramax.unwrap(network)
-    if not isinstance(network, SpikingNetwork):
-        raise TypeError(
-            f"`network` must be a roughsnn.SpikingNetwork, got {type(network).__name__}."
-        )
+    network = as_network(network)
     window = as_window(window)
     max_spikes = check_capacity("max_spikes", max_spikes, window)
     initial, noise, interpolation = given.get("initial"), given.get("noise"), "linear"
@@ -203,7 +206,7 @@ def as_inputs(inputs: Any) -> tuple[SpikeInput, ...]:
     inputs = (inputs,) if isinstance(inputs, SpikeInput) else inputs
     if not isinstance(inputs, tuple | list) or not all(isinstance(x, SpikeInput) for x in inputs):
         raise TypeError(
-            f"`inputs` must be a roughsnn.SpikeInput or a tuple of them, got {inputs!r}."
+            f"`inputs` must be a roughsnn.SpikeInput or a tuple of them, got {described(inputs)}."
         )
     return tuple(inputs)
 
@@ -271,7 +274,7 @@ def _check_initial(initial: NeuronState | None, neurons: int) -> None:
         value = getattr(initial, name)
         if name == "s" and value is None:
             continue
-        value = as_array(value)
+        value = as_numbers(f"initial.{name}", value)
         if value.shape != (neurons,) or not jnp.issubdtype(value.dtype, jnp.floating):
             raise ValueError(
                 f"`initial.{name}` must be a floating array of shape ({neurons},), got "

@@ -3,12 +3,15 @@
 import itertools
 from collections.abc import Callable, Sequence
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from .._misc import static_float, tensordot
+from .._check import as_times, as_tuple, check_function
+from .._misc import as_float_array, described, is_concrete, static_float, tensordot
 from .._train.borders import before
+from .._train.check import check_trains
 from .._train.marks import sum_by_mark
 from .._train.spike_train import SpikeTrain
 from .._types import Scalar
@@ -63,11 +66,17 @@ def with_boundary(fn: Callable[[SpikeTrain], PyTree], train: SpikeTrain) -> PyTr
 
         Jumps of `fn` where two neurons' spikes swap order are not seen.
     """
+    check_trains("train", train)
+    check_function("fn", fn, "fn(train)")
     train = train.complete()
     (correction,) = correction_of(train, (train.t1,))
     value = fn(train.with_room(train.times.shape[-1] + 1))
     neurons = jnp.arange(train.num_neurons, dtype=jnp.int32)
     more = jax.vmap(lambda k: fn(train.with_spike(k)))(neurons)
+
+    for leaf in jax.tree.leaves(value):
+        if not eqx.is_inexact_array(leaf):
+            raise TypeError(f"`fn` must return floating arrays, got {described(leaf)}.")
 
     def add(value, more):
         change = jax.lax.stop_gradient(more - value[None])
@@ -91,6 +100,7 @@ def counts(train: SpikeTrain) -> Float[Array, " neurons"]:
 
     **Raises:** as [`roughsnn.losses.with_boundary`][].
     """
+    check_trains("train", train)
     train = train.complete()
     (correction,) = correction_of(train, (train.t1,))
     return train.counts().astype(correction.dtype) + correction
@@ -110,7 +120,9 @@ def binned_counts(train: SpikeTrain, edges: Sequence[float]) -> Float[Array, "bi
 
     **Raises:** as [`roughsnn.losses.with_boundary`][]; `ValueError` for fewer than two edges.
     """
+    check_trains("train", train)
     train = train.complete()
+    edges = as_tuple("edges", edges, "a tuple of times")
     edges = [static_float(f"edges[{n}]", t) for n, t in enumerate(edges)]
     if len(edges) < 2 or any(b <= a for a, b in itertools.pairwise(edges)):
         raise ValueError(f"`edges` must be at least two increasing times, got {edges}.")
@@ -127,6 +139,16 @@ def binned_counts(train: SpikeTrain, edges: Sequence[float]) -> Float[Array, "bi
     return jnp.diff(until, axis=0)
 
 
+def as_timescale(timescale: float | Scalar) -> Scalar:
+    """A positive scalar, as far as it is known."""
+    tau = as_float_array("timescale", timescale)
+    if tau.shape != ():
+        raise ValueError(f"`timescale` must be a scalar, got shape {tau.shape}.")
+    if is_concrete(tau) and float(tau) <= 0:
+        raise ValueError(f"`timescale` must be positive, got {float(tau)}.")
+    return tau
+
+
 def filtered(
     train: SpikeTrain, ts: Float[Array, " times"], timescale: float | Scalar
 ) -> Float[Array, "times neurons"]:
@@ -138,15 +160,20 @@ def filtered(
     **Arguments:**
 
     - `train`: one train.
-    - `ts`: times, shape `(times,)`.
+    - `ts`: times, shape `(times,)`, increasing.
     - `timescale`: $\tau$, positive.
 
     **Returns:** shape `(times, neurons)`.
+
+    **Raises:** `ValueError`/`TypeError` for times that are not increasing or not finite, a time
+        scale that is not positive, and a train with spikes missing.
     """
+    check_trains("train", train)
+    ts, timescale = as_times("ts", ts), as_timescale(timescale)
     train = train.complete()
     there = train.marks >= 0
     age = ts[:, None] - jnp.where(there, train.times, train.t1)[None]
     active = there[None] & (age > 0)
-    scaled = jnp.where(active, age, 0) / timescale
+    scaled = jnp.where(active, age, 0) / timescale.astype(age.dtype)
     response = jnp.where(active, scaled * jnp.exp(1 - scaled), 0)
     return sum_by_mark(response.T, train.marks, train.num_neurons).T
