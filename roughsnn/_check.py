@@ -25,6 +25,13 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
         raise ValueError(f"`{name}` must be {', '.join(others)} or {last}, got {described(value)}.")
 
 
+def check_flag(name: str, value: Any) -> bool:
+    """`value` as a Python bool."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"`{name}` must be True or False, got {described(value)}.")
+    return bool(value)
+
+
 def check_function(name: str, value: Any, called: str) -> Any:
     """`value`, or a `TypeError` that says how it would be called."""
     if not callable(value) or isinstance(value, type):
@@ -56,8 +63,8 @@ def as_tuple(name: str, value: Any, wanted: str) -> tuple[Any, ...]:
         raise TypeError(f"`{name}` must be {wanted}, got {described(value)}.")
     try:
         return tuple(value)
-    except TypeError as e:
-        # An array without an axis.
+    except (TypeError, AssertionError) as e:
+        # An array without an axis, or one of keys.
         raise TypeError(f"`{name}` must be {wanted}, got {described(value)}.") from e
 
 

@@ -106,7 +106,8 @@ def static_float(name: str, value: Any) -> float:
         )
     try:
         # Texts and arrays of one number have a float, too.
-        out = None if isinstance(value, str | bytes) or np.ndim(value) else float(value)
+        odd = isinstance(value, str | bytes) or np.ndim(value) or np.iscomplexobj(value)
+        out = None if odd else float(value)
     except (TypeError, ValueError, OverflowError):
         out = None
     if out is None:
@@ -184,7 +185,7 @@ def as_array(value: Any, dtype: Any = None) -> Array:
 def as_numbers(name: str, value: Any, dtype: Any = None) -> Array:
     """`as_array`, but a `TypeError` that names the argument for what is no array of numbers."""
     try:
-        if value is not None:
+        if value is not None and (dtype is None or not np.iscomplexobj(value)):
             return as_array(value, dtype)
     except (TypeError, ValueError, OverflowError) as e:
         raise TypeError(_no_numbers(name, value)) from e

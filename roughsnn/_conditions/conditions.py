@@ -106,13 +106,16 @@ def check_event(
     """
     check_kind("terms", terms, dfx.AbstractTerm, "a diffrax term or a diffrax.MultiTerm")
     check_kind("event", event, Event, "a roughsnn.Event")
-    check_positive_int("samples", samples)
-    check_positive_int("coordinates", coordinates)
+    samples = check_positive_int("samples", samples)
+    coordinates = check_positive_int("coordinates", coordinates)
     key = None if key is None else original(key)
     if is_concrete(t, y):
         t = as_float_array("t", t)
-        for leaf in jax.tree.leaves(y):
-            as_float_array("y", leaf)
+        if t.shape != ():
+            raise ValueError(f"`t` must be one time, got shape {t.shape}.")
+        leaves = [as_float_array("y", leaf) for leaf in jax.tree.leaves(y)]
+        if not leaves or not all(leaf.size for leaf in leaves):
+            raise ValueError("`y` must hold at least one number in each array.")
     with jax.ensure_compile_time_eval():
         fields = Fields(terms, event, t, y, args)
         if not fields.known():

@@ -162,6 +162,7 @@ def pose(
     clock = initial.clock if isinstance(initial, FinalState) else Clock.of(window)
     drive = as_drive(drive, window, clock)
     neurons, dtype = _check_drive(network, drive, window.t0)
+    _check_sizes(network, neurons)
     if isinstance(initial, FinalState):
         initial.check(kind_of(network, engine), neurons, window.dt0)
         initial = _check_final(initial)
@@ -240,6 +241,24 @@ def _check_drive(network: SpikingNetwork, drive: DriveFunction, t0: float) -> tu
             f"got shape {out.shape}."
         )
     return out.shape[0], jnp.result_type(out.dtype, dtype)
+
+
+def _check_sizes(network: SpikingNetwork, neurons: int) -> None:
+    """Refuses parameters for another number of neurons, of fields annotated with `*neurons`."""
+    parts = [network.membrane, network.firing]
+    if isinstance(network.firing, StochasticFiring):
+        parts.append(network.firing.intensity)
+    for part in parts:
+        for field in dataclasses.fields(part):
+            axes = getattr(field.type, "dim_str", "").split()
+            shape = np.shape(getattr(part, field.name)) if axes[-1:] == ["*neurons"] else ()
+            if len(shape) >= len(axes) > 0 and shape[-1] not in (1, neurons):
+                fixed = ", ".join(axes[:-1])
+                wanted = f"({fixed}, {neurons})" if fixed else f"({neurons},)"
+                raise ValueError(
+                    f"`{field.name}` must have shape ({fixed}) or {wanted} for {neurons} neurons, "
+                    f"got {shape}."
+                )
 
 
 def _check_conditions(network, drive: DriveFunction, t0: float, neurons: int, dtype, noisy: bool):

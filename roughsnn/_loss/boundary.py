@@ -27,6 +27,11 @@ def correction_of(train: SpikeTrain, ts: tuple[float, ...]) -> Float[Array, "tim
             f"{has}. It must come from `roughsnn.simulate` of a network that fires "
             "stochastically, with interior times named by `edges` of its window."
         )
+    if found.excess.shape[-1] != train.num_neurons:
+        raise ValueError(
+            f"The `boundary` of the train is that of {found.excess.shape[-1]} neurons, the train "
+            f"has {train.num_neurons}."
+        )
     fixed = jax.lax.stop_gradient(found.excess)
     return jnp.where(found.at_risk, found.excess - fixed, 0)
 

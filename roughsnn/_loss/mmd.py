@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from .._check import check_flag
 from .._kernel.base import AbstractTrainKernel, check_kernel, pooled
 from .._kernel.combine import SumKernel
 from .._kernel.gram import Lifted, cross_gram, finite, symmetric_gram
@@ -144,6 +145,8 @@ def mmd(
     than two samples a side if `unbiased`, and when it is differentiated with a kernel whose
     pathwise gradient is not that of the mean.
     """
+    check_flag("unbiased", unbiased)
+    check_flag("allow_jumps", allow_jumps)
     if not isinstance(y, Reference):
         check_batches(x, y)
         kernel = default_kernel() if kernel is None else kernel

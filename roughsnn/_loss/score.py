@@ -5,7 +5,7 @@ from jaxtyping import Array, Float
 
 from .._kernel.base import AbstractTrainKernel, check_kernel
 from .._kernel.gram import Lifted, cross_gram, finite, symmetric_gram
-from .._train.check import check_batches, check_same_kind
+from .._train.check import check_batches, check_same_kind, check_trains
 from .._train.spike_train import SpikeTrain
 from .._types import Scalar
 from .guard import refuse_gradient

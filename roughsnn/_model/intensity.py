@@ -62,7 +62,8 @@ class ExponentialIntensity(AbstractIntensity):
         self.beta = as_float_array("beta", beta)
         self.threshold = as_float_array("threshold", threshold)
         self.timescale = as_bounded("timescale", timescale, "positive")
-        self.cap = math.inf if cap == math.inf else static_float("cap", cap)
+        unbounded = isinstance(cap, float) and cap == math.inf
+        self.cap = math.inf if unbounded else static_float("cap", cap)
 
     def __call__(self, v):
         """The intensity at `v`."""

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import diffrax as dfx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Shaped
 
 from .._misc import as_numbers, described, is_concrete, tensordot
@@ -65,17 +66,17 @@ class AbstractGridPath(AbstractCellPath):
     def _inside(self, time: RealScalar, dtype: Any) -> Array:
         """The time, where it is in the window."""
         t = as_numbers("t", time)
-        if t.ndim or t.dtype.kind not in "fiu":
-            raise ValueError(f"`t` must be one time, got {described(t)}.")
-        t = jnp.asarray(t, dtype)
+        if t.ndim or not isinstance(t.dtype, np.dtype) or t.dtype.kind not in "fiu":
+            raise ValueError(f"`t` must be one time, got {described(time)}.")
         # The last cell may reach beyond the end.
         slack = 1e-6 * self.dt
         begin, end = self.t0 - slack, self.t1 + slack
         if not is_concrete(t):
+            t = t.astype(dtype)
             return jnp.where((t >= begin) & (t <= end), t, jnp.nan)
         if not begin <= float(t) <= end:
             raise ValueError(f"A path on [{self.t0}, {self.t1}] has no value at {float(t)}.")
-        return t
+        return jnp.asarray(t, dtype)
 
 
 class AbstractJumpPath(dfx.AbstractPath):

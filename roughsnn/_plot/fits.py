@@ -127,6 +127,8 @@ def weights(estimate: np.ndarray | Array, truth: np.ndarray | Array, *, ax: Any 
             "`estimate` and `truth` must be square matrices of one shape, got "
             f"{found.shape} and {true.shape}."
         )
+    if np.any(np.isnan(found)) or np.any(np.isnan(true)):
+        raise ValueError("`estimate` and `truth` must not hold nan.")
     ax = make_axes(ax)
     off = ~np.eye(len(true), dtype=bool)
     ax.axline((0, 0), slope=1, color=GREY)

@@ -13,7 +13,7 @@ from .._check import check_kind
 from .._conditions.fields import smooth_drift
 from .._event.event import Event
 from .._misc import entry, one_hot, where_tree
-from .._random import RandomKey, seeds, uniform
+from .._random import RandomKey, check_key, seeds, uniform
 from .._results import RESULTS
 from .._types import Args, State
 from .._window import Clock, Window, as_window, check_capacity
@@ -81,6 +81,7 @@ def reference_solve(
         check_kind("root_finder", root_finder, optx.AbstractRootFinder, wanted)
     engine = EventByEvent()
     y0 = check_problem(terms, window, y0, args, event=event, engine=engine, jump_ts=None)
+    check_key(key)
     if jump_terms(terms):
         raise ValueError(
             "`reference_solve` does not take drivers that jump: diffrax would smear a jump over "

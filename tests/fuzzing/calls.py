@@ -36,7 +36,7 @@ TRAIN, BATCH = TRAINS[0], rs.SpikeTrain.stack(TRAINS)
 OTHER = rs.SpikeTrain.stack(TRAINS[::-1])
 
 LIF = rs.LIF(mu=(15.0, 6.0), sigma=((0.2, 0.0), (0.0, 0.1)), v_reset=1.4)
-SOFTPLUS = rs.SoftplusIntensity()
+SOFTPLUS = rs.SoftplusIntensity(rate=20.0)
 FIRING = rs.StochasticFiring(SOFTPLUS, alpha=0.03)
 WEIGHTS = jnp.array([[0.0, 0.5], [0.2, 0.0]])
 NETWORK = rs.SpikingNetwork(LIF, FIRING, WEIGHTS)

@@ -3,12 +3,15 @@
 import inspect
 import linecache
 import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import roughsnn
 
 PACKAGE = str(Path(inspect.getfile(roughsnn)).parent)
+# Where the functions are that the calls of the fuzz give.
+GIVEN = str(Path(__file__).with_name("calls.py"))
 # What the docstrings announce.
 ANNOUNCED = (ValueError, TypeError, RuntimeError, OSError, ModuleNotFoundError)
 
@@ -21,11 +24,11 @@ class Outcome(NamedTuple):
     place: str = ""
 
 
-def outcome_of(call) -> Outcome:
+def outcome_of(call: Callable[[], Any]) -> Outcome:
     """Calls, and judges what comes out."""
     try:
         call()
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         return judged(error)
     return Outcome("accepted")
 
@@ -33,14 +36,15 @@ def outcome_of(call) -> Outcome:
 def judged(error: Exception) -> Outcome:
     """Clear is an error that the package raises itself, as it is announced."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if f.filename.startswith(PACKAGE)]
-    last = frames[-1]
-    place = own[-1] if own else last
-    where = f"{place.filename.removeprefix(PACKAGE)}:{place.lineno} {place.name}"
+    own = [n for n, f in enumerate(frames) if f.filename.startswith(PACKAGE)]
+    last, place = frames[-1], frames[own[-1] if own else -1]
     line = linecache.getline(last.filename, last.lineno or 0).strip()
-    raised = last.filename.startswith(PACKAGE) and line.startswith("raise ")
+    clear = last.filename.startswith(PACKAGE) and line.startswith("raise ")
     # A check in a program is raised by equinox, with the package's sentence.
-    in_program = type(error).__name__ == "EquinoxRuntimeError"
-    clear = isinstance(error, ANNOUNCED) and (raised or in_program)
+    clear = clear or type(error).__name__ == "EquinoxRuntimeError"
+    clear = clear and isinstance(error, ANNOUNCED)
+    # What a function of the caller makes of a wrong state says where in that function it is.
+    inside = bool(own) and any(f.filename == GIVEN for f in frames[own[-1] :])
     text = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
-    return Outcome("clear" if clear else "obscure", text, where)
+    where = f"{place.filename.removeprefix(PACKAGE)}:{place.lineno} {place.name}"
+    return Outcome("clear" if clear or inside else "obscure", text, where)

@@ -92,7 +92,7 @@ def _of_train(good: Any) -> list[Replacement]:
         Replacement("of three neurons", change(num_neurons=3)),
         Replacement("of another window", change(t1=0.5)),
         Replacement("of a window that ends early", change(t1=0.1), True),
-        Replacement("overflowed", change(overflow=good.overflow | True), True),
+        Replacement("overflowed", change(overflow=good.overflow | True)),
         Replacement("of no neurons", change(num_neurons=0), True),
         Replacement("unsorted", change(times=good.times[..., ::-1]), True),
         Replacement("with nan", change(times=good.times.at[..., 0].set(jnp.nan)), True),
