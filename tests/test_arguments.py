@@ -11,6 +11,8 @@ import roughsnn as rs
 
 from .fuzzing import calls as c
 
+# pyright: reportArgumentType=false, reportCallIssue=false
+
 # A row for each kind of mistake: the call, and the words of the one clear error.
 REFUSED: dict[str, tuple[Any, str]] = {
     "root finder": (lambda: rs.EventByEvent(root_finder="nonsense"), "`root_finder` must be an"),

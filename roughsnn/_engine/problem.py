@@ -251,7 +251,9 @@ def _check_sizes(network: SpikingNetwork, neurons: int) -> None:
     for part in parts:
         for field in dataclasses.fields(part):
             axes = getattr(field.type, "dim_str", "").split()
-            shape = np.shape(getattr(part, field.name)) if axes[-1:] == ["*neurons"] else ()
+            if axes[-1:] != ["*neurons"]:
+                continue
+            shape: tuple[int, ...] = np.shape(getattr(part, field.name))
             if len(shape) >= len(axes) > 0 and shape[-1] not in (1, neurons):
                 fixed = ", ".join(axes[:-1])
                 wanted = f"({fixed}, {neurons})" if fixed else f"({neurons},)"

@@ -198,7 +198,7 @@ CALLS: dict[str, Call] = {
     "DaleWeights": Call(rs.DaleWeights, dict(weights=WEIGHTS, excitatory=np.array([True, True]))),
     "eligibility": Call(rs.eligibility, RUN | dict(network=NETWORK, initial=STATE, noise=NOISE)),
     "ExponentialTrapezoid": Call(
-        rs.ExponentialTrapezoid, dict(rates=rs.NeuronState(*jnp.ones((2, 2)), None))
+        rs.ExponentialTrapezoid, dict(rates=rs.NeuronState(jnp.ones(2), jnp.ones(2), None))
     ),
     "StochasticFiring": Call(rs.StochasticFiring, dict(intensity=SOFTPLUS, alpha=0.03)),
     "ThresholdFiring": Call(rs.ThresholdFiring, dict(threshold=1.0)),
