@@ -97,6 +97,16 @@ def entry(x: Array, index: Array) -> Array:
     return x.at[index].get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
+def described(value: Any) -> str:
+    """A value in a message: itself if it is short, else what it is."""
+    if isinstance(value, bool | int | float | complex | str | bytes | type(None)):
+        return repr(value) if len(repr(value)) < 60 else f"a long {type(value).__name__}"
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"{value.dtype} of shape {value.shape}"
+    text = repr(value) if isinstance(value, list | tuple | dict) else ""
+    return text if 0 < len(text) < 60 else f"a {type(value).__name__}"
+
+
 def static_float(name: str, value: Any) -> float:
     """`value` as a Python float; a clear error for tracers and non-numbers."""
     if isinstance(value, Tracer):
@@ -106,9 +116,13 @@ def static_float(name: str, value: Any) -> float:
             "of the arguments of `jit`, `vmap` and `grad`."
         )
     try:
-        out = float(value)
-    except (TypeError, ValueError) as e:
-        raise TypeError(f"`{name}` must be a number, got {value!r}.") from e
+        # Texts and arrays of one number have a float, too.
+        odd = isinstance(value, str | bytes) or np.ndim(value) or np.iscomplexobj(value)
+        out = None if odd else float(value)
+    except (TypeError, ValueError, OverflowError):
+        out = None
+    if out is None:
+        raise TypeError(f"`{name}` must be a number, got {described(value)}.")
     if not np.isfinite(out):
         raise ValueError(f"`{name}` must be finite, got {out}.")
     return out
@@ -136,17 +150,21 @@ def num_cells(t0: float, t1: float, dt: float) -> int:
 
 def check_shape(shape: Any) -> tuple[int, ...]:
     """`shape` if it is a tuple of sizes."""
-    if not isinstance(shape, tuple) or any(s < 0 for s in shape):
+    if not isinstance(shape, tuple) or not all(_is_int(s) and s >= 0 for s in shape):
         raise ValueError(
-            f"`shape` must be a tuple of sizes such as (neurons, channels), got {shape!r}."
+            f"`shape` must be a tuple of sizes such as (neurons, channels), got {described(shape)}."
         )
-    return shape
+    return tuple(int(s) for s in shape)
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def check_positive_int(name: str, value: Any) -> int:
     """`value` as a positive Python int."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"`{name}` must be a positive integer, got {value!r}.")
+    if not _is_int(value) or value < 1:
+        raise ValueError(f"`{name}` must be a positive integer, got {described(value)}.")
     return int(value)
 
 
@@ -156,6 +174,12 @@ def check_positive_float(name: str, value: Any) -> float:
     if out <= 0:
         raise ValueError(f"`{name}` must be positive, got {out}.")
     return out
+
+
+def check_not_negative(name: str, value: Any) -> None:
+    """`value` as a number that is not negative."""
+    if is_concrete(value) and static_float(name, value) < 0:
+        raise ValueError(f"`{name}` must not be negative, got {described(value)}.")
 
 
 def as_array(value: Any, dtype: Any = None) -> Array:
@@ -169,9 +193,36 @@ def as_array(value: Any, dtype: Any = None) -> Array:
         return jax.device_put(np.asarray(value, jax.dtypes.canonicalize_dtype(dtype)))
 
 
+def as_numbers(name: str, value: Any, dtype: Any = None) -> Array:
+    """`as_array`, but a `TypeError` that names the argument for what is no array of numbers."""
+    try:
+        if value is not None and (dtype is None or not np.iscomplexobj(value)):
+            return as_array(value, dtype)
+    except (TypeError, ValueError, OverflowError) as e:
+        raise TypeError(_no_numbers(name, value)) from e
+    raise TypeError(_no_numbers(name, value))
+
+
+def as_plain(name: str, value: Any) -> np.ndarray:
+    """Known real numbers as float64, by NumPy, whatever JAX computes in."""
+    if not is_concrete(value):
+        raise TypeError(f"`{name}` must be concrete numbers, got traced ones.")
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind in "fiub":
+            return array.astype(float)
+    except (TypeError, ValueError):
+        pass
+    raise TypeError(_no_numbers(name, value))
+
+
+def _no_numbers(name: str, value: Any) -> str:
+    return f"`{name}` must be a number or an array of numbers, got {described(value)}."
+
+
 def as_float_array(name: str, value: Any) -> Array:
     """`value` as a floating array, refusing integers arrays, complex and non-finite."""
-    array = as_array(value)
+    array = as_numbers(name, value)
     if jnp.issubdtype(array.dtype, jnp.integer) or array.dtype == bool:
         if isinstance(value, (jax.Array, np.ndarray)):
             raise ValueError(

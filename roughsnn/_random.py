@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Int, UInt32
 
-from ._misc import any_in_batch
+from ._misc import any_in_batch, described
 from ._types import IntScalar, PRNGKey
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
@@ -67,11 +67,13 @@ def antithetic(key: RandomKey) -> RandomKey:
         J. M. Hammersley, K. W. Morton, *A new Monte Carlo technique: antithetic variates*, Math.
         Proc. Cambridge Philos. Soc. 52 (1956).
     """
+    check_key(key)
     return key.key if isinstance(key, AntitheticKey) else AntitheticKey(key)
 
 
 def original(key: RandomKey) -> PRNGKey:
-    """The key itself, whether it is mirrored or not."""
+    """The key itself, whether it is mirrored or not; a `TypeError` for what is none."""
+    check_key(key)
     return key.key if isinstance(key, AntitheticKey) else key
 
 
@@ -82,10 +84,9 @@ def check_key(key: Any) -> Any:
     typed = array and jnp.issubdtype(held.dtype, jax.dtypes.prng_key) and held.shape == ()
     raw = array and held.dtype == jnp.uint32 and held.shape == (2,)
     if not typed and not raw:
-        got = f"{held.dtype} of shape {held.shape}" if hasattr(held, "dtype") else repr(held)
         raise TypeError(
-            f"`key` must be one key, e.g. jax.random.key(0), got {got}. For a batch of samples use "
-            "jax.vmap over keys."
+            f"`key` must be one key, e.g. jax.random.key(0), got {described(held)}. For a batch of "
+            "samples use jax.vmap over keys."
         )
     return key
 

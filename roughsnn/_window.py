@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ._misc import as_array, check_positive_int, check_window, num_cells, static_float
+from ._check import as_tuple
+from ._misc import as_array, check_positive_int, check_window, described, num_cells, static_float
 from ._types import RealScalar
 
 
@@ -59,7 +60,10 @@ class Window(eqx.Module):
         if stop_after is not None:
             stop_after = check_positive_int("stop_after", stop_after)
         self.stop_after = stop_after
-        self.edges = tuple(static_float(f"edges[{n}]", t) for n, t in enumerate(edges))
+        self.edges = tuple(
+            static_float(f"edges[{n}]", t)
+            for n, t in enumerate(as_tuple("edges", edges, "a tuple of times"))
+        )
         least = 1e-5 * self.dt0 if self.edges else 0.0
         if any(b - a <= least for a, b in itertools.pairwise((self.t0, *self.edges, self.t1))):
             raise ValueError(
@@ -145,7 +149,7 @@ def as_window(window: Any) -> Window:
     """`window`, or a `TypeError` that says how to make one."""
     if not isinstance(window, Window):
         raise TypeError(
-            f"`window` must be a roughsnn.Window(t0, t1, dt0), got {type(window).__name__}."
+            f"`window` must be a roughsnn.Window(t0, t1, dt0), got {described(window)}."
         )
     return window
 

@@ -15,15 +15,26 @@ import roughsnn
 PACKAGE = Path(inspect.getfile(roughsnn)).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 # Each part may import from itself and from the parts named behind it.
-GROUND = {"_results", "_types", "_misc", "_random", "_origin", "_window", "_refine", "_sealed"}
+GROUND = {
+    "_results",
+    "_types",
+    "_misc",
+    "_check",
+    "_random",
+    "_origin",
+    "_window",
+    "_refine",
+    "_sealed",
+}
 LAYERS = {
     "_results": {"_misc"},
     "_types": set(),
-    "_random": {"_types", "_misc"},
+    "_check": {"_misc"},
+    "_random": {"_types", "_misc", "_check"},
     "_misc": set(),
     "_sealed": set(),
     "_origin": {"_misc"},
-    "_window": {"_types", "_misc"},
+    "_window": {"_types", "_misc", "_check"},
     "_refine": {"_window"},
     "_step": GROUND,
     "_path": GROUND,

@@ -7,7 +7,10 @@ import diffrax as dfx
 import jax
 from jaxtyping import PyTree
 
+from .._check import check_kind
 from .._event.event import Event
+from .._misc import as_float_array, check_positive_int, is_concrete
+from .._random import original
 from .._types import Args, PRNGKey, RealScalar, State
 from .decide import Condition, decide
 from .fields import Fields
@@ -101,6 +104,18 @@ def check_event(
         Neural Networks Driven by Rough Signals*, NeurIPS 2024, arXiv:2405.13587, are C1-C4.
         C5 is needed for the gradient of an expectation, where two events swap order.
     """
+    check_kind("terms", terms, dfx.AbstractTerm, "a diffrax term or a diffrax.MultiTerm")
+    check_kind("event", event, Event, "a roughsnn.Event")
+    samples = check_positive_int("samples", samples)
+    coordinates = check_positive_int("coordinates", coordinates)
+    key = None if key is None else original(key)
+    if is_concrete(t, y):
+        t = as_float_array("t", t)
+        if t.shape != ():
+            raise ValueError(f"`t` must be one time, got shape {t.shape}.")
+        leaves = [as_float_array("y", leaf) for leaf in jax.tree.leaves(y)]
+        if not leaves or not all(leaf.size for leaf in leaves):
+            raise ValueError("`y` must hold at least one number in each array.")
     with jax.ensure_compile_time_eval():
         fields = Fields(terms, event, t, y, args)
         if not fields.known():

@@ -11,6 +11,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from .._check import as_integers
 from .._misc import at_least, at_most
 from .._model.connectivity import SparseWeights
 from .._model.firing import StochasticFiring
@@ -39,7 +40,7 @@ from .lockstep import (
     result_of,
     train_of,
 )
-from .problem import Given, Problem, pose
+from .problem import Given, Problem, as_network, pose
 from .record import Plan
 
 
@@ -123,6 +124,7 @@ def clamp(
     network, a missing `key` or `max_spikes`, and as [`roughsnn.simulate`][] in
     lockstep; a runtime error for bursts of more spikes than there are cells.
     """
+    network = as_network(network)
     if not isinstance(network.firing, StochasticFiring):
         raise TypeError(
             "Spikes have a density only with random thresholds: `network.firing` must be a "
@@ -249,9 +251,10 @@ def _clamp(
 
 def _check_observed(train: SpikeTrain, observed, neurons: int) -> np.ndarray:
     """The number in the network of each neuron of the train."""
-    index = np.arange(neurons) if observed is None else np.asarray(observed)
-    if index.ndim != 1 or not np.issubdtype(index.dtype, np.integer):
-        raise ValueError(f"`observed` must be a list of integers, got {observed!r}.")
+    observed_ = np.arange(neurons) if observed is None else observed
+    index = as_integers("observed", observed_, "a list of integers, at least one")
+    if len(index) == 0:
+        raise ValueError("`observed` must name at least one neuron.")
     if len(index) != train.num_neurons:
         hint = " Name the ones that it holds by `observed`." if observed is None else ""
         raise ValueError(

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._check import check_kind
 from .._misc import at_least
 from .._model.membrane import AbstractLinearMembrane
 from .._model.state import NeuronState
@@ -212,6 +213,9 @@ class ExponentialTrapezoid(dfx.AbstractSolver):
 
     rates: NeuronState
     halves: bool = eqx.field(static=True, default=False)
+
+    def __check_init__(self):
+        check_kind("rates", self.rates, NeuronState, "a roughsnn.NeuronState of decay rates")
 
     term_structure: ClassVar = dfx.AbstractTerm
     interpolation_cls: ClassVar[Callable[..., _Dense]] = _Dense

@@ -11,8 +11,9 @@ import numpy as np
 import paramax
 from jaxtyping import Array, Bool, Int
 
+from .._check import check_kind
 from .._conditions.conditions import conditions_of
-from .._misc import as_array, check_finite, is_concrete, where_tree
+from .._misc import as_array, as_numbers, check_finite, described, is_concrete, where_tree
 from .._model.domain import Bound
 from .._model.drive import Constant, Rows, as_drive, evaluate_drive
 from .._model.firing import StochasticFiring, ThresholdFiring
@@ -140,6 +141,12 @@ class Given(TypedDict, total=False):
     inputs: SpikeInput | Sequence[SpikeInput]
 
 
+def as_network(network: Any) -> SpikingNetwork:
+    """The network, its parameters unwrapped."""
+    network = paramax.unwrap(network)
+    return check_kind("network", network, SpikingNetwork, "a roughsnn.SpikingNetwork")
+
+
 def pose(
     network: SpikingNetwork,
     drive: Drive,
@@ -151,11 +158,7 @@ def pose(
     **given: Unpack[Given],
 ) -> Problem:
     """Checks what [`roughsnn.simulate`][] takes, values too where they are known."""
-    network = paramax.unwrap(network)
-    if not isinstance(network, SpikingNetwork):
-        raise TypeError(
-            f"`network` must be a roughsnn.SpikingNetwork, got {type(network).__name__}."
-        )
+    network = as_network(network)
     asked = as_window(window)
     window = refined_window(asked)
     max_spikes = check_capacity("max_spikes", max_spikes, window)
@@ -165,6 +168,7 @@ def pose(
     if isinstance(drive, Rows) and window != asked:
         drive = drive.repeated(window.cells)
     neurons, dtype = _check_drive(network, drive, window.t0)
+    _check_sizes(network, neurons)
     if isinstance(initial, FinalState):
         initial.check(kind_of(network, engine), neurons, window.dt0)
         initial = _check_final(initial)
@@ -211,7 +215,7 @@ def as_inputs(inputs: Any) -> tuple[SpikeInput, ...]:
     inputs = (inputs,) if isinstance(inputs, SpikeInput) else inputs
     if not isinstance(inputs, tuple | list) or not all(isinstance(x, SpikeInput) for x in inputs):
         raise TypeError(
-            f"`inputs` must be a roughsnn.SpikeInput or a tuple of them, got {inputs!r}."
+            f"`inputs` must be a roughsnn.SpikeInput or a tuple of them, got {described(inputs)}."
         )
     return tuple(inputs)
 
@@ -247,6 +251,26 @@ def _check_drive(network: SpikingNetwork, drive: DriveFunction, t0: float) -> tu
     return out.shape[0], jnp.result_type(out.dtype, dtype)
 
 
+def _check_sizes(network: SpikingNetwork, neurons: int) -> None:
+    """Refuses parameters for another number of neurons, of fields annotated with `*neurons`."""
+    parts = [network.membrane, network.firing]
+    if isinstance(network.firing, StochasticFiring):
+        parts.append(network.firing.intensity)
+    for part in parts:
+        for field in dataclasses.fields(part):
+            axes = getattr(field.type, "dim_str", "").split()
+            if axes[-1:] != ["*neurons"]:
+                continue
+            shape: tuple[int, ...] = np.shape(getattr(part, field.name))
+            if len(shape) >= len(axes) > 0 and shape[-1] not in (1, neurons):
+                fixed = ", ".join(axes[:-1])
+                wanted = f"({fixed}, {neurons})" if fixed else f"({neurons},)"
+                raise ValueError(
+                    f"`{field.name}` must have shape ({fixed}) or {wanted} for {neurons} neurons, "
+                    f"got {shape}."
+                )
+
+
 def _check_conditions(network, drive: DriveFunction, t0: float, neurons: int, dtype, noisy: bool):
     """What is known of C1-C5. The package's own parts meet them by construction."""
     if network.conditions == "waive":
@@ -279,7 +303,7 @@ def _check_initial(initial: NeuronState | None, neurons: int) -> None:
         value = getattr(initial, name)
         if name == "s" and value is None:
             continue
-        value = as_array(value)
+        value = as_numbers(f"initial.{name}", value)
         if value.shape != (neurons,) or not jnp.issubdtype(value.dtype, jnp.floating):
             raise ValueError(
                 f"`initial.{name}` must be a floating array of shape ({neurons},), got "

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree, PyTreeDef
 
-from .._misc import as_array, at_most, is_concrete, where_tree
+from .._misc import as_numbers, at_most, is_concrete, where_tree
 from .._model.state import NeuronState
 from .._solve.step import Grid
 from .._window import Window
@@ -145,7 +145,7 @@ def check_record(record: PyTree) -> PyTree:
                 f"`record` may ask for 'cells', {', '.join(map(repr, _REDUCTIONS))} or an array of "
                 f"times, got {how!r}."
             )
-        times = as_array(how)
+        times = as_numbers("record", how)
         if times.ndim != 1 or not jnp.issubdtype(times.dtype, jnp.floating):
             raise ValueError(
                 "Times in `record` must be a floating array of shape (times,), got "

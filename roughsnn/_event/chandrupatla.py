@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from .._misc import check_not_negative
+
 
 class _State(eqx.Module):
     # a: newest point, b: the other end of the bracket, c: the point before a.
@@ -46,6 +48,13 @@ class Chandrupatla(optx.AbstractRootFinder[Array, Array, Any, _State]):
 
     rtol: float | None = None
     atol: float = 0.0
+
+    def __check_init__(self):
+        for name in ("rtol", "atol"):
+            value = getattr(self, name)
+            if value is not None or name == "atol":
+                check_not_negative(name, value)
+
     norm: ClassVar[Callable[[PyTree], Array]] = jnp.abs
 
     def init(self, fn, y, args, options, f_struct, aux_struct, tags) -> _State:

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int
 
-from .._misc import entry, one_hot, stop_gradients
+from .._check import check_kind
+from .._misc import check_positive_int, entry, one_hot, stop_gradients
 from .._types import Scalar
 
 # r -> E(t + r, y(t + r)), the event functions along the dense output of a step.
@@ -73,6 +74,9 @@ class QuadraticCrossing(AbstractCrossing):
     """
 
     pieces: int = eqx.field(static=True, default=1)
+
+    def __check_init__(self):
+        check_positive_int("pieces", self.pieces)
 
     def first(self, along, length, e0, e1):
         """See [`roughsnn.AbstractCrossing`][]."""
@@ -170,6 +174,12 @@ class BracketedCrossing(AbstractCrossing):
 
     root_finder: optx.AbstractRootFinder
     max_steps: int = 100
+
+    def __check_init__(self):
+        check_kind(
+            "root_finder", self.root_finder, optx.AbstractRootFinder, "an optimistix root finder"
+        )
+        check_positive_int("max_steps", self.max_steps)
 
     def first(self, along, length, e0, e1):
         """See [`roughsnn.AbstractCrossing`][]."""

@@ -6,6 +6,7 @@ from typing import Literal
 import equinox as eqx
 from jaxtyping import Array, Float
 
+from .._check import check_choice, check_function
 from .._types import Args, IntScalar, RealScalar, Scalar, State
 
 
@@ -30,7 +31,8 @@ class Event(eqx.Module):
         the model are known (not while they are traced); `"waive"` solves whatever the answer would
         be. `conditions` of what is returned says what was done.
 
-    **Raises:** `ValueError` for `conditions` or `ties` that are neither.
+    **Raises:** `ValueError` for `conditions` or `ties` that are neither; `TypeError` for functions
+        that do not take these arguments.
 
     !!! warning
 
@@ -45,7 +47,7 @@ class Event(eqx.Module):
     ties: Literal["first", "all"] = eqx.field(static=True, default="first")
 
     def __check_init__(self):
-        if self.conditions not in ("check", "waive"):
-            raise ValueError(f"`conditions` must be 'check' or 'waive', got {self.conditions!r}.")
-        if self.ties not in ("first", "all"):
-            raise ValueError(f"`ties` must be 'first' or 'all', got {self.ties!r}.")
+        check_function("fn", self.fn, "fn(t, y, args)")
+        check_function("transition", self.transition, "transition(t, y, args, k, u)")
+        check_choice("conditions", self.conditions, ("check", "waive"))
+        check_choice("ties", self.ties, ("first", "all"))

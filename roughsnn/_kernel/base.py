@@ -2,13 +2,14 @@
 
 import abc
 import dataclasses
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from .._check import check_kind
 from .._train.check import check_same_kind, check_trains
 from .._train.spike_train import SpikeTrain
 from .._types import Scalar
@@ -52,9 +53,9 @@ class AbstractTrainKernel(eqx.Module):
 
     def __call__(self, x: SpikeTrain, y: SpikeTrain) -> Scalar:
         """k(x, y) of two single trains."""
-        check_same_kind(x, y)
         for name, z in (("x", x), ("y", y)):
             check_trains(name, z)
+        check_same_kind(x, y)
         batch = lambda z: jax.tree.map(lambda a: a[None], z.complete())
         return self.pairs(self.embed(batch(x)), self.embed(batch(y)))[0]
 
@@ -76,6 +77,12 @@ def pooled(x: SpikeTrain, y: SpikeTrain) -> SpikeTrain:
     plain = [dataclasses.replace(z.with_room(room), boundary=None) for z in (x, y)]
     both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), *plain)
     return dataclasses.replace(both, times=jax.lax.stop_gradient(both.times))
+
+
+def check_kernel(kernel: Any) -> None:
+    """`TypeError` for what is no kernel of spike trains."""
+    wanted = "a kernel of spike trains, e.g. a roughsnn.PointKernel"
+    check_kind("kernel", kernel, AbstractTrainKernel, wanted)
 
 
 def against(a, b):

@@ -11,7 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._check import as_tuple
 from .._misc import as_float_array, is_concrete, tensordot
+from .._train.check import check_trains
 from .._train.spike_train import SpikeTrain
 from .base import AbstractTrainKernel
 from .gaussian import known
@@ -19,7 +21,7 @@ from .gram import gram_matrix
 
 
 def _check(kernels: Sequence[AbstractTrainKernel]) -> tuple[AbstractTrainKernel, ...]:
-    kernels = tuple(kernels)
+    kernels = as_tuple("kernels", kernels, "kernels of spike trains")
     if not kernels or not all(isinstance(k, AbstractTrainKernel) for k in kernels):
         raise TypeError("`kernels` must be kernels of spike trains, at least one.")
     return kernels
@@ -61,6 +63,7 @@ class SumKernel(AbstractTrainKernel):
 
     def fitted(self, data):
         """With fitted parts, and weights that make them fluctuate alike."""
+        check_trains("data", data, batch=True)
         kernels = tuple(k.fitted(data) for k in self.kernels)
         weights = self.weights
         if weights is None:

@@ -1,15 +1,27 @@
 """The Gaussian kernel of features of spike trains."""
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._misc import matmul
+from .._misc import as_float_array, is_concrete, matmul
 from .._types import Scalar
 
 T = TypeVar("T")
+
+
+def as_bandwidth(value: Any) -> Array | None:
+    """A positive scalar; `None` if it is left open."""
+    if value is None:
+        return None
+    bandwidth = as_float_array("bandwidth", value)
+    if bandwidth.shape != ():
+        raise ValueError(f"`bandwidth` must be a scalar, got shape {bandwidth.shape}.")
+    if is_concrete(bandwidth) and float(bandwidth) <= 0:
+        raise ValueError(f"`bandwidth` must be positive, got {float(bandwidth)}.")
+    return bandwidth
 
 
 def mean_square_distance(features: Float[Array, "samples features"]) -> Scalar:

@@ -6,10 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from .._misc import is_concrete
+from .._misc import check_positive_float, is_concrete
 from .._train.check import check_same_kind, check_trains
 from .._train.spike_train import SpikeTrain
-from .base import AbstractTrainKernel
+from .base import AbstractTrainKernel, check_kernel
 
 # Kernels of features need no more numbers for a pair than this; all pairs are a matrix product,
 # which is faster than half of them one by one.
@@ -29,6 +29,7 @@ class Lifted(eqx.Module):
     @classmethod
     def of(cls, kernel: AbstractTrainKernel, name: str, x: SpikeTrain) -> "Lifted":
         """Checks and lifts a batch."""
+        check_kernel(kernel)
         check_trains(name, x, batch=True)
         values = _lift(kernel, x.complete())
         return cls(values, x.times.shape[0], kernel.workspace(x.times.shape[1], x.num_neurons))
@@ -39,8 +40,6 @@ class Lifted(eqx.Module):
 
     def rows(self, columns: int, megabytes: float) -> int:
         """How many rows of so many pairs fit."""
-        if not megabytes > 0:
-            raise ValueError(f"`megabytes` must be positive, got {megabytes}.")
         size = max(z.dtype.itemsize for z in jax.tree.leaves(self.values))
         pairs = megabytes * 2**20 / size / self.workspace
         if jax.default_backend() == "cpu" and self.workspace > _PRODUCT:
@@ -73,11 +72,12 @@ def gram_matrix(
     window or with spikes missing, and for values that are not finite (an unnormalised kernel of
     long trains overflows).
     """
-    check_same_kind(x, y)
     a = Lifted.of(kernel, "x", x)
     if y is x:
         return finite(symmetric_gram(kernel, a, megabytes))
-    return finite(cross_gram(kernel, a, Lifted.of(kernel, "y", y), megabytes))
+    b = Lifted.of(kernel, "y", y)
+    check_same_kind(x, y)
+    return finite(cross_gram(kernel, a, b, megabytes))
 
 
 def finite(values: Array) -> Array:
@@ -94,9 +94,18 @@ def finite(values: Array) -> Array:
     return eqx.error_if(values, ~jnp.all(jnp.isfinite(values)), message)
 
 
-@eqx.filter_jit
 def cross_gram(kernel: AbstractTrainKernel, a: Lifted, b: Lifted, megabytes: float) -> Array:
     """k of all pairs of two embedded batches."""
+    return _cross_gram(kernel, a, b, check_positive_float("megabytes", megabytes))
+
+
+def symmetric_gram(kernel: AbstractTrainKernel, a: Lifted, megabytes: float) -> Array:
+    """k of all pairs of one embedded batch, each once."""
+    return _symmetric_gram(kernel, a, check_positive_float("megabytes", megabytes))
+
+
+@eqx.filter_jit
+def _cross_gram(kernel: AbstractTrainKernel, a: Lifted, b: Lifted, megabytes: float) -> Array:
     n, size = a.samples, a.rows(b.samples, megabytes)
     # The last block is filled up with first samples.
     index = np.arange(-(-n // size) * size, dtype=np.int32).reshape(-1, size) % n
@@ -105,11 +114,11 @@ def cross_gram(kernel: AbstractTrainKernel, a: Lifted, b: Lifted, megabytes: flo
 
 
 @eqx.filter_jit
-def symmetric_gram(kernel: AbstractTrainKernel, a: Lifted, megabytes: float) -> Array:
-    """k of all pairs of one embedded batch, each once: sample i with i + d for half of the d's."""
+def _symmetric_gram(kernel: AbstractTrainKernel, a: Lifted, megabytes: float) -> Array:
+    """Sample i with i + d for half of the d's."""
     n = a.samples
     if a.workspace <= _PRODUCT:
-        return cross_gram(kernel, a, a, megabytes)
+        return _cross_gram(kernel, a, a, megabytes)
     each = np.arange(n, dtype=np.int32)
 
     size = min(a.rows(n, megabytes), n // 2 + 1)

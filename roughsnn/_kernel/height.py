@@ -15,6 +15,8 @@ def as_height(value: Numeric | None) -> Array | None:
     if value is None:
         return None
     height = as_float_array("height", value)
+    if height.ndim > 1:
+        raise ValueError(f"`height` must be a scalar or one number a neuron, got {height.shape}.")
     if is_concrete(height) and np.any(np.asarray(height) < 0):
         raise ValueError(f"`height` must not be negative, got {np.asarray(height)}.")
     return height

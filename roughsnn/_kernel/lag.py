@@ -6,12 +6,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._misc import as_float_array, check_positive_float, check_positive_int, matmul
+from .._misc import check_positive_float, check_positive_int, matmul
+from .._train.check import check_trains
 from .._train.spike_train import SpikeTrain
 from .._train.taper import check_taper, tapered
 from .._types import Numeric
 from .base import AbstractTrainKernel, discontinuities_of
-from .gaussian import gaussian_block, gaussian_pairs, known, lifted, mean_square_distance
+from .gaussian import (
+    as_bandwidth,
+    gaussian_block,
+    gaussian_pairs,
+    known,
+    lifted,
+    mean_square_distance,
+)
 from .whitening import Whitening
 
 
@@ -71,7 +79,7 @@ class LagKernel(AbstractTrainKernel):
             )
         self.bumps = check_positive_int("bumps", bumps)
         self.directions = check_positive_int("directions", directions)
-        self.bandwidth = None if bandwidth is None else as_float_array("bandwidth", bandwidth)
+        self.bandwidth = as_bandwidth(bandwidth)
         self.shrinkage = check_positive_float("shrinkage", shrinkage)
         self.whitening = None
         self.taper = check_taper(taper)
@@ -90,6 +98,7 @@ class LagKernel(AbstractTrainKernel):
 
     def fitted(self, data):
         """With the covariance and the bandwidth."""
+        check_trains("data", data, batch=True)
         if self.whitening is not None:
             return self
         features = jax.lax.stop_gradient(jax.vmap(self.features)(data.complete()))

@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._check import check_choice
 from .._misc import check_positive_float
+from .._train.check import check_trains
 from .._train.taper import check_taper, tapered
 from .._types import Numeric
 from .base import AbstractTrainKernel, against, discontinuities_of
@@ -72,12 +74,12 @@ class OrderedKernel(AbstractTrainKernel):
         self.width = check_positive_float("width", width)
         self.height = as_height(height)
         self.taper = check_taper(taper)
-        if scaling not in ("none", "normalized"):
-            raise ValueError(f"`scaling` must be 'none' or 'normalized', got {scaling!r}.")
+        check_choice("scaling", scaling, ("none", "normalized"))
         self.scaling = scaling
 
     def fitted(self, data):
         """With the height."""
+        check_trains("data", data, batch=True)
         if self.height is not None:
             return self
         return dataclasses.replace(self, height=height_for(mean_count(data)))

@@ -8,12 +8,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._misc import as_float_array, check_positive_float, matmul, static_float
+from .._misc import check_positive_float, matmul, static_float
+from .._train.check import check_trains
 from .._train.spike_train import SpikeTrain
 from .._train.taper import check_taper, tapered
 from .._types import Numeric
 from .base import AbstractTrainKernel, discontinuities_of
-from .gaussian import gaussian_block, gaussian_pairs, known, lifted, mean_square_distance
+from .gaussian import (
+    as_bandwidth,
+    gaussian_block,
+    gaussian_pairs,
+    known,
+    lifted,
+    mean_square_distance,
+)
 
 # Bumps one after another at this many widths: their sum of squares is constant to 1e-4.
 _SPACING = 1.0
@@ -61,7 +69,7 @@ class PointKernel(AbstractTrainKernel):
     ):
         self.width = check_positive_float("width", width)
         self.population = static_float("population", population)
-        self.bandwidth = None if bandwidth is None else as_float_array("bandwidth", bandwidth)
+        self.bandwidth = as_bandwidth(bandwidth)
         self.taper = check_taper(taper)
 
     def features(self, x: SpikeTrain) -> Float[Array, " features"]:
@@ -80,6 +88,7 @@ class PointKernel(AbstractTrainKernel):
 
     def fitted(self, data):
         """With the bandwidth."""
+        check_trains("data", data, batch=True)
         if self.bandwidth is not None:
             return self
         found = mean_square_distance(jax.vmap(self.features)(data.complete()))

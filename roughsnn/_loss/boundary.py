@@ -3,12 +3,13 @@
 import itertools
 from collections.abc import Callable, Sequence
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from .._misc import check_positive_float, is_concrete, static_float, tensordot
+from .._check import as_tuple, check_function
+from .._misc import as_float_array, described, is_concrete, static_float, tensordot
 from .._train.borders import before
 from .._train.check import check_trains
 from .._train.marks import sum_by_mark
@@ -26,6 +27,11 @@ def correction_of(train: SpikeTrain, ts: tuple[float, ...]) -> Float[Array, "tim
             f"The train does not hold what gradients at the boundaries {ts} need; it has "
             f"{has}. It must come from `roughsnn.simulate` of a network that fires "
             "stochastically, with interior times named by `edges` of its window."
+        )
+    if found.excess.shape[-1] != train.num_neurons:
+        raise ValueError(
+            f"The `boundary` of the train is that of {found.excess.shape[-1]} neurons, the train "
+            f"has {train.num_neurons}."
         )
     fixed = jax.lax.stop_gradient(found.excess)
     return jnp.where(found.at_risk, found.excess - fixed, 0)
@@ -66,11 +72,17 @@ def with_boundary(fn: Callable[[SpikeTrain], PyTree], train: SpikeTrain) -> PyTr
 
         Jumps of `fn` where two neurons' spikes swap order are not seen.
     """
+    check_trains("train", train)
+    check_function("fn", fn, "fn(train)")
     train = train.complete()
     (correction,) = correction_of(train, (train.t1,))
     value = fn(train.with_room(train.times.shape[-1] + 1))
     neurons = jnp.arange(train.num_neurons, dtype=jnp.int32)
     more = jax.vmap(lambda k: fn(train.with_spike(k)))(neurons)
+
+    for leaf in jax.tree.leaves(value):
+        if not eqx.is_inexact_array(leaf):
+            raise TypeError(f"`fn` must return floating arrays, got {described(leaf)}.")
 
     def add(value, more):
         change = jax.lax.stop_gradient(more - value[None])
@@ -120,8 +132,7 @@ def binned_counts(
     """
     check_trains("train", train)
     train = accepted(train, missing)
-    if not isinstance(edges, Sequence | np.ndarray | jax.Array) or np.ndim(edges) != 1:
-        raise TypeError(f"`edges` must be a list of times, got {edges!r}.")
+    edges = as_tuple("edges", edges, "a tuple of times")
     edges = [static_float(f"edges[{n}]", t) for n, t in enumerate(edges)]
     if len(edges) < 2 or any(b <= a for a, b in itertools.pairwise(edges)):
         raise ValueError(f"`edges` must be at least two increasing times, got {edges}.")
@@ -136,6 +147,16 @@ def binned_counts(
     if len(inner) < len(edges):
         until = jnp.concatenate([jnp.zeros_like(until[:1]), until])
     return or_nan(jnp.diff(until, axis=0), train)
+
+
+def as_timescale(timescale: float | Scalar) -> Scalar:
+    """A positive scalar, as far as it is known."""
+    tau = as_float_array("timescale", timescale)
+    if tau.shape != ():
+        raise ValueError(f"`timescale` must be a scalar, got shape {tau.shape}.")
+    if is_concrete(tau) and float(tau) <= 0:
+        raise ValueError(f"`timescale` must be positive, got {float(tau)}.")
+    return tau
 
 
 def filtered(
@@ -159,16 +180,14 @@ def filtered(
 
     **Returns:** shape `(times, neurons)`.
 
-    **Raises:** `ValueError` for times that are not in order or outside of the window, a time scale
-        that is not positive, and a train with spikes missing.
+    **Raises:** `ValueError`/`TypeError` for times that are not increasing or outside of the window,
+        a time scale that is not positive, and a train with spikes missing.
     """
     check_trains("train", train)
-    train, ts = accepted(train, missing), check_ts(ts, train)
-    if is_concrete(timescale):
-        check_positive_float("timescale", timescale)
+    train, ts, timescale = accepted(train, missing), check_ts(ts, train), as_timescale(timescale)
     there = train.marks >= 0
     age = ts[:, None] - jnp.where(there, train.times, train.t1)[None]
     active = there[None] & (age > 0)
-    scaled = jnp.where(active, age, 0) / timescale
+    scaled = jnp.where(active, age, 0) / timescale.astype(age.dtype)
     response = jnp.where(active, scaled * jnp.exp(1 - scaled), 0)
     return or_nan(sum_by_mark(response.T, train.marks, train.num_neurons).T, train)

@@ -11,10 +11,12 @@ import numpy as np
 import signax
 from jaxtyping import Array, Float
 
-from .._misc import check_positive_int, matmul
+from .._check import check_flag
+from .._misc import check_positive_int, described, matmul
 from .._train.check import check_batches, check_same_kind, check_trains
 from .._train.marcus import marcus_lift
 from .._train.spike_train import SpikeTrain
+from .._train.taper import check_taper
 from .._types import Scalar
 from .boundary import correction_of
 from .distance import Mean, squared_mean_distance
@@ -94,7 +96,11 @@ class SignatureMean(eqx.Module):
         """
         settings, total, first = Settings(depth, taper, log, directions), None, None
         samples = 0
-        for batch in [batches] if isinstance(batches, SpikeTrain) else batches:
+        given = [batches] if isinstance(batches, SpikeTrain) else batches
+        if isinstance(given, str | np.ndarray | jax.Array) or not isinstance(given, Iterable):
+            raise TypeError(f"`batches` must be batches of trains, got {described(batches)}.")
+        for n, batch in enumerate(given):
+            check_trains(f"batches[{n}]", batch, batch=True)
             if first is None:
                 first = batch
             check_same_kind(first, batch)
@@ -148,7 +154,10 @@ def expected_signature(
     not simulated with random thresholds; and when it is differentiated for several neurons, as the
     lift is discontinuous where their spikes swap order, or without taper and `boundary`.
     """
-    settings = Settings(depth, taper, log, directions)
+    flags = dict(match_spikes=match_spikes, log=log, boundary=boundary, unbiased=unbiased)
+    for name, flag in (flags | dict(allow_jumps=allow_jumps)).items():
+        check_flag(name, flag)
+    settings = Settings(depth, check_taper(taper), log, directions)
     if isinstance(y, SignatureMean):
         settings = y.settings
         check_trains("x", x, batch=True)

@@ -3,7 +3,7 @@ Bellec, NeurIPS 2023)."""
 
 import warnings
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -12,7 +12,9 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from .._misc import check_positive_float, matmul
+from .._check import as_integers, as_times, check_choice
+from .._misc import as_float_array, as_numbers, check_positive_float, described, matmul
+from .._train.check import check_trains
 from .._train.spike_train import SpikeTrain
 from .._types import Scalar
 from .statistics import smoothed
@@ -60,17 +62,18 @@ class TrialFeatures(eqx.Module):
 
         **Raises:** `ValueError` for groups that do not fit.
         """
-        index = np.zeros(data.num_neurons, int) if groups is None else np.asarray(groups)
-        if index.shape != (data.num_neurons,) or not np.issubdtype(index.dtype, np.integer):
-            raise ValueError(
-                f"`groups` must be {data.num_neurons} integers, one for each neuron, got "
-                f"{index.dtype} of shape {index.shape}."
-            )
+        check_trains("data", data, batch=True)
+        ts, timescale = as_times("ts", ts), check_positive_float("timescale", timescale)
+        wanted = f"{data.num_neurons} integers, one for each neuron"
+        groups = np.zeros(data.num_neurons, int) if groups is None else groups
+        index = as_integers("groups", groups, wanted)
+        if index.shape != (data.num_neurons,):
+            raise ValueError(f"`groups` must be {wanted}, got shape {index.shape}.")
         if set(index.tolist()) - {-1} != set(range(index.max() + 1)) or index.max() < 0:
             raise ValueError(f"`groups` must be numbered 0, 1, ... without gaps, got {groups}.")
         number = int(index.max()) + 1
         mean, one = jnp.zeros((ts.shape[0], number), ts.dtype), jnp.ones(number, ts.dtype)
-        plain = cls(ts, mean, one, tuple(index.tolist()), float(timescale))
+        plain = cls(ts, mean, one, tuple(index.tolist()), timescale)
         found = jax.lax.stop_gradient(plain(data))
         scale = jnp.sqrt(jnp.mean(jnp.var(found, 0), 0))
         # Where nothing ever varies, nothing can be said to be far.
@@ -79,6 +82,7 @@ class TrialFeatures(eqx.Module):
 
     def __call__(self, batch: SpikeTrain) -> Float[Array, "trials times groups"]:
         """The features of trials of the same neurons."""
+        check_trains("batch", batch, batch=True)
         if batch.num_neurons != len(self.groups):
             raise ValueError(
                 f"The features are of {len(self.groups)} neurons, the batch has "
@@ -100,6 +104,13 @@ def behaviour(
 ) -> Float[Array, "trials times traces"]:
     """Traces of behaviour as a linear readout of [`roughsnn.losses.smoothed`][] rates, to be
     matched with recorded ones; train `readout` along with the network."""
+    readout = as_float_array("readout", readout)
+    check_trains("batch", batch, batch=True)
+    if readout.ndim != 2 or readout.shape[0] != batch.num_neurons:
+        raise ValueError(
+            f"`readout` must have shape ({batch.num_neurons}, traces), a row for each neuron, got "
+            f"{readout.shape}."
+        )
     return matmul(smoothed(batch, ts, timescale), readout)
 
 
@@ -151,6 +162,8 @@ def matched_distance(
     **Raises:** `ValueError` for other shapes or another method; `ModuleNotFoundError` for `"soft"`
     without ott-jax.
     """
+    check_choice("method", method, ("hard", "soft", "none"))
+    epsilon = check_positive_float("epsilon", epsilon)
     x, y = _flat(x, y)
     if method == "hard":
         rows, columns = match_trials(x, y)
@@ -162,9 +175,7 @@ def matched_distance(
                 f"{y.shape[0]}."
             )
         return jnp.mean((x - y) ** 2)
-    if method == "soft":
-        return _sinkhorn(x, y, check_positive_float("epsilon", epsilon))
-    raise ValueError(f"`method` must be 'hard', 'soft' or 'none', got {method!r}.")
+    return _sinkhorn(x, y, epsilon)
 
 
 def matched_correlation(
@@ -173,6 +184,9 @@ def matched_correlation(
     """The trial-matched Pearson correlation: that over times of the features of matched trials,
     averaged over groups and pairs (0 for a trial that is constant)."""
     rows, columns = match_trials(x, y)
+    x, y = as_float_array("x", x), as_float_array("y", y)
+    if x.ndim != 3:
+        raise ValueError(f"`x` must have shape (trials, times, groups), got {x.shape}.")
     a, b = (z - jnp.mean(z, 1, keepdims=True) for z in (x[rows], y[columns]))
     norm = jnp.sqrt(jnp.sum(a**2, 1) * jnp.sum(b**2, 1))
     return jnp.mean(jnp.where(norm > 0, jnp.sum(a * b, 1) / jnp.where(norm > 0, norm, 1), 0))
@@ -191,15 +205,22 @@ def nearest_types(
     - `types`: the type of each recorded trial (hit, miss, ...).
     """
     x, y = _flat(x, y)
-    return jnp.asarray(types)[jnp.argmin(_costs(x, y), axis=1)]
-
-
-def _flat(x: Array, y: Array) -> tuple[Array, Array]:
-    """One row of features for each trial."""
-    if x.ndim < 2 or y.ndim < 2 or x.shape[1:] != y.shape[1:]:
+    types = as_numbers("types", types)
+    if types.shape != y.shape[:1] or not jnp.issubdtype(types.dtype, jnp.integer):
         raise ValueError(
-            "`x` and `y` must be features of trials, (trials, ...) with the same shape behind, got "
-            f"{x.shape} and {y.shape}."
+            f"`types` must be {y.shape[0]} integers, one for each trial of `y`, got "
+            f"{described(types)}."
+        )
+    return types[jnp.argmin(_costs(x, y), axis=1)]
+
+
+def _flat(x: Any, y: Any) -> tuple[Array, Array]:
+    """One row of features for each trial."""
+    x, y = as_float_array("x", x), as_float_array("y", y)
+    if x.ndim < 2 or y.ndim < 2 or x.shape[1:] != y.shape[1:] or 0 in (*x.shape, *y.shape):
+        raise ValueError(
+            "`x` and `y` must be features of trials, (trials, ...) with the same shape behind and "
+            f"at least one trial, got {x.shape} and {y.shape}."
         )
     return x.reshape(x.shape[0], -1), y.reshape(y.shape[0], -1)
 

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._misc import as_float_array, is_concrete
+from .._check import as_times, check_choice
+from .._misc import is_concrete
 from .._train.spike_train import SpikeTrain
 
 # "raise": refuse trains with spikes missing. "nan": what depends on them is nan.
@@ -15,8 +16,7 @@ Missing: TypeAlias = Literal["raise", "nan"]
 
 def accepted(train: SpikeTrain, missing: Missing) -> SpikeTrain:
     """A train or batch, which is complete unless missing spikes become nan."""
-    if missing not in ("raise", "nan"):
-        raise ValueError(f"`missing` must be 'raise' or 'nan', got {missing!r}.")
+    check_choice("missing", missing, ("raise", "nan"))
     return train.complete() if missing == "raise" else train
 
 
@@ -29,15 +29,10 @@ def or_nan(x: Array, train: SpikeTrain) -> Array:
 def check_ts(ts: Any, train: SpikeTrain, *, after_start: bool = False) -> Float[Array, " times"]:
     """Increasing times in the window, as far as they are known; at t0 itself there may be nothing
     to say yet."""
-    times = as_float_array("ts", ts)
-    if times.ndim != 1 or times.shape[0] == 0:
-        raise ValueError(f"`ts` must be a list of times, got shape {times.shape}.")
+    times = as_times("ts", ts)
     if not is_concrete(times):
         return times
     known = np.asarray(times, float)
-    if np.any(np.diff(known) <= 0):
-        n = np.flatnonzero(np.diff(known) <= 0)[0]
-        raise ValueError(f"`ts` must be increasing, got {known[n + 1]} after {known[n]}.")
     slack = 1e-6 * (train.t1 - train.t0)
     if known[0] < train.t0 - slack or known[-1] > train.t1 + slack:
         raise ValueError(

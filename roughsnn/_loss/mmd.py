@@ -5,15 +5,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from .._kernel.base import AbstractTrainKernel, pooled
+from .._check import check_flag
+from .._kernel.base import AbstractTrainKernel, check_kernel, pooled
 from .._kernel.combine import SumKernel
 from .._kernel.gram import Lifted, cross_gram, finite, symmetric_gram
 from .._kernel.lag import LagKernel
 from .._kernel.point import PointKernel
-from .._misc import check_positive_int
+from .._misc import as_float_array, check_positive_int
 from .._signature.kernel import SignatureKernel
 from .._signature.per_neuron import PerNeuronKernel
-from .._train.check import check_batches, check_same_kind
+from .._train.check import check_batches, check_same_kind, check_trains
 from .._train.spike_train import SpikeTrain
 from .._types import Scalar
 from .guard import refuse_gradient
@@ -43,8 +44,22 @@ def mmd_of(
     $\frac{1}{m(m-1)}\sum_{i\ne j} k(x_i, x_j) - \frac{2}{mn}\sum_{i,j} k(x_i, y_j)
     + \frac{1}{n(n-1)}\sum_{i\ne j} k(y_i, y_j)$; otherwise the V-statistic, with all pairs.
 
-    **Raises:** `ValueError` for fewer than two samples on a side if `unbiased`.
+    **Raises:** `ValueError` for matrices that do not fit or are not finite, and for fewer than two
+        samples on a side if `unbiased`.
     """
+    xx, xy, yy = (as_float_array(n, z) for n, z in (("xx", xx), ("xy", xy), ("yy", yy)))
+    sizes = {"xx": (xx, (xx.shape[:1] * 2)), "yy": (yy, (yy.shape[:1] * 2))}
+    sizes["xy"] = (xy, xx.shape[:1] + yy.shape[:1])
+    for name, (gram, shape) in sizes.items():
+        if gram.ndim != 2 or gram.shape != shape or 0 in shape:
+            raise ValueError(
+                "`xx`, `xy` and `yy` must be Gram matrices of shapes (m, m), (m, n) and (n, n), "
+                f"got {gram.shape} for `{name}`."
+            )
+    return _combined(xx, xy, yy, unbiased)
+
+
+def _combined(xx: Array, xy: Array, yy: Array, unbiased: bool) -> Scalar:
     return own_mean(xx, unbiased) + own_mean(yy, unbiased) - 2 * jnp.mean(xy)
 
 
@@ -130,12 +145,16 @@ def mmd(
     than two samples a side if `unbiased`, and when it is differentiated with a kernel whose
     pathwise gradient is not that of the mean.
     """
+    check_flag("unbiased", unbiased)
+    check_flag("allow_jumps", allow_jumps)
     if not isinstance(y, Reference):
         check_batches(x, y)
         kernel = default_kernel() if kernel is None else kernel
+        check_kernel(kernel)
         y = Reference(y, kernel.fitted(pooled(x, y)), megabytes=megabytes)
     elif kernel is not None:
         raise ValueError("`kernel` is that of the Reference already; do not give another one.")
+    check_trains("x", x, batch=True)
     check_same_kind(x, y)
     if not allow_jumps:
         x = refuse_gradient(x, y.kernel.discontinuities(x.num_neurons), "this MMD")
@@ -144,7 +163,7 @@ def mmd(
         return _in_blocks(y, a, check_positive_int("block_size", block_size), unbiased)
     xx = symmetric_gram(y.kernel, a, megabytes)
     xy = cross_gram(y.kernel, a, y.lifted, megabytes)
-    return finite(mmd_of(xx, xy, y.gram, unbiased=unbiased))
+    return finite(_combined(xx, xy, y.gram, unbiased))
 
 
 def _in_blocks(y: Reference, a: Lifted, size: int, unbiased: bool) -> Scalar:
@@ -163,7 +182,7 @@ def _mean_of_blocks(y: Reference, a: Lifted, index: Int[Array, "blocks size"], u
     def one(i):
         s, t = a.take(i), y.lifted.take(i)
         block = y.kernel.block
-        return mmd_of(block(s, s), block(s, t), y.gram[i][:, i], unbiased=unbiased)
+        return _combined(block(s, s), block(s, t), y.gram[i][:, i], unbiased)
 
     return jnp.mean(jax.lax.map(one, index))
 

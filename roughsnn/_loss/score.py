@@ -3,9 +3,9 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._kernel.base import AbstractTrainKernel
+from .._kernel.base import AbstractTrainKernel, check_kernel
 from .._kernel.gram import Lifted, cross_gram, finite, symmetric_gram
-from .._train.check import check_batches, check_same_kind
+from .._train.check import check_batches, check_same_kind, check_trains
 from .._train.spike_train import SpikeTrain
 from .._types import Scalar
 from .guard import refuse_gradient
@@ -43,6 +43,7 @@ def kernel_score(
     if isinstance(y, SpikeTrain) and y.times.ndim == 1:
         y = SpikeTrain.stack([y])
     check_batches(x, y)
+    check_kernel(kernel)
     if not allow_jumps:
         x = refuse_gradient(x, kernel.discontinuities(x.num_neurons), "this kernel score")
     a, b = Lifted.of(kernel, "x", x), Lifted.of(kernel, "y", y)
@@ -72,6 +73,7 @@ def witness(
     **Returns:** one number for each train of `z`.
     """
     check_batches(x, y)
+    check_trains("z", z, batch=True)
     check_same_kind(x, z)
     a, b, c = (Lifted.of(kernel, name, batch) for name, batch in (("x", x), ("y", y), ("z", z)))
     to_x, to_y = (cross_gram(kernel, c, other, megabytes) for other in (a, b))

@@ -6,9 +6,10 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
 
-from .._kernel.base import AbstractTrainKernel, pooled
+from .._kernel.base import AbstractTrainKernel, check_kernel, pooled
 from .._kernel.gram import gram_matrix
 from .._misc import check_positive_int, matmul
+from .._random import check_key, original
 from .._train.check import check_batches
 from .._train.spike_train import SpikeTrain
 from .._types import PRNGKey, Scalar
@@ -60,10 +61,12 @@ def two_sample_test(
     for name, z in (("x", x), ("y", y)):
         if z.times.shape[0] < 2:
             raise ValueError(f"`{name}` must hold at least 2 trains, got {z.times.shape[0]}.")
-    check_positive_int("permutations", permutations)
+    permutations = check_positive_int("permutations", permutations)
+    kernel = default_kernel() if kernel is None else kernel
+    check_kernel(kernel)
+    key = original(check_key(key))
     both = pooled(x, y)
-    kernel = (default_kernel() if kernel is None else kernel).fitted(both)
-    gram = gram_matrix(kernel, both, both, megabytes=megabytes)
+    gram = gram_matrix(kernel.fitted(both), both, both, megabytes=megabytes)
     return permutation_test(gram, x.times.shape[0], permutations, key)
 
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from .._misc import as_array, as_float_array, is_concrete
+from .._misc import as_float_array, as_numbers, as_plain, check_positive_int, is_concrete
 from .._types import Numeric
 
 
@@ -28,7 +28,7 @@ class SparseWeights(eqx.Module):
     values: Float[Array, "neurons synapses"]
 
     def __init__(self, targets: Numeric, values: Numeric):
-        self.targets = as_array(targets)
+        self.targets = as_numbers("targets", targets)
         self.values = as_float_array("values", values)
         shape = self.targets.shape
         if not jnp.issubdtype(self.targets.dtype, jnp.integer) or len(shape) != 2:
@@ -85,7 +85,9 @@ class SparseWeights(eqx.Module):
     @classmethod
     def from_dense(cls, weights: Numeric) -> "SparseWeights":
         """From a matrix of known numbers; entries that are 0 are no synapses."""
-        matrix = np.asarray(weights)
+        matrix = np.asarray(as_float_array("weights", as_plain("weights", weights)))
+        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
+            raise ValueError(f"`weights` must have shape (neurons, neurons), got {matrix.shape}.")
         there = matrix != 0
         order = np.argsort(~there, axis=1, kind="stable")[:, : max(1, there.sum(1).max())]
         values = np.take_along_axis(matrix, order, 1)
@@ -98,7 +100,10 @@ def random_targets(seed: int, neurons: int, synapses: int) -> Int[np.ndarray, "n
 
     **Raises:** `ValueError` for more synapses than other neurons.
     """
-    if not 0 < synapses < neurons:
+    check_positive_int("seed", seed + 1 if isinstance(seed, int) else seed)
+    neurons = check_positive_int("neurons", neurons)
+    synapses = check_positive_int("synapses", synapses)
+    if not synapses < neurons:
         raise ValueError(
             f"`synapses` must be in 1 ... {neurons - 1} for {neurons} neurons, got {synapses}."
         )

@@ -32,7 +32,7 @@ def constrained(model: _Model) -> _Model:
     **Raises:** `ValueError` for a known parameter that is outside of its domain; `TypeError` for a
         model without `bounds`.
     """
-    if not isinstance(model, Bounded):
+    if isinstance(model, type) or not isinstance(model, Bounded):
         raise TypeError(
             "`model` must be a roughsnn.SpikingNetwork or one of its parts, got a "
             f"{type(model).__name__}."

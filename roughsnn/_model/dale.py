@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from .._misc import as_float_array, is_concrete
+from .._misc import as_float_array, as_numbers, is_concrete
 from .._types import Numeric
 from .connectivity import SparseWeights
 
@@ -33,7 +33,7 @@ class DaleWeights(eqx.Module):
     def __init__(self, weights: Numeric | SparseWeights, excitatory: Numeric):
         dense = not isinstance(weights, SparseWeights)
         values = as_float_array("weights", weights) if dense else weights.values
-        self.excitatory = jnp.asarray(excitatory)
+        self.excitatory = as_numbers("excitatory", excitatory)
         if values.ndim != 2 or self.excitatory.shape != values.shape[:1]:
             raise ValueError(
                 "`excitatory` must have an entry for each row of `weights`, got shapes "

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from .._check import check_choice
 from .._misc import as_float_array, check_finite, is_concrete
 from .._types import Numeric
 
@@ -35,8 +36,10 @@ class Bound(NamedTuple):
 
     def check(self) -> None:
         """`ValueError` if the numbers are known, and outside."""
+        check_choice(f"rule of {self.name}", self.rule, tuple(_RULES))
         if not is_concrete(self.value):
             return
+        as_float_array(str(self.name), self.value)
         check_finite(self.name, self.value)
         must, within = _RULES[self.rule]
         value = np.asarray(self.value)

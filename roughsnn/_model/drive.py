@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._misc import as_float_array
+from .._check import check_function
+from .._misc import as_float_array, as_numbers
 from .._path.base import AbstractJumpPath
 from .._path.step import StepPath
 from .._types import DriveFunction
@@ -56,7 +57,8 @@ def as_drive(drive: Any, window: Window, clock: Clock) -> DriveFunction:
     """A drive from what is given for one: numbers are constant, or one row for each cell."""
     if isinstance(drive, dfx.AbstractPath):
         return drive
-    if callable(drive):
+    if callable(drive) and not isinstance(drive, type):
+        check_function("drive", drive, "drive(t)")
         return cast(DriveFunction, drive)
     if not isinstance(drive, jax.Array | np.ndarray | list | tuple):
         raise TypeError(
@@ -76,4 +78,6 @@ def as_drive(drive: Any, window: Window, clock: Clock) -> DriveFunction:
 
 def evaluate_drive(drive: DriveFunction, t) -> Array:
     """The input at `t` of a drive that is a callable or a path."""
-    return jnp.asarray(drive.evaluate(t) if isinstance(drive, dfx.AbstractPath) else drive(t))
+    return as_numbers(
+        "drive(t)", drive.evaluate(t) if isinstance(drive, dfx.AbstractPath) else drive(t)
+    )

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from .._misc import as_float_array
 from .._path.jumps import JumpPath, check_jump_times
+from .._train.check import check_trains
 from .._train.spike_train import SpikeTrain
 from .._types import Numeric, Scalar
 
@@ -33,8 +34,7 @@ class SpikeInput(eqx.Module):
     weights: Float[Array, "inputs neurons"]
 
     def __init__(self, spikes: SpikeTrain, weights: Numeric):
-        if not isinstance(spikes, SpikeTrain):
-            raise TypeError(f"`spikes` must be a roughsnn.SpikeTrain, got {type(spikes).__name__}.")
+        check_trains("spikes", spikes)
         self.weights = as_float_array("weights", weights)
         if self.weights.ndim != 2 or self.weights.shape[0] != spikes.num_neurons:
             raise ValueError(

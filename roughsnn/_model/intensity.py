@@ -1,13 +1,14 @@
 """Intensities: the hazard of a spike as a function of the membrane potential."""
 
 import abc
+import math
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._misc import as_float_array, at_least, at_most
+from .._misc import as_float_array, at_least, at_most, static_float
 from .._types import Numeric
 from .domain import Bound, as_bounded
 
@@ -39,7 +40,7 @@ class ExponentialIntensity(AbstractIntensity):
     - `beta`: slope, in 1/potential.
     - `threshold`: $\vartheta$.
     - `timescale`: $\tau$, in time.
-    - `cap`: the largest exponent.
+    - `cap`: the largest exponent; a concrete number, or inf.
 
     Each is a scalar or has shape `(neurons,)`.
 
@@ -61,7 +62,8 @@ class ExponentialIntensity(AbstractIntensity):
         self.beta = as_float_array("beta", beta)
         self.threshold = as_float_array("threshold", threshold)
         self.timescale = as_bounded("timescale", timescale, "positive")
-        self.cap = float(cap)
+        unbounded = isinstance(cap, float) and cap == math.inf
+        self.cap = math.inf if unbounded else static_float("cap", cap)
 
     def __call__(self, v):
         """The intensity at `v`."""

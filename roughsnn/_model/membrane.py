@@ -3,13 +3,14 @@
 import abc
 import functools
 import operator
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from .._misc import as_float_array, is_concrete, matmul
+from .._misc import as_array, as_float_array, is_concrete, matmul
 from .._types import Numeric
 from .domain import Bound
 
@@ -75,11 +76,27 @@ class AbstractLinearMembrane(AbstractMembrane):
         """The decay rates of v and i."""
 
 
+def _as_rates(mu: Any) -> Array:
+    """Both rates as one array, where one is a number and the other has shape `(neurons,)`."""
+    if not isinstance(mu, list | tuple) or len(mu) != 2 or _wide(mu[0]) == _wide(mu[1]):
+        return as_float_array("mu", mu)
+    both = [as_float_array(f"mu[{n}]", rate) for n, rate in enumerate(mu)]
+    shape, dtype = max((r.shape for r in both), key=len), jnp.result_type(*both)
+    if not is_concrete(both):
+        return jnp.stack([jnp.broadcast_to(r, shape).astype(dtype) for r in both])
+    known = [np.broadcast_to(np.asarray(r), shape) for r in both]
+    return as_float_array("mu", as_array(np.stack(known), dtype))
+
+
+def _wide(rate: Any) -> bool:
+    return isinstance(rate, list | tuple) or np.ndim(rate) > 0
+
+
 def check_membrane(
     mu: Numeric, sigma: Numeric | None, v_reset: Numeric
 ) -> tuple[Array, Array, Array]:
     """The parameters of a leaky membrane as arrays, or a clear error."""
-    rates, reset = as_float_array("mu", mu), as_float_array("v_reset", v_reset)
+    rates, reset = _as_rates(mu), as_float_array("v_reset", v_reset)
     sigma = jnp.zeros((2, 0), rates.dtype) if sigma is None else sigma
     noise = as_float_array("sigma", sigma)
     if rates.ndim not in (1, 2) or rates.shape[0] != 2:

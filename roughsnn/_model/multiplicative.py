@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._check import check_function
 from .._misc import is_concrete
 from .._types import Numeric
 from .domain import Bound
@@ -65,7 +66,13 @@ class MultiplicativeLIF(AbstractMembrane):
     ):
         self.mu, self.sigma, self.v_reset = check_membrane(mu, sigma, v_reset)
         self.amplitude = Proportional() if amplitude is None else amplitude
+        check_function("amplitude", self.amplitude, "amplitude(x)")
         there = self.amplitude(jnp.zeros_like(self.v_reset))
+        if jnp.shape(there) != self.v_reset.shape:
+            raise ValueError(
+                "`amplitude` must act element by element, got shape "
+                f"{jnp.shape(there)} for {self.v_reset.shape}."
+            )
         message = (
             "`amplitude` must be 0 at 0, where the reset puts the potential: noise just after a "
             "reset to a constant does not commute with it (condition C3), and no exact gradient "

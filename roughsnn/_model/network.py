@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from .._check import check_choice
 from .._event.event import Event
-from .._misc import as_float_array, is_concrete
+from .._misc import as_float_array, as_numbers, is_concrete
 from .._path.base import AbstractCellPath
 from .._path.jumps import JumpPath
 from .._types import DriveFunction, Numeric
@@ -69,8 +70,7 @@ class SpikingNetwork(eqx.Module):
             raise TypeError(
                 f"`firing` must be a roughsnn.AbstractFiring, got {type(firing).__name__}."
             )
-        if conditions not in ("check", "waive"):
-            raise ValueError(f"`conditions` must be 'check' or 'waive', got {conditions!r}.")
+        check_choice("conditions", conditions, ("check", "waive"))
         self.conditions = conditions
         self.membrane = membrane if conditions == "waive" else firing.check(membrane)
         self.firing = firing
@@ -142,7 +142,7 @@ def _check_mask(mask, weights: Array) -> Array:
     if mask is None:
         mask = jnp.asarray(~diagonal)
     else:
-        mask = jnp.asarray(mask)
+        mask = as_numbers("mask", mask)
         if mask.dtype != bool or mask.shape != weights.shape:
             raise ValueError(
                 f"`mask` must be boolean with the shape of `weights`, {weights.shape}; got "

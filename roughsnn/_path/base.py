@@ -1,13 +1,14 @@
 """Paths on a grid: smooth inside a cell, known to the solver cell by cell."""
 
 import abc
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import diffrax as dfx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Shaped
 
-from .._misc import tensordot
+from .._misc import as_numbers, described, is_concrete, tensordot
 from .._types import IntScalar, RealScalar
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ class AbstractGridPath(AbstractCellPath):
     def evaluate(self, t0: RealScalar, t1: RealScalar | None = None, left: bool = True) -> Array:
         """The value at `t0`, or the increment from `t0` to `t1`; shape `shape`.
 
-        Costs O(cells); [`roughsnn.eventsolve`][] reads single cells instead.
+        Costs O(cells); [`roughsnn.eventsolve`][] reads single cells instead. `ValueError` for a
+        time outside of the window; nan if it is traced.
         """
         del left
         return self._at(t0) if t1 is None else self._at(t1) - self._at(t0)
@@ -55,11 +57,26 @@ class AbstractGridPath(AbstractCellPath):
     def _at(self, t: RealScalar) -> Array:
         increments, _ = self.arrays()
         cells, dtype = increments.shape[0], increments.dtype
-        position = (jnp.asarray(t, dtype) - self.t0) / self.dt
+        position = (self._inside(t, dtype) - self.t0) / self.dt
         index = jnp.clip(jnp.floor(position).astype(jnp.int32), 0, cells - 1)
         before = jnp.arange(cells, dtype=jnp.int32) < index
         inside = (position - index.astype(dtype)) * self.dt
         return tensordot(before.astype(dtype), increments, 1) + self.cell(index).evaluate(inside)
+
+    def _inside(self, time: RealScalar, dtype: Any) -> Array:
+        """The time, where it is in the window."""
+        t = as_numbers("t", time)
+        if t.ndim or not isinstance(t.dtype, np.dtype) or t.dtype.kind not in "fiu":
+            raise ValueError(f"`t` must be one time, got {described(time)}.")
+        # The last cell may reach beyond the end.
+        slack = 1e-6 * self.dt
+        begin, end = self.t0 - slack, self.t1 + slack
+        if not is_concrete(t):
+            t = t.astype(dtype)
+            return jnp.where((t >= begin) & (t <= end), t, jnp.nan)
+        if not begin <= float(t) <= end:
+            raise ValueError(f"A path on [{self.t0}, {self.t1}] has no value at {float(t)}.")
+        return jnp.asarray(t, dtype)
 
 
 class AbstractJumpPath(dfx.AbstractPath):

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt32
 
-from .._misc import check_shape, check_window, num_cells
+from .._check import as_dtype, as_tuple, check_choice
+from .._misc import as_numbers, check_shape, check_window, described, is_concrete, num_cells
 from .._random import RandomKey, normals, seeds
 from .._types import IntScalar, RealScalar
 from .base import AbstractGridPath, CellPolynomial
@@ -128,8 +129,7 @@ class Brownian(eqx.Module):
 
 
 def _check_interpolation(interpolation: str) -> None:
-    if interpolation not in ("linear", "parabola"):
-        raise ValueError(f"`interpolation` must be 'linear' or 'parabola', got {interpolation!r}.")
+    check_choice("interpolation", interpolation, ("linear", "parabola"))
 
 
 class BrownianPath(AbstractGridPath):
@@ -198,13 +198,14 @@ class BrownianPath(AbstractGridPath):
         _check_interpolation(interpolation)
         shape = check_shape(shape)
         self.columns, self.width = _check_columns(columns, shape), shape[-1] if shape else 0
-        dtype = jnp.result_type(float) if dtype is None else dtype
+        dtype = as_dtype(dtype)
         entries = np.arange(math.prod(shape), dtype=np.uint32)
         if self.columns is not None:
             entries = entries.reshape(shape)[..., self.columns].reshape(-1)
             shape = (*shape[:-1], len(self.columns))
         cells = num_cells(self.t0, self.t1, self.dt)
-        tree = _Tree(seeds(key), jnp.asarray(entries), jnp.asarray(first, jnp.int32), self.dt)
+        begin = _as_cell_number(first)
+        tree = _Tree(seeds(key), jnp.asarray(entries), begin, self.dt)
         w, a = tree.cells(cells, interpolation == "parabola", dtype)
         self.increments = w.reshape(cells, *shape)
         self.areas = None if a is None else a.reshape(cells, *shape)
@@ -228,11 +229,21 @@ class BrownianPath(AbstractGridPath):
         return CellPolynomial(self._whole(self.increments[index]), area, self.dt)
 
 
+def _as_cell_number(first: Any) -> Int[Array, ""]:
+    number = as_numbers("first", first)
+    if number.shape != () or not jnp.issubdtype(number.dtype, jnp.integer):
+        raise ValueError(f"`first` must be an integer, got {described(first)}.")
+    if is_concrete(number) and int(number) < 0:
+        raise ValueError(f"`first` must not be negative, got {int(number)}.")
+    return number.astype(jnp.int32)
+
+
 def _check_columns(columns: Sequence[int] | None, shape: tuple[int, ...]):
     if columns is None:
         return None
-    columns = tuple(columns)
-    if not shape or list(columns) != sorted(set(columns) & set(range(shape[-1]))):
+    columns = as_tuple("columns", columns, "numbers of entries of the last axis of `shape`")
+    known = all(isinstance(c, int | np.integer) for c in columns)
+    if not shape or not known or list(columns) != sorted(set(columns) & set(range(shape[-1]))):
         raise ValueError(
             f"`columns` must be increasing numbers of entries of the last axis of {shape}, got "
             f"{columns}."

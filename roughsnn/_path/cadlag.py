@@ -3,7 +3,10 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PyTree
+
+from .._misc import as_numbers, is_concrete
 
 
 class CadlagPath(eqx.Module):
@@ -25,12 +28,18 @@ class CadlagPath(eqx.Module):
     ys: PyTree[Float[Array, "points ..."]]
 
     def __check_init__(self):
+        for name, value in (("ts", self.ts), *(("ys", y) for y in jax.tree.leaves(self.ys))):
+            dtype = as_numbers(name, value).dtype
+            if not jnp.issubdtype(dtype, jnp.floating):
+                raise ValueError(f"`{name}` must have a floating dtype, got {dtype}.")
         shapes = [jnp.shape(y) for y in jax.tree.leaves(self.ys)]
-        if jnp.ndim(self.ts) != 1 or not shapes or any(s[:1] != self.ts.shape for s in shapes):
+        if jnp.ndim(self.ts) != 1 or not shapes or any(s[:1] != jnp.shape(self.ts) for s in shapes):
             raise ValueError(
                 "`ts` and `ys` must have shapes (points,) and (points, ...), got "
                 f"{jnp.shape(self.ts)} and {shapes}."
             )
+        if is_concrete(self.ts) and np.any(np.isnan(np.asarray(self.ts))):
+            raise ValueError("`ts` must not hold nan; padding is inf.")
 
     def corners(self) -> Float[Array, "points coordinates"]:
         """Time and all coordinates; padding repeats the last corner."""

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from .._check import as_dtype
 from .._misc import check_positive_float, check_shape, check_window, num_cells
 from .._random import RandomKey, seeds, standard_normals
 from .._types import RealScalar
@@ -87,7 +88,7 @@ def _process(t0, t1, dt, timescale, shape, key, dtype) -> tuple[Array, Array]:
     """The process of variance 1 at the borders of cells, and its integrals over them."""
     t0, t1, dt = check_window(t0, t1, dt, "dt")
     tau = check_positive_float("timescale", timescale)
-    dtype = jnp.result_type(float) if dtype is None else dtype
+    dtype = as_dtype(dtype)
     return _drawn(seeds(key), num_cells(t0, t1, dt), check_shape(shape), dt / tau, tau, dtype)
 
 

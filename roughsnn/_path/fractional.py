@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt32
 
+from .._check import as_dtype
 from .._misc import check_shape, check_window, num_cells, static_float
 from .._random import RandomKey, seeds, standard_normals
 from .._types import RealScalar
@@ -65,7 +66,7 @@ def fractional_path(
             f"`hurst` must be in (1/3, 1), got {hurst}: at 1 a path is a straight line, and at "
             "1/3 and below its increments and areas no longer determine solutions."
         )
-    dtype = jnp.result_type(float) if dtype is None else dtype
+    dtype = as_dtype(dtype)
     cells, size = num_cells(t0, t1, dt), math.prod(check_shape(shape))
     root = jnp.asarray(_root_spectrum(cells, hurst), dtype)
     increments = dt**hurst * _drawn(seeds(key), root, size)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._check import check_kind
 from .._misc import as_float_array, check_positive_int, check_window, einsum, is_concrete, num_cells
 from .._types import IntScalar, Numeric, RealScalar
 from .base import AbstractGridPath, CellPolynomial
@@ -67,6 +68,12 @@ class GridPath(AbstractGridPath):
         return CellPolynomial(self.increments[index], area, self.dt)
 
 
+def check_path(path: AbstractGridPath) -> None:
+    """`TypeError` for what is no path on a grid."""
+    wanted = "a path on a grid, e.g. a roughsnn.BrownianPath"
+    check_kind("path", path, AbstractGridPath, wanted)
+
+
 def local_path(path: AbstractGridPath) -> AbstractGridPath:
     """The same path counted from its start."""
     if path.t0 == 0:
@@ -113,6 +120,7 @@ def coarsened(path: AbstractGridPath, factor: int) -> GridPath:
     **Raises:** `ValueError` if `factor` does not divide the number of cells.
     """
     factor = check_positive_int("factor", factor)
+    check_path(path)
     increments, areas = path.arrays()
     cells, shape = increments.shape[0], increments.shape[1:]
     if cells % factor:
@@ -149,6 +157,7 @@ def correlated(
     **Raises:** `ValueError` for shapes that do not fit and for a covariance that is none;
         `TypeError` for a covariance that is traced.
     """
+    check_path(path)
     if (factor is None) == (covariance is None):
         raise ValueError("Give either `factor` or `covariance`.")
     increments, areas = path.arrays()
@@ -183,7 +192,7 @@ def _root(covariance: Numeric) -> np.ndarray:
             "`covariance` must be concrete numbers, got a traced value. For gradients with "
             "respect to it give a `factor`, e.g. jnp.linalg.cholesky(covariance)."
         )
-    c = np.asarray(covariance, float)
+    c = np.asarray(as_float_array("covariance", covariance), float)
     if c.ndim != 2 or c.shape[0] != c.shape[1] or not np.all(np.isfinite(c)):
         raise ValueError(
             f"`covariance` must be a square matrix of finite numbers, got shape {c.shape}."

@@ -9,9 +9,10 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._check import check_function
 from .._misc import (
-    as_array,
     as_float_array,
+    as_numbers,
     check_positive_float,
     check_positive_int,
     check_window,
@@ -56,7 +57,7 @@ class JumpPath(AbstractJumpPath):
     def __init__(self, jump_times: Numeric, sizes: Numeric, *, t0: RealScalar, t1: RealScalar):
         self.t0, self.t1, _ = check_window(t0, t1, 1.0, "dt")
         self.sizes = as_float_array("sizes", sizes)
-        times = as_array(jump_times, self.sizes.dtype)
+        times = as_numbers("jump_times", jump_times, self.sizes.dtype)
         if times.ndim != 1 or self.sizes.shape[:1] != times.shape:
             raise ValueError(
                 "`jump_times` must have shape (jumps,) and `sizes` (jumps, *shape), got "
@@ -128,6 +129,7 @@ def compound_poisson_path(
     t0, t1, _ = check_window(t0, t1, 1.0, "dt")
     max_jumps = check_positive_int("max_jumps", max_jumps)
     rate = check_rates("intensity", intensity, 0)
+    check_function("jump", jump, "jump(key)")
     if is_concrete(rate):
         check_positive_float("intensity", rate)
     times_key, sizes_key = split(key)

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._check import as_tuple
+from .._misc import as_plain, check_positive_float, described
 from .axes import BLUE, GREY, ORANGE, make_axes
 
 
@@ -20,17 +22,18 @@ def matrix(
 
     **Arguments:**
 
-    - `values`: a matrix; [pre, post] for weights.
+    - `values`: a matrix; [pre, post] for weights. An entry that is nan stays white.
     - `ax`: `matplotlib` axes; by default new ones.
     - `label`: of the colour bar.
     - `limit`: the value of the fullest colours; by default the largest size of an entry.
 
     **Returns:** the axes.
     """
-    ax, values = make_axes(ax), np.asarray(values)
-    if values.ndim != 2:
-        raise ValueError(f"`values` must be a matrix, got shape {values.shape}.")
-    limit = float(np.nanmax(np.abs(values))) or 1.0 if limit is None else limit
+    values = _as_matrix("values", values)
+    if limit is None:
+        limit = float(np.nanmax(np.abs(values))) or 1.0
+    limit = check_positive_float("limit", limit)
+    ax = make_axes(ax)
     picture = ax.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
     ax.figure.colorbar(picture, ax=ax, label=label)
     return ax
@@ -52,7 +55,7 @@ def ks(quantiles: Sequence[float] | np.ndarray | Array, *, ax: Any = None, label
 
     **Returns:** the axes.
     """
-    ax, sorted_ = make_axes(ax), _sorted(quantiles)
+    sorted_, ax = _sorted(quantiles), make_axes(ax)
     uniform = (np.arange(len(sorted_)) + 0.5) / len(sorted_)
     band = 1.36 / len(sorted_) ** 0.5
     ends = np.array([0.0, 1.0])
@@ -66,7 +69,7 @@ def ks(quantiles: Sequence[float] | np.ndarray | Array, *, ax: Any = None, label
 def qq(quantiles: Sequence[float] | np.ndarray | Array, *, ax: Any = None, label="model") -> Any:
     r"""The quantiles of the rescaled intervals $\Lambda - \alpha$ against those of the exponential
     law; arguments as for [`roughsnn.plot.ks`][]. Shows long intervals, where that one is blind."""
-    ax, sorted_ = make_axes(ax), _sorted(quantiles)
+    sorted_, ax = _sorted(quantiles), make_axes(ax)
     uniform = (np.arange(len(sorted_)) + 0.5) / len(sorted_)
     expected, found = -np.log1p(-uniform), -np.log1p(-np.minimum(sorted_, 1 - 1e-12))
     ax.axline((0, 0), slope=1, color=GREY)
@@ -88,8 +91,16 @@ def training(fit: Any, *, ax: Any = None, names: tuple[str, ...] | None = None) 
 
     **Returns:** the axes.
     """
+    if not hasattr(fit, "history") or not hasattr(fit, "validation"):
+        raise TypeError(f"`fit` must be a roughsnn.Fit, got {described(fit)}.")
+    shown = fit.history if names is None else as_tuple("names", names, "names of the history")
+    unknown = [name for name in shown if not isinstance(name, str) or name not in fit.history]
+    if unknown:
+        raise ValueError(
+            f"`names` must be in the history, {sorted(fit.history)}, got {described(unknown)}."
+        )
     ax = make_axes(ax)
-    for name in fit.history if names is None else names:
+    for name in shown:
         ax.plot(fit.history[name], label=name)
     if fit.every is not None and names is None:
         made = fit.every * (1 + np.arange(len(fit.validation)))
@@ -110,9 +121,15 @@ def weights(estimate: np.ndarray | Array, truth: np.ndarray | Array, *, ax: Any 
 
     **Returns:** the axes.
     """
-    ax, found, true = make_axes(ax), np.asarray(estimate), np.asarray(truth)
-    if found.shape != true.shape:
-        raise ValueError(f"The matrices must have one shape, got {found.shape} and {true.shape}.")
+    found, true = _as_matrix("estimate", estimate), _as_matrix("truth", truth)
+    if found.shape != true.shape or found.shape[0] != found.shape[1]:
+        raise ValueError(
+            "`estimate` and `truth` must be square matrices of one shape, got "
+            f"{found.shape} and {true.shape}."
+        )
+    if np.any(np.isnan(found)) or np.any(np.isnan(true)):
+        raise ValueError("`estimate` and `truth` must not hold nan.")
+    ax = make_axes(ax)
     off = ~np.eye(len(true), dtype=bool)
     ax.axline((0, 0), slope=1, color=GREY)
     ax.plot(true[off], found[off], ".", color=BLUE, ms=4, alpha=0.6)
@@ -120,8 +137,17 @@ def weights(estimate: np.ndarray | Array, truth: np.ndarray | Array, *, ax: Any 
     return ax
 
 
+def _as_matrix(name: str, values) -> np.ndarray:
+    matrix = as_plain(name, values)
+    if matrix.ndim != 2 or not matrix.size:
+        raise ValueError(f"`{name}` must be a matrix, got shape {matrix.shape}.")
+    if np.all(np.isnan(matrix)):
+        raise ValueError(f"`{name}` must hold a number, got nan only.")
+    return matrix
+
+
 def _sorted(quantiles) -> np.ndarray:
-    values = np.sort(np.asarray(quantiles, float).ravel())
+    values = np.sort(as_plain("quantiles", quantiles).ravel())
     if len(values) == 0 or values[0] < 0 or values[-1] > 1 or not np.all(np.isfinite(values)):
         raise ValueError("`quantiles` must be numbers in [0, 1], at least one.")
     return values

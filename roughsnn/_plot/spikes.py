@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._check import as_times
 from .._loss.statistics import psth as psth_of
+from .._misc import described
 from .._train.check import check_same_kind, check_trains
 from .._train.spike_train import SpikeTrain
 from .axes import BLUE, ORANGE, make_axes
@@ -28,6 +30,8 @@ def raster(train: SpikeTrain, *, ax: Any = None, neuron: int | None = None, colo
     batch = isinstance(train, SpikeTrain) and train.times.ndim == 2
     check_trains("train", train, batch=batch)
     rows, label = train.to_lists(), "trial" if batch else "neuron"
+    if neuron is not None:
+        neuron = _check_neuron(neuron, train.num_neurons)
     if batch:
         rows = [np.concatenate(t) if neuron is None else t[neuron] for t in rows]
     elif neuron is not None:
@@ -58,14 +62,29 @@ def psth(
 
     **Returns:** the axes.
     """
-    ax = make_axes(ax)
+    check_trains("x", x, batch=True)
     if y is not None:
+        check_trains("y", y, batch=True)
         check_same_kind(x, y)
+    if neuron is not None:
+        neuron = _check_neuron(neuron, x.num_neurons)
+    ts = as_times("ts", ts)
+    curves = []
     for batch, label, color in ((y, "data", BLUE), (x, "model", ORANGE)):
         if batch is not None:
             rates = np.asarray(psth_of(batch, ts, timescale))
-            ax.plot(ts, rates.mean(1) if neuron is None else rates[:, neuron], color, label=label)
+            curves.append((rates.mean(1) if neuron is None else rates[:, neuron], color, label))
+    ax = make_axes(ax)
+    for rates, color, label in curves:
+        ax.plot(ts, rates, color, label=label)
     ax.set(xlabel="time", ylabel="rate", xlim=(float(ts[0]), float(ts[-1])))
     ax.set_ylim(bottom=0)
     ax.legend(frameon=False)
     return ax
+
+
+def _check_neuron(neuron: int, neurons: int) -> int:
+    known = isinstance(neuron, int | np.integer) and not isinstance(neuron, bool)
+    if not known or not 0 <= neuron < neurons:
+        raise ValueError(f"`neuron` must be in 0 ... {neurons - 1}, got {described(neuron)}.")
+    return int(neuron)

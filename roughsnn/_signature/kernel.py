@@ -7,10 +7,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._check import check_choice, check_kind
 from .._kernel.base import AbstractTrainKernel, against, discontinuities_of
 from .._kernel.gaussian import known
 from .._kernel.height import as_height, height_for, mean_count
-from .._misc import as_float_array, check_positive_int, is_concrete, static_float
+from .._misc import (
+    as_float_array,
+    check_positive_float,
+    check_positive_int,
+    is_concrete,
+    static_float,
+)
+from .._train.check import check_trains
 from .._train.taper import check_taper, tapered
 from .._types import Numeric, Scalar
 from .cell import cheapest, enough
@@ -98,16 +106,14 @@ class SignatureKernel(AbstractTrainKernel):
     ):
         self.height = as_height(height)
         self.lifting = ItoLift() if lifting is None else lifting
-        if not isinstance(self.lifting, AbstractLift):
-            raise TypeError(
-                "`lifting` must be a roughsnn.ItoLift, MarcusLift or RampLift, got "
-                f"{type(lifting).__name__}."
-            )
-        self.time_scale = static_float("time_scale", time_scale)
+        wanted = "a roughsnn.ItoLift, MarcusLift or RampLift"
+        check_kind("lifting", self.lifting, AbstractLift, wanted)
+        self.time_scale = check_positive_float("time_scale", time_scale)
         self.dilation = as_float_array("dilation", dilation)
+        if self.dilation.shape != ():
+            raise ValueError(f"`dilation` must be a scalar, got shape {self.dilation.shape}.")
         self.taper = check_taper(taper)
-        if scaling not in _SCALINGS:
-            raise ValueError(f"`scaling` must be one of {_SCALINGS}, got {scaling!r}.")
+        check_choice("scaling", scaling, _SCALINGS)
         self.scaling = scaling
         self.order = None if order is None else check_positive_int("order", order)
         self.longest = self._check_longest(longest)
@@ -123,6 +129,7 @@ class SignatureKernel(AbstractTrainKernel):
                     "With a traced `dilation` pass `longest`, a bound of time_scale x dilation, "
                     "or an `order`."
                 )
+        longest = static_float("longest", longest)
         if not 0 < longest <= _LONGEST:
             raise ValueError(
                 f"`time_scale` x `dilation` must be in (0, {_LONGEST}], got {longest}: the kernel "
@@ -133,10 +140,11 @@ class SignatureKernel(AbstractTrainKernel):
                 f"`time_scale` x `dilation` must be at most `longest`={longest}, got "
                 f"{self.time_scale * float(self.dilation)}. Pass longest=None to have it found."
             )
-        return static_float("longest", longest)
+        return longest
 
     def fitted(self, data):
         """With `height` from the mean count of `data`, if it was left open."""
+        check_trains("data", data, batch=True)
         return self.with_mean_count(mean_count(data))
 
     def with_mean_count(self, mean: Scalar) -> "SignatureKernel":

@@ -2,13 +2,16 @@
 
 import abc
 import functools as ft
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from .._misc import as_float_array, check_positive_int, matmul
+from .._check import check_choice, check_kind
+from .._misc import as_float_array, check_positive_int, described, is_concrete, matmul
 from .._types import Numeric, Scalar
 from .segments import SWEEPS, Sweep, goursat
 
@@ -38,13 +41,17 @@ class RBFStatic(AbstractStaticKernel):
 
     **Arguments:**
 
-    - `scale`: $\ell$.
+    - `scale`: $\ell$, positive.
     """
 
     scale: Float[Array, ""]
 
     def __init__(self, scale: Numeric = 1.0):
         self.scale = as_float_array("scale", scale)
+        if self.scale.shape != ():
+            raise ValueError(f"`scale` must be a scalar, got shape {self.scale.shape}.")
+        if is_concrete(self.scale) and float(self.scale) <= 0:
+            raise ValueError(f"`scale` must be positive, got {float(self.scale)}.")
 
     def matrix(self, x, y):
         """From differences, so that near points lose no digits."""
@@ -98,13 +105,17 @@ class PathKernel(eqx.Module):
         sweep: Sweep | None = None,
     ):
         self.static = LinearStatic() if static is None else static
-        if isinstance(refine, bool) or not isinstance(refine, int) or refine < 0:
-            raise ValueError(f"`refine` must be an integer that is not negative, got {refine!r}.")
-        self.refine = refine
+        wanted = "a roughsnn.LinearStatic or RBFStatic"
+        check_kind("static", self.static, AbstractStaticKernel, wanted)
+        if isinstance(refine, bool) or not isinstance(refine, int | np.integer) or refine < 0:
+            raise ValueError(
+                f"`refine` must be an integer that is not negative, got {described(refine)}."
+            )
+        self.refine = int(refine)
         self.order = None if order is None else check_positive_int("order", order)
         self.normalized = bool(normalized)
-        if sweep is not None and sweep not in SWEEPS:
-            raise ValueError(f"`sweep` must be one of {SWEEPS}, got {sweep!r}.")
+        if sweep is not None:
+            check_choice("sweep", sweep, SWEEPS)
         self.sweep = sweep
 
     def _plain(self, x: Array, y: Array, refine: int) -> Scalar:
@@ -132,8 +143,7 @@ class PathKernel(eqx.Module):
         **Raises:** `ValueError` for arrays that are not paths in one space, with two points at
         least.
         """
-        _check(x, y)
-        return self._value(x, y, self.refine)
+        return self._value(*_check(x, y), self.refine)
 
     def error(
         self,
@@ -141,7 +151,7 @@ class PathKernel(eqx.Module):
         y: Float[Array, "other_points coordinates"],
     ) -> Scalar:
         """An estimate of the error of k(x, y): four thirds of what one more refinement changes."""
-        _check(x, y)
+        x, y = _check(x, y)
         change = self._value(x, y, self.refine + 1) - self._value(x, y, self.refine)
         return jnp.abs(change) * (4 / 3)
 
@@ -151,7 +161,7 @@ class PathKernel(eqx.Module):
         y: Float[Array, "other_samples other_points coordinates"],
     ) -> Float[Array, "samples other_samples"]:
         """k of all pairs of two batches of paths, a row at a time."""
-        _check(x[0], y[0])
+        x, y = _check(x, y, "samples, ")
         one = lambda a, b: self._plain(a, b, self.refine)
         values = jax.lax.map(lambda a: jax.vmap(lambda b: one(a, b))(y), x)
         if not self.normalized:
@@ -174,14 +184,17 @@ def _cut(x: Array, refine: int) -> Array:
     return jnp.concatenate([fine.reshape(-1, x.shape[1]), x[-1:]])
 
 
-def _check(x, y) -> None:
+def _check(x: Any, y: Any, batch: str = "") -> tuple[Array, Array]:
+    """Two paths, or batches of them, as arrays."""
+    x, y = as_float_array("x", x), as_float_array("y", y)
     for name, z in (("x", x), ("y", y)):
-        if z.ndim != 2 or z.shape[0] < 2 or not jnp.issubdtype(z.dtype, jnp.floating):
+        if z.ndim != (3 if batch else 2) or z.shape[-2] < 2 or z.shape[0] == 0:
             raise ValueError(
-                f"`{name}` must be a path of shape (points, coordinates) with at least two points "
-                f"and a floating dtype, got {z.dtype} of shape {z.shape}."
+                f"`{name}` must have shape ({batch}points, coordinates) with at least two points, "
+                f"got {z.shape}."
             )
-    if x.shape[1] != y.shape[1]:
+    if x.shape[-1] != y.shape[-1]:
         raise ValueError(
-            f"`x` and `y` must have the same coordinates, got {x.shape[1]} and {y.shape[1]}."
+            f"`x` and `y` must have the same coordinates, got {x.shape[-1]} and {y.shape[-1]}."
         )
+    return x, y

@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._check import check_kind
 from .._kernel.base import AbstractTrainKernel, against
 from .._kernel.height import mean_count
 from .._misc import check_positive_int
+from .._train.check import check_trains
 from .._train.marks import find_first
 from .kernel import SignatureKernel
 
@@ -49,12 +51,14 @@ class PerNeuronKernel(AbstractTrainKernel):
     interactions: int | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):
+        check_kind("kernel", self.kernel, SignatureKernel, "a roughsnn.SignatureKernel")
         for name in ("max_spikes", "interactions"):
             if getattr(self, name) is not None:
                 check_positive_int(name, getattr(self, name))
 
     def fitted(self, data):
         """With the height that `kernel` takes from the mean count of one neuron."""
+        check_trains("data", data, batch=True)
         mean = mean_count(data) / data.num_neurons
         return dataclasses.replace(self, kernel=self.kernel.with_mean_count(mean))
 

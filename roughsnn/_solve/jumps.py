@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from .._conditions.affine import is_constant
-from .._misc import any_in_batch, as_array, is_concrete, is_term, term_product
+from .._misc import any_in_batch, as_float_array, is_concrete, is_term, term_product
 from .._path.base import AbstractJumpPath
 from .._path.jumps import JumpPath
 from .._types import Args, Numeric, RealScalar, Scalar, State
@@ -59,7 +59,7 @@ def check_jump_ts(jump_ts: Numeric | None) -> None:
     """`ValueError` unless times are increasing, as far as they are known."""
     if jump_ts is None:
         return
-    jump_ts = as_array(jump_ts)
+    jump_ts = as_float_array("jump_ts", jump_ts)
     if jump_ts.ndim != 1:
         raise ValueError(f"`jump_ts` must have shape (jumps,), got {jump_ts.shape}.")
     if is_concrete(jump_ts) and np.any(np.diff(np.asarray(jump_ts)) <= 0):

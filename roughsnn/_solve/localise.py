@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from .._conditions.affine import is_constant
-from .._misc import is_term, term_product
+from .._misc import described, is_term, term_product
 from .._path.base import AbstractCellPath, AbstractGridPath
 from .._path.jumps import JumpPath
 from .._types import Args, IntScalar, RealScalar, State
@@ -101,6 +101,8 @@ def check_terms(
             "the driver is smooth. Use an ODE solver: diffrax.Heun() on "
             "BrownianPath(interpolation='linear'), or diffrax.Tsit5() on 'parabola'."
         )
+    if not jax.tree.leaves(terms, is_leaf=is_term):
+        raise TypeError(f"`terms` must be diffrax terms, at least one, got {described(terms)}.")
     for term in jax.tree.leaves(terms, is_leaf=is_term):
         if not isinstance(term, dfx.AbstractTerm):
             raise TypeError(

@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
+from .._check import check_function
 from .._conditions.fields import smooth_drift
 from .._event.event import Event
-from .._misc import entry, one_hot, where_tree
+from .._misc import as_numbers, described, entry, one_hot, where_tree
 from .._random import RandomKey, check_key, uniform
 from .._results import RESULTS, Failure
 from .._types import Args, Numeric, State
@@ -103,10 +104,23 @@ def online_gradient(
             f"{jax.tree.structure(direction)} and {jax.tree.structure(params)}."
         )
 
+    check_function("problem", problem, "problem(params)")
     check_jump_ts(jump_ts)
+    for name, tree in (("params", params), ("direction", direction)):
+        for leaf in jax.tree.leaves(tree):
+            if not jnp.issubdtype(as_numbers(name, leaf).dtype, jnp.floating):
+                raise ValueError(f"`{name}` must hold floating arrays, got {described(leaf)}.")
+    sizes = [jax.tree.map(jnp.shape, tree) for tree in (params, direction)]
+    if sizes[0] != sizes[1]:
+        raise ValueError(f"`direction` must have the shapes of `params`, got {sizes[::-1]}.")
 
     def checked(params):
-        terms, event, y0, args = problem(params)
+        posed = problem(params)
+        if not isinstance(posed, tuple) or len(posed) != 4:
+            raise TypeError(
+                f"`problem` must return (terms, event, y0, args), got {described(posed)}."
+            )
+        terms, event, y0, args = posed
         return check_problem(terms, window, y0, args, event=event, engine=engine, jump_ts=jump_ts)
 
     eqx.filter_eval_shape(checked, params)

@@ -9,15 +9,17 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, PyTree
 
+from .._check import check_kind
 from .._conditions.fields import smooth_drift
 from .._event.event import Event
 from .._misc import entry, one_hot, where_tree
-from .._random import RandomKey, seeds, uniform
+from .._random import RandomKey, check_key, seeds, uniform
 from .._results import RESULTS
 from .._types import Args, State
 from .._window import Clock, Window, as_window, check_capacity
+from .engine import EventByEvent
 from .jumps import jump_terms
-from .setup import Equation
+from .setup import Equation, check_problem
 from .solution import Solution
 
 
@@ -73,6 +75,13 @@ def reference_solve(
     max_events = check_capacity("max_events", max_events, window)
     if window.stop_after is not None:
         raise ValueError("`reference_solve` does not take a window with `stop_after`.")
+    check_kind("solver", solver, dfx.AbstractSolver, "a diffrax solver")
+    if root_finder is not None:
+        wanted = "an optimistix root finder"
+        check_kind("root_finder", root_finder, optx.AbstractRootFinder, wanted)
+    engine = EventByEvent()
+    y0 = check_problem(terms, window, y0, args, event=event, engine=engine, jump_ts=None)
+    check_key(key)
     if jump_terms(terms):
         raise ValueError(
             "`reference_solve` does not take drivers that jump: diffrax would smear a jump over "

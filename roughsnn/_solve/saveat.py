@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from .._misc import at_least, at_most, is_concrete
+from .._misc import as_float_array, at_least, at_most, is_concrete
 from .._types import State
 from .dense import on_borders
 from .step import Emitted, Stepper
@@ -30,7 +30,9 @@ def check_saveat(saveat: dfx.SaveAt, t0: float, t1: float) -> dfx.SubSaveAt | No
     if sub.steps > 1:
         raise ValueError(f"`saveat.steps` must be True or False, got {sub.steps}.")
     if sub.ts is not None and is_concrete(sub.ts):
-        ts = np.asarray(sub.ts)
+        ts = np.asarray(as_float_array("saveat.ts", sub.ts))
+        if ts.ndim != 1 or not ts.size:
+            raise ValueError(f"`saveat.ts` must have shape (times,), got {ts.shape}.")
         if not np.all(np.diff(ts) >= 0):
             raise ValueError("`saveat.ts` must be in increasing order.")
         slack = 1e-6 * (t1 - t0)

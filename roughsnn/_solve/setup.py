@@ -9,10 +9,12 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Bool, Int, PyTree
 
+from .._check import check_kind
 from .._conditions.affine import is_affine
 from .._event.chandrupatla import Chandrupatla
 from .._event.crossing import AbstractCrossing, BracketedCrossing, QuadraticCrossing
 from .._event.event import Event
+from .._misc import as_numbers, check_finite
 from .._random import RandomKey, seeds
 from .._types import Args, Numeric, State
 from .._window import Clock, Window
@@ -44,8 +46,7 @@ class Equation(eqx.Module):
 
 def check_problem(terms, window: Window, y0, args, *, event, engine: EventByEvent, jump_ts):
     """The initial state as arrays, once shapes and what is known of the values are found right."""
-    if not isinstance(event, Event):
-        raise TypeError(f"`event` must be a roughsnn.Event, got {type(event).__name__}.")
+    check_kind("event", event, Event, "a roughsnn.Event")
     check_terms(terms, engine.solver, window.t0, window.t1, window.dt0)
     y0, dtype = _check_state(y0)
     check_stages(terms, engine.solver_for(terms), window.t0, y0, args)
@@ -151,7 +152,7 @@ def compact(
 
 
 def _check_state(y0: State):
-    y0 = jax.tree.map(jnp.asarray, y0)
+    y0 = jax.tree.map(lambda leaf: as_numbers("y0", leaf), y0)
     leaves = jax.tree.leaves(y0)
     for leaf in leaves:
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
@@ -159,6 +160,7 @@ def _check_state(y0: State):
                 f"Every leaf of `y0` must have a floating dtype, got {leaf.dtype}. Use e.g. "
                 "jnp.asarray(y0, float)."
             )
+        check_finite("y0", leaf)
     if not leaves:
         raise ValueError("`y0` must hold at least one array.")
     return y0, jnp.result_type(*leaves)

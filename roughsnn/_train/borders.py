@@ -4,6 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from .._misc import as_plain
+
 
 def before(times: Array, border: float | Array) -> Array:
     """Whether times are before a border, and not on it but for a rounding of their dtype."""
@@ -27,8 +29,8 @@ def rounded(times: np.ndarray, neuron: int, t1: float, dtype) -> np.ndarray:
 
 
 def check_times(times, neuron: int, t0: float, t1: float) -> np.ndarray:
-    array = np.asarray(times, dtype=float)
     name = f"times[{neuron}]"
+    array = as_plain(name, times)
     if array.ndim != 1:
         raise ValueError(f"`{name}` must be a list of spike times, got shape {array.shape}.")
     if not np.all(np.isfinite(array)):

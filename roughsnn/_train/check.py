@@ -4,12 +4,18 @@ from typing import Any
 
 import numpy as np
 
-from .._misc import is_concrete
+from .._misc import described, is_concrete
 from .spike_train import SpikeTrain
 
 
 def check_same_kind(x: Any, y: Any) -> None:
-    """Two trains, or batches of them, of the same window and neurons."""
+    """Two trains, or batches of them, of the same window and neurons.
+
+    What has been made of trains has these, too.
+    """
+    for name, z in (("x", x), ("y", y)):
+        if not all(hasattr(z, part) for part in ("t0", "t1", "num_neurons")):
+            _refuse(name, z)
     kinds = [(z.t0, z.t1, z.num_neurons) for z in (x, y)]
     if kinds[0] != kinds[1]:
         raise ValueError(
@@ -18,11 +24,15 @@ def check_same_kind(x: Any, y: Any) -> None:
         )
 
 
+def _refuse(name: str, x: Any) -> None:
+    raise TypeError(f"`{name}` must be a roughsnn.SpikeTrain, got {described(x)}.")
+
+
 def check_trains(name: str, x: Any, *, batch: bool = False) -> None:
     """A train, or a batch, whose spikes (where they are known) are in order, in the window and
     of neurons that there are."""
     if not isinstance(x, SpikeTrain):
-        raise TypeError(f"`{name}` must be a roughsnn.SpikeTrain, got {type(x).__name__}.")
+        _refuse(name, x)
     if x.times.ndim != 1 + batch:
         wanted = (
             "a batch of trains with times of shape (samples, spikes)"
@@ -33,6 +43,10 @@ def check_trains(name: str, x: Any, *, batch: bool = False) -> None:
             f"`{name}` must be {wanted}, got {x.times.shape}. Use jax.vmap over keys, or "
             "SpikeTrain.stack."
         )
+    if x.times.shape[0] == 0 and batch:
+        raise ValueError(f"`{name}` must hold at least one train, got an empty batch.")
+    if x.num_neurons < 1:
+        raise ValueError(f"`{name}` must have at least one neuron, got {x.num_neurons}.")
     if not is_concrete(x.times, x.marks):
         return
     times, marks = np.asarray(x.times), np.asarray(x.marks)

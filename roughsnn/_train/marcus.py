@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._path.cadlag import CadlagPath
+from .check import check_trains
 from .spike_train import SpikeTrain
 from .taper import check_taper, tapered
 
@@ -41,6 +42,7 @@ def marcus_lift(
             "`path` must be a roughsnn.SpikeTrain or a roughsnn.CadlagPath, got a "
             f"{type(path).__name__}."
         )
+    check_trains("path", path)
     spikes = path
     parts, height = tapered(spikes, check_taper(taper))
     dtype = parts.dtype

@@ -10,10 +10,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from .._misc import as_array, check_positive_int, check_window, is_concrete, one_hot, static_float
+from .._check import as_integers, as_tuple, check_kind
+from .._misc import (
+    as_array,
+    as_numbers,
+    check_positive_int,
+    check_window,
+    described,
+    is_concrete,
+    one_hot,
+    static_float,
+)
 from .._origin import origin_bits, origin_of
 from .._types import IntScalar, RealScalar
-from .._window import Window
+from .._window import Window, as_window
 from .borders import before, check_times, rounded
 from .boundary import Boundary
 from .marks import count_by_mark, find_first
@@ -102,9 +112,10 @@ class SpikeTrain(eqx.Module):
         cannot tell apart.
         """
         t0, t1, _ = check_window(t0, t1, 1.0, "dt")
-        if len(times) == 0:
+        lists = as_tuple("times", times, "a list of spike times for each neuron")
+        if len(lists) == 0:
             raise ValueError("`times` must hold one list of spike times for each neuron.")
-        arrays = [check_times(t, n, t0, t1) for n, t in enumerate(times)]
+        arrays = [check_times(t, n, t0, t1) for n, t in enumerate(lists)]
         total = sum(len(a) for a in arrays)
         room = max(total, 1) if max_spikes is None else check_positive_int("max_spikes", max_spikes)
         if total > room:
@@ -133,9 +144,11 @@ class SpikeTrain(eqx.Module):
     @classmethod
     def stack(cls, trains: Iterable["SpikeTrain"]) -> "SpikeTrain":
         """A batch from single trains of the same window and neurons, padded alike."""
-        trains = list(trains)
+        trains = as_tuple("trains", trains, "spike trains")
         if not trains:
             raise ValueError("`trains` must hold at least one train.")
+        for n, train in enumerate(trains):
+            check_kind(f"trains[{n}]", train, SpikeTrain, "a roughsnn.SpikeTrain")
         kinds = {(t.t0, t.t1, t.num_neurons) for t in trains}
         if len(kinds) > 1:
             raise ValueError(f"The trains must share t0, t1 and num_neurons, got {sorted(kinds)}.")
@@ -154,6 +167,7 @@ class SpikeTrain(eqx.Module):
 
     def in_frame(self, window: Window) -> "SpikeTrain":
         """The train of a window that was counted from its start, counted as the window says."""
+        window = as_window(window)
         times = self.times + window.t0
         # A spike of the last cell is not brought beyond the end by rounding.
         beyond = jax.lax.stop_gradient(times) - jnp.asarray(window.t1, times.dtype)
@@ -266,12 +280,10 @@ class SpikeTrain(eqx.Module):
 
         `groups` holds the number of the group of each neuron, from 0 on.
         """
-        index = np.asarray(groups)
-        if index.shape != (self.num_neurons,) or not np.issubdtype(index.dtype, np.integer):
-            raise ValueError(
-                f"`groups` must be {self.num_neurons} integers, one for each neuron, got "
-                f"{index.dtype} of shape {index.shape}."
-            )
+        wanted = f"{self.num_neurons} integers, one for each neuron"
+        index = as_integers("groups", groups, wanted)
+        if index.shape != (self.num_neurons,):
+            raise ValueError(f"`groups` must be {wanted}, got shape {index.shape}.")
         if index.min() < 0:
             raise ValueError(f"`groups` must not be negative, got {index.min()}.")
         group = jnp.asarray(index.astype(np.int32))
@@ -281,12 +293,19 @@ class SpikeTrain(eqx.Module):
 
     def with_spike(self, neuron: IntScalar) -> "SpikeTrain":
         """The train with one more spike of `neuron`, at t1, and room for it."""
+        number = as_numbers("neuron", neuron)
+        if number.shape != () or not jnp.issubdtype(number.dtype, jnp.integer):
+            raise ValueError(f"`neuron` must be an integer, got {described(neuron)}.")
+        if is_concrete(number) and not 0 <= int(number) < self.num_neurons:
+            raise ValueError(
+                f"`neuron` must be in 0 ... {self.num_neurons - 1}, got {int(number)}."
+            )
         train = self.with_room(self.times.shape[-1] + 1)
         here = one_hot(self.count, train.times.shape[-1])
         return dataclasses.replace(
             train,
             times=jnp.where(here, jnp.asarray(self.t1, self.times.dtype), train.times),
-            marks=jnp.where(here, jnp.asarray(neuron, jnp.int32), train.marks),
+            marks=jnp.where(here, number.astype(jnp.int32), train.marks),
             count=self.count + 1,
         )
 
@@ -365,9 +384,13 @@ def _not_before(train: SpikeTrain, t0: float) -> SpikeTrain:
 
 
 def _check_neurons(neurons, total: int) -> Int[Array, " n"]:
-    index = np.asarray(neurons) if is_concrete(neurons) else jnp.asarray(neurons)
+    wanted = "a list of integers, at least one"
+    if is_concrete(neurons):
+        index = as_integers("neurons", neurons, wanted)
+    else:
+        index = as_numbers("neurons", neurons)
     if index.ndim != 1 or index.shape[0] == 0 or not jnp.issubdtype(index.dtype, jnp.integer):
-        raise ValueError(f"`neurons` must be a list of integers, got {neurons!r}.")
+        raise ValueError(f"`neurons` must be {wanted}, got {described(index)}.")
     if isinstance(index, np.ndarray) and (
         len(set(index.tolist())) < len(index) or index.min() < 0 or index.max() >= total
     ):

@@ -3,15 +3,16 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._misc import at_least, at_most
+from .._misc import at_least, at_most, static_float
 from .spike_train import SpikeTrain
 
 
 def check_taper(taper: float) -> float:
     """`taper` as a part of the window, in [0, 1]."""
+    taper = static_float("taper", taper)
     if not 0 <= taper <= 1:
         raise ValueError(f"`taper` must be in [0, 1], a part of the window, got {taper}.")
-    return float(taper)
+    return taper
 
 
 def tapered(

@@ -312,7 +312,7 @@ def test_bad_input():
     with pytest.raises(ValueError, match="must not be negative"):
         rs.OrderedKernel(height=-1.0)
     wrong: Any = "ito"
-    with pytest.raises(ValueError, match="`scaling` must be one of"):
+    with pytest.raises(ValueError, match="`scaling` must be"):
         rs.SignatureKernel(scaling=wrong)
     with pytest.raises(TypeError, match="`lifting` must be"):
         rs.SignatureKernel(lifting=wrong)

@@ -183,5 +183,5 @@ def test_bad_input():
         rs.PathKernel()(X[:1], Y)
     with pytest.raises(ValueError, match="`refine`"):
         rs.PathKernel(refine=-1)
-    with pytest.raises(ValueError, match="`sweep` must be one of"):
+    with pytest.raises(ValueError, match="`sweep` must be 'rows' or"):
         rs.PathKernel(sweep="columns")  # pyright: ignore
