@@ -63,7 +63,7 @@ class Lockstep(eqx.Module):
     Spikes keep their exact offsets; what neurons do to one another *within* a cell is left out, an
     error of second order in `dt0`. The same noise and thresholds as with
     [`roughsnn.EventByEvent`][], so both agree as `dt0` becomes small. For membranes with linear
-    decay; jumps of the drive and edges lie on the borders of cells.
+    decay; `edges` lie on the borders of cells. A [`roughsnn.StepPath`][] may jump inside of cells.
 
     **Arguments:**
 

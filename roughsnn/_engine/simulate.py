@@ -47,8 +47,8 @@ def simulate(
     - `network`: a [`roughsnn.SpikingNetwork`][].
     - `drive`: the input $c(t)$: an array of shape `(neurons,)` for a constant one, or
         `(cells, neurons)` with a row for each cell; a callable `t -> (neurons,)`; or a
-        `diffrax.AbstractPath` with such values. At the jumps of a [`roughsnn.StepPath`][] the
-        solver stops.
+        `diffrax.AbstractPath` with such values. The jumps of a [`roughsnn.StepPath`][] may
+        be at any time, and have derivatives.
     - `window`: a [`roughsnn.Window`][].
     - `key`: a `jax.random.key`.
     - `max_spikes`: the room for spikes of all neurons together.

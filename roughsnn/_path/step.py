@@ -15,8 +15,8 @@ class StepPath(AbstractJumpPath):
 
     The value is `values[0]` before `jump_times[0]`, `values[j]` on
     $[\text{jump\_times}_{j-1}, \text{jump\_times}_j)$. As the drive of
-    [`roughsnn.simulate`][] it makes the solver stop exactly at the jumps, so that the
-    steps keep their order.
+    [`roughsnn.simulate`][] it declares its jumps, so that steps keep their order, and derivatives
+    in the times of jumps exist.
 
     **Arguments:**
 

@@ -65,15 +65,17 @@ class Interval(NamedTuple):
     error: State | None
 
 
-def _to_jump(jump: Scalar, r0: Scalar, r1: Scalar) -> Scalar:
+def _to_jump(jump: Scalar, r0: Scalar, r1: Scalar, slack: Scalar) -> Scalar:
     """The end of a step from r0 that does not go beyond a jump, nor r1.
 
-    It moves with the jump also where that is just at one of them. (The derivative of `jnp.clip`
-    would be half of it there.)
+    A jump that is a rounding away from one of them is at it, as a step of that length would have no
+    derivative to speak of; the end moves with the jump there too. (The derivative of `jnp.clip`
+    would be half of it.)
     """
-    missed = jnp.where(jump < r0, jump, r0)
-    at_start = r0 + (missed - jax.lax.stop_gradient(missed))
-    return jnp.where(jump < r0, at_start, jnp.where(jump <= r1, jump, r1))
+    shift = jnp.where(jnp.isfinite(jump), jump, 0)
+    shift = shift - jax.lax.stop_gradient(shift)
+    inside = jnp.where(jump < r1 - slack, jump, r1 + shift)
+    return jnp.where(jump <= r0 + slack, r0 + shift, jnp.where(jump <= r1 + slack, inside, r1))
 
 
 class Carry(eqx.Module):
@@ -151,7 +153,7 @@ class Stepper(eqx.Module):
             clock = lambda r: start + r
         else:
             ahead = self.grid.jump_ts[carry.jump]
-            r1 = _to_jump(ahead - start, r0, r1)
+            r1 = _to_jump(ahead - start, r0, r1, self._rounding(start))
             passed = self.grid.jump_ts[jnp.maximum(carry.jump - 1, 0)]
             passed = jnp.where(carry.jump > 0, passed, -jnp.inf)
             # Just inside of the interval, where the vector field jumps at its ends. The jumps are
@@ -173,6 +175,10 @@ class Stepper(eqx.Module):
         )
         dense = self.solver.interpolation_cls(t0=r0, t1=r1, **dense_info)
         return Interval(start, r1, y1, dense, result == dfx.RESULTS.successful, error)
+
+    def _rounding(self, start: Scalar) -> Scalar:
+        """By how much times of a cell may be rounded."""
+        return 8 * float(jnp.finfo(start.dtype).eps) * (jnp.abs(start) + self.grid.dt0)
 
     def flow(self, carry: Carry, y: State, local: Scalar) -> State:
         """The smooth solution at `local`, if the carry's state were `y`."""
@@ -282,7 +288,8 @@ class Stepper(eqx.Module):
         at_jump = jnp.array(False)
         if self.grid.jump_ts is not None:
             # The same subtraction as in `interval`, so that rounding cannot stall it.
-            at_jump = step & ~hit & (r1 >= self.grid.jump_ts[carry.jump] - start)
+            ahead = self.grid.jump_ts[carry.jump] - start
+            at_jump = step & ~hit & (ahead <= r1 + self._rounding(start))
         over = jnp.array(False)
         if self.jumps:
             right, over = self._driven(start + offset, right, carry.jump, at_jump)

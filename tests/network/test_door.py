@@ -92,7 +92,7 @@ def test_rows_of_a_drive_are_read_in_their_cells(dtype):
 
 
 def test_bad_drives_and_windows():
-    window, room = rs.Window(0.0, 1.0, 0.1), dict(key=jr.key(0), max_spikes=9)
+    window, room = rs.Window(0.0, 0.5, 0.05), dict(key=jr.key(0), max_spikes=9)
     run = lambda drive, **other: rs.simulate(DETERMINISTIC, drive, window, **{**room, **other})
     bad: Any = "a"
     with pytest.raises(TypeError, match="`drive` must be an array .*a callable.*got a str"):

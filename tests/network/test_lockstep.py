@@ -254,7 +254,7 @@ def test_a_second_spike_in_a_cell_is_found_in_the_next():
     assert len(own) - len(np.unique(own)) >= 5  # Two spikes of one neuron in one cell.
     np.testing.assert_array_equal(found.marks, exact.marks)
     np.testing.assert_allclose(found.times, exact.times, rtol=1e-9)
-    with pytest.raises(RuntimeError, match="fell behind"):
+    with pytest.raises(RuntimeError, match="in most cells: the activity runs away"):
         run(200.0, "lockstep")
 
 
@@ -303,10 +303,8 @@ def test_stop_after_overflow_and_declared_jumps():
     found, expected = (np.asarray(train.times)[there] for train in (jumped, other))
     np.testing.assert_allclose(found, expected, atol=2e-3)
     with pytest.raises(
-        ValueError, match=r"jumps of the drive must lie on the grid.*engine=roughsnn\.EventByEvent"
+        ValueError, match=r"`edges` must lie on the grid.*engine=roughsnn\.EventByEvent"
     ):
-        run(rs.StepPath([0.305], [[0.5] * 3, [2.0] * 3]))
-    with pytest.raises(ValueError, match="the `edges` must lie on the grid"):
         run(step, window=rs.Window(0.0, 0.8, 0.01, edges=(0.333,)))
 
 

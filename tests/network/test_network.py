@@ -164,6 +164,7 @@ def broken(t):
     return jnp.where(t < 1, 1.5, jnp.inf)[None]
 
 
+@pytest.mark.filterwarnings("ignore::roughsnn.StepWarning")
 @pytest.mark.parametrize(
     ("method", "drive"), [("lockstep", strong), ("lockstep", broken), ("event", broken)]
 )
@@ -180,7 +181,7 @@ def test_a_simulation_that_failed_is_refused_by_losses(method, drive):
             engine=ENGINES[method],
         ).spikes
     )
-    with pytest.raises(RuntimeError, match="fell behind|inf or nan"):
+    with pytest.raises(RuntimeError, match="in most cells|inf or nan"):
         run(True)
     train = run(False)
     assert bool(train.overflow)
@@ -311,7 +312,7 @@ def test_bad_calls(change, match):
         "network": single_neuron(),
         "drive": constant(1.5),
         "t1": 1.0,
-        "dt0": 0.1,
+        "dt0": 0.05,
         "stop_after": None,
         "interpolation": "linear",
         "max_spikes": 20,

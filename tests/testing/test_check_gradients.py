@@ -223,3 +223,40 @@ def test_a_report_without_comparisons_is_no_success():
         empty.raise_if_failed()
     with np.errstate(all="ignore"):
         assert "check" in str(empty)
+
+
+def switched(p, key):
+    """Of a charge up to t = 1 in steps of 0.01 by a current that is switched on at a time."""
+    ts = jnp.linspace(0.0, 0.99, 100)
+    current = jnp.where(ts < p["on"], 0.0, 1.0) * p["size"]
+    return 0.01 * jnp.sum(current) * (2 + jr.uniform(key))
+
+
+def test_a_switch_in_a_callable_drive_is_found():
+    """Its derivative is exactly 0 for every noise, so that small differences find nothing wrong."""
+    p = {"on": jnp.array(0.305), "size": jnp.array(1.5)}
+    report = check_gradients(switched, p, jr.key(0), compare="paths", probes=(4, 2))
+    (found,) = [c for c in report.comparisons if c.check == "switch"]
+    assert found.verdict == "kink" and "params['on']" in found.note and not report.passed
+    assert all(c.verdict == "agrees" for c in report.comparisons if c.check == "same noise")
+    without = check_gradients(
+        lambda p, key: switched(p | {"on": jnp.array(0.305)}, key),
+        {"size": p["size"]},
+        jr.key(0),
+        compare="paths",
+    )
+    assert without.passed
+
+
+def test_few_samples_do_not_let_a_wrong_mean_gradient_pass():
+    """One that is twice as large as it should be, in noise that hides it."""
+
+    def doubled(p, key):
+        x = 2 * p["x"][0] - jax.lax.stop_gradient(p["x"][0])
+        return x * (1 + 8 * jr.normal(key))
+
+    few = check_gradients(doubled, X, jr.key(3), samples=32, compare="means", probes=(4, 2))
+    line = next(c for c in few.comparisons if c.check == "mean")
+    assert line.verdict == "unresolved" and "samples" in line.note and not few.passed
+    many = check_gradients(doubled, X, jr.key(3), samples=20000, compare="means", probes=(4, 2))
+    assert verdicts(many)["mean", "output"] == "disagrees"
