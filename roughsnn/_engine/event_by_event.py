@@ -19,7 +19,7 @@ from .._train.spike_train import SpikeTrain
 from .._window import Window
 from .base import Simulation
 from .boundary import boundary_of
-from .exponential import ExponentialTrapezoid
+from .exponential import ExponentialTrapezoid, is_cascade
 from .problem import Problem
 
 
@@ -46,9 +46,10 @@ def equation_of(problem: Problem, engine: EventByEvent) -> tuple[Equation, Event
     jumps = [one.path(0.0, problem.window.t1, begin) for one in problem.inputs]
     solver, root_finder = engine.solver, engine.root_finder
     if solver is None and not engine.adaptive:
-        if isinstance(network.membrane, AbstractLinearMembrane):
+        membrane, zero = network.membrane, jnp.zeros(problem.neurons, problem.dtype)
+        if isinstance(membrane, AbstractLinearMembrane) and is_cascade(membrane, zero):
             curved = path is not None and path.arrays()[1] is not None
-            solver = ExponentialTrapezoid(NeuronState(*network.membrane.rates, None), curved)
+            solver = ExponentialTrapezoid(NeuronState(*membrane.rates, None), curved)
             if root_finder is None and isinstance(network.firing, StochasticFiring):
                 root_finder = QuadraticCrossing(pieces=2 if curved else 1)
     engine = dataclasses.replace(engine, solver=solver, root_finder=root_finder)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._check import check_kind
+from .._conditions.affine import is_constant
 from .._misc import at_least
 from .._model.membrane import AbstractLinearMembrane
 from .._model.state import NeuronState
@@ -90,6 +91,12 @@ def current_response(membrane: AbstractLinearMembrane) -> CurrentResponse:
     zero = jnp.zeros_like(rate_v)
     gain = membrane.drift(zero, zero + 1, zero)[0] - membrane.drift(zero, zero, zero)[0]
     return CurrentResponse(rate_v, rate_i, gain)
+
+
+def is_cascade(membrane: AbstractLinearMembrane, zero: Float[Array, " neurons"]) -> bool:
+    """Whether the current does not feel the potential, so that one may be advanced before the
+    other, as the exponential step does."""
+    return is_constant(lambda v: membrane.drift(v, zero, zero)[1], zero)
 
 
 def drive_response(

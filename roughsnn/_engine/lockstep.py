@@ -25,6 +25,7 @@ from .boundary import boundary_of
 from .cell_map import CROWDED, LATE, CellMap
 from .cell_state import CellInput
 from .cells import run_cells
+from .exponential import is_cascade
 from .final import FinalState
 from .inputs import outside_of
 from .problem import Problem
@@ -120,6 +121,11 @@ def check_lockstep(problem: Problem, engine: Lockstep, window: Window) -> None:
         raise ValueError(
             f"The lockstep engine needs a drift that is affine in v, i and the drive; that of "
             f"{type(membrane).__name__} is not. {other}"
+        )
+    if not is_cascade(membrane, zero):
+        raise ValueError(
+            "The lockstep engine advances currents before potentials: di/dt must not depend on v, "
+            f"as that of {type(membrane).__name__} does. {other}"
         )
     if problem.noisy:
         dx = jnp.ones((problem.neurons, membrane.channels), problem.dtype)

@@ -68,7 +68,11 @@ def mix(dx: Array, row: Array) -> Array:
 
 class AbstractLinearMembrane(AbstractMembrane):
     """A membrane whose (v, i) decay linearly, so that steps can be exact in the decay; its noise
-    does not depend on v and i."""
+    does not depend on v and i.
+
+    Where di/dt depends on v too (a resonator), lockstep refuses it, and the event engine takes the
+    solver of membranes that are not linear.
+    """
 
     @property
     @abc.abstractmethod
