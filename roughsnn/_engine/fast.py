@@ -1,5 +1,6 @@
 """Time constants that the cells are too long for."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,13 +15,17 @@ def check_cell(membrane: AbstractMembrane, dt0: float) -> None:
     the length of the cells is checked, when the program runs."""
     if not isinstance(membrane, AbstractLinearMembrane):
         return
-    rates, active = membrane.rates, refinement()
-    if is_concrete(rates):
+    active = refinement()
+    if is_concrete(membrane):
+        # In NumPy, as each operation of JAX would be a program.
+        known = jax.tree.map(lambda x: np.asarray(x) if eqx.is_array(x) else x, membrane)
+        rates = jax.device_get(known.rates)
         fastest = max(float(np.max(np.asarray(rate), initial=0.0)) for rate in rates)
         if fastest * dt0 > 1 and active is None:
             warn(too_fast(fastest, dt0), StepWarning)
     elif active is not None and active.factor == 1:
-        fastest = jnp.max(jnp.stack([jnp.max(jax.lax.stop_gradient(rate)) for rate in rates]))
+        rates = jax.lax.stop_gradient(membrane.rates)
+        fastest = jnp.max(jnp.stack([jnp.max(rate) for rate in rates]))
         jax.debug.callback(lambda rate: seen_rates.append((float(np.max(rate)), dt0)), fastest)
 
 

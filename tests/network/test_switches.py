@@ -1,5 +1,7 @@
 """Drives that switch inside of cells, at times that may be traced, in both engines."""
 
+from typing import Any
+
 import diffrax as dfx
 import jax
 import jax.numpy as jnp
@@ -97,7 +99,7 @@ def test_switches_outside_of_the_window_and_windows_that_go_on():
     @jax.jit
     def run(times):
         drive = rs.StepPath(times, VALUES)
-        given = dict(max_spikes=60, key=jr.key(1))
+        given: Any = dict(max_spikes=60, key=jr.key(1))
         first = rs.simulate(network(), drive, half, **given)
         second = rs.simulate(network(), drive, half.next(), **given, initial=first.final)
         return rs.simulate(network(), drive, whole, **given).spikes, first.spikes, second.spikes
@@ -117,7 +119,7 @@ def test_states_inside_of_the_cell_of_a_switch():
     drive = rs.StepPath(TIMES, VALUES)
     net = network()
     quiet = rs.SpikingNetwork(net.membrane, rs.ThresholdFiring(50.0))
-    given = dict(max_spikes=5, key=jr.key(0))
+    given: Any = dict(max_spikes=5, key=jr.key(0))
     window = rs.Window(0.0, 0.5, 0.01)
     a = rs.simulate(
         quiet, drive, window, **given, engine=rs.Lockstep(record={"v": at, "i": at})

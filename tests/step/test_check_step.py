@@ -1,6 +1,7 @@
 """Numbers that depend on the length of the cells are called that."""
 
 import re
+from typing import Any
 
 import diffrax as dfx
 import equinox as eqx
@@ -20,7 +21,7 @@ INPUT = jnp.array([1.2, 1.0])
 SLOW, FAST = jnp.array([20.0, 10.0]), jnp.array([750.0, 500.0])
 
 
-def network(mu, weights=WEIGHTS):
+def network(mu, weights: Any = WEIGHTS):
     firing = rs.StochasticFiring(rs.ExponentialIntensity(beta=4.0, threshold=1.0, timescale=0.1))
     return rs.SpikingNetwork(rs.LIF(mu=(mu[0], mu[1])), firing, weights)
 
@@ -153,7 +154,7 @@ def test_refined_cells_are_those_of_a_refined_window(case):
 def test_a_divided_path_is_the_same_path():
     again = rs.coarsened(divided(NOISE, 4), 4)
     for a, b in zip(again.arrays(), NOISE.arrays(), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-14)
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), atol=1e-14)
 
 
 # Fits and likelihoods look by themselves.
