@@ -11,6 +11,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Key, PyTree
 
+from .._check import as_tuple, check_function
 from .._misc import check_positive_float, check_positive_int, static_float
 from .._random import check_key, original
 from .._refine import refined
@@ -60,12 +61,13 @@ def check_step(
 
     **Raises:** `ValueError` if `fn` simulates nothing and no `dts` are given, has no finite
         output, or for other numbers that are out of their range; `TypeError` for a key that is
-        none.
+        none, and for an `fn` that is no function of these arguments.
     """
     key = original(check_key(key))
     samples = check_positive_int("samples", samples)
     halvings = check_positive_int("halvings", halvings)
     tolerance = check_positive_float("tolerance", tolerance)
+    check_function("fn", fn, "fn(params, key)" if dts is None else "fn(params, key, dt)")
     keys = jr.split(key, samples)
     if dts is not None:
         dts = _check_dts(dts)
@@ -192,7 +194,8 @@ def _names(example: PyTree) -> tuple[list[str], np.ndarray]:
 
 
 def _check_dts(dts: Any) -> tuple[float, ...]:
-    found = tuple(static_float(f"dts[{n}]", dt) for n, dt in enumerate(dts))
+    each = as_tuple("dts", dts, "lengths of cells, each half as long as the one before")
+    found = tuple(static_float(f"dts[{n}]", dt) for n, dt in enumerate(each))
     halves = all(abs(b - a / 2) <= 1e-6 * a for a, b in zip(found, found[1:], strict=False))
     if len(found) < 2 or min(found) <= 0 or not halves:
         raise ValueError(
