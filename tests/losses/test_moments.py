@@ -11,6 +11,8 @@ import pytest
 import roughsnn as rs
 from roughsnn._loss.distance import Mean
 
+# pyright: reportArgumentType=false
+
 MIX = jnp.array([[1.0, 5.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 0.1]])
 SLOPE = jnp.array([1.0, 1.0, 0.02])
 

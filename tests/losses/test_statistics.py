@@ -8,6 +8,8 @@ import pytest
 
 import roughsnn as rs
 
+# pyright: reportArgumentType=false
+
 T1, TS, TAU = 1.0, jnp.linspace(0.05, 1.0, 20), 0.05
 INPUT, ALONG = jnp.array([1.2, 1.0]), jnp.array([1.0, 0.5])
 WEIGHTS = jnp.array([[0.0, 0.8], [-0.5, 0.0]])

@@ -9,6 +9,8 @@ import scipy.stats
 
 import roughsnn as rs
 
+# pyright: reportArgumentType=false
+
 S = rs.scores
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")
 T1, TS = 2.0, jnp.asarray(np.linspace(0.1, 2.0, 20))

@@ -14,6 +14,8 @@ import pytest
 import roughsnn as rs
 from roughsnn._path.grid import divided
 
+# pyright: reportArgumentType=false, reportCallIssue=false
+
 WINDOW = rs.Window(0.0, 1.0, 0.01)
 WEIGHTS = jnp.array([[0.0, 0.5], [0.3, 0.0]])
 INPUT = jnp.array([1.2, 1.0])
