@@ -167,8 +167,8 @@ def pose(
     drive = as_drive(drive, asked, clock)
     if isinstance(drive, Rows) and window != asked:
         drive = drive.repeated(window.cells)
-    neurons, dtype = _check_drive(network, drive, window.t0)
-    _check_sizes(network, neurons)
+    neurons, dtype = check_drive(network, drive, window.t0)
+    check_sizes(network, neurons)
     if isinstance(initial, FinalState):
         initial.check(kind_of(network, engine), neurons, window.dt0)
         initial = _check_final(initial)
@@ -178,7 +178,7 @@ def pose(
         ):
             _check_clock(clock, window, dtype)
     else:
-        _check_initial(initial, neurons)
+        check_initial(initial, neurons)
     for bound in _bounds(network, initial):
         bound.check()
     if not (isinstance(engine, EventByEvent) and engine.adaptive):
@@ -234,7 +234,7 @@ def _check_noise(noise: AbstractGridPath, shape: tuple[int, int]) -> None:
         )
 
 
-def _check_drive(network: SpikingNetwork, drive: DriveFunction, t0: float) -> tuple[int, jnp.dtype]:
+def check_drive(network: SpikingNetwork, drive: DriveFunction, t0: float) -> tuple[int, jnp.dtype]:
     leaves = [x for x in jax.tree.leaves(network) if eqx.is_inexact_array(x)]
     dtype = jnp.result_type(*leaves) if leaves else jnp.result_type(float)
     out = eqx.filter_eval_shape(lambda t: evaluate_drive(drive, t), jnp.asarray(t0, dtype))
@@ -251,7 +251,7 @@ def _check_drive(network: SpikingNetwork, drive: DriveFunction, t0: float) -> tu
     return out.shape[0], jnp.result_type(out.dtype, dtype)
 
 
-def _check_sizes(network: SpikingNetwork, neurons: int) -> None:
+def check_sizes(network: SpikingNetwork, neurons: int) -> None:
     """Refuses parameters for another number of neurons, of fields annotated with `*neurons`."""
     parts = [network.membrane, network.firing]
     if isinstance(network.firing, StochasticFiring):
@@ -291,7 +291,7 @@ def _check_conditions(network, drive: DriveFunction, t0: float, neurons: int, dt
     return conditions_of(network.terms(drive, path), network.event(), t, y, None)
 
 
-def _check_initial(initial: NeuronState | None, neurons: int) -> None:
+def check_initial(initial: NeuronState | None, neurons: int) -> None:
     if initial is None:
         return
     if not isinstance(initial, NeuronState):

@@ -18,20 +18,22 @@ from .._types import Scalar
 from .missing import Missing, accepted, check_ts, or_nan
 
 
-def correction_of(train: SpikeTrain, ts: tuple[float, ...]) -> Float[Array, "times neurons"]:
+def correction_of(
+    train: SpikeTrain, ts: tuple[float, ...], name: str = "train"
+) -> Float[Array, "times neurons"]:
     """Zeros, with the derivative of the probability of one more spike of each neuron."""
     found = None if train.boundary is None else train.boundary.at(ts)
     if found is None:
         has = "nothing" if train.boundary is None else f"only that of {train.boundary.ts}"
         raise ValueError(
-            f"The train does not hold what gradients at the boundaries {ts} need; it has "
+            f"`{name}` does not hold what gradients at the boundaries {ts} need; it has "
             f"{has}. It must come from `roughsnn.simulate` of a network that fires "
             "stochastically, with interior times named by `edges` of its window."
         )
     if found.excess.shape[-1] != train.num_neurons:
         raise ValueError(
-            f"The `boundary` of the train is that of {found.excess.shape[-1]} neurons, the train "
-            f"has {train.num_neurons}."
+            f"`{name}` has {train.num_neurons} neurons, but its `boundary` is that of "
+            f"{found.excess.shape[-1]}."
         )
     fixed = jax.lax.stop_gradient(found.excess)
     return jnp.where(found.at_risk, found.excess - fixed, 0)
@@ -108,8 +110,12 @@ def counts(train: SpikeTrain, *, missing: Missing = "raise") -> Float[Array, " n
     **Raises:** as [`roughsnn.losses.with_boundary`][].
     """
     check_trains("train", train)
-    train = accepted(train, missing)
-    (correction,) = correction_of(train, (train.t1,))
+    return counted("train", accepted(train, missing))
+
+
+def counted(name: str, train: SpikeTrain) -> Float[Array, " neurons"]:
+    """The counts of a train that was checked; nan where spikes are missing."""
+    (correction,) = correction_of(train, (train.t1,), name)
     return or_nan(train.counts().astype(correction.dtype) + correction, train)
 
 

@@ -4,6 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._check import check_flag
 from .._types import Scalar
 
 
@@ -45,12 +46,12 @@ def squared_mean_distance(
     means, which depends on the parameters and so moves the minimum. The unbiased one
     takes that off: it is the U-statistic of the linear kernel (Gretton et al., JMLR 2012).
     """
-    if unbiased:
-        for sample in (x, y):
+    if check_flag("unbiased", unbiased):
+        for name, sample in (("x", x), ("y", y)):
             if not isinstance(sample, Mean) and sample.shape[0] < 2:
                 raise ValueError(
-                    "An unbiased estimate needs at least 2 samples on each side, got "
-                    f"{sample.shape[0]} on one. Use unbiased=False."
+                    f"`{name}` must hold at least 2 samples for an unbiased estimate, got "
+                    f"{sample.shape[0]}. Use unbiased=False."
                 )
     a, b = (z if isinstance(z, Mean) else Mean.of(z) for z in (x, y))
     gap = jnp.sum((a.mean - b.mean) ** 2)

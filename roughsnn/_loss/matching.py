@@ -14,9 +14,10 @@ from jaxtyping import Array, Float, Int
 
 from .._check import as_integers, as_times, check_choice
 from .._misc import as_float_array, as_numbers, check_positive_float, described, matmul
-from .._train.check import check_trains
+from .._train.check import check_several, check_trains
 from .._train.spike_train import SpikeTrain
 from .._types import Scalar
+from .missing import Missing
 from .statistics import smoothed
 
 
@@ -60,9 +61,9 @@ class TrialFeatures(eqx.Module):
         - `groups`: the number of the group of each neuron, from 0 on, -1 for none; by default one
             group of all neurons.
 
-        **Raises:** `ValueError` for groups that do not fit.
+        **Raises:** `ValueError` for a single trial, and for groups that do not fit.
         """
-        check_trains("data", data, batch=True)
+        check_several("data", data)
         ts, timescale = as_times("ts", ts), check_positive_float("timescale", timescale)
         wanted = f"{data.num_neurons} integers, one for each neuron"
         groups = np.zeros(data.num_neurons, int) if groups is None else groups
@@ -80,18 +81,21 @@ class TrialFeatures(eqx.Module):
         scale = jnp.where(scale > 0, scale, 1)
         return eqx.tree_at(lambda f: (f.mean, f.scale), plain, (jnp.mean(found, 0), scale))
 
-    def __call__(self, batch: SpikeTrain) -> Float[Array, "trials times groups"]:
-        """The features of trials of the same neurons."""
+    def __call__(
+        self, batch: SpikeTrain, *, missing: Missing = "raise"
+    ) -> Float[Array, "trials times groups"]:
+        """The features of trials of the same neurons; `missing` as for
+        [`roughsnn.losses.smoothed`][]."""
         check_trains("batch", batch, batch=True)
         if batch.num_neurons != len(self.groups):
             raise ValueError(
-                f"The features are of {len(self.groups)} neurons, the batch has "
+                f"`batch` must be of the {len(self.groups)} neurons of the features, got "
                 f"{batch.num_neurons}."
             )
         index, number = np.array(self.groups), max(self.groups) + 1
         # Those that are in none go into one more, which is left out.
         merged = batch.merged(np.where(index < 0, number, index))
-        total = smoothed(merged, self.ts, self.timescale)[..., :number]
+        total = smoothed(merged, self.ts, self.timescale, missing=missing)[..., :number]
         sizes = jnp.asarray(np.bincount(index[index >= 0]), total.dtype)
         return (total / sizes[None, None] - self.mean[None]) / self.scale[None, None]
 
@@ -101,9 +105,12 @@ def behaviour(
     readout: Float[Array, "neurons traces"],
     ts: Float[Array, " times"],
     timescale: float,
+    *,
+    missing: Missing = "raise",
 ) -> Float[Array, "trials times traces"]:
     """Traces of behaviour as a linear readout of [`roughsnn.losses.smoothed`][] rates, to be
-    matched with recorded ones; train `readout` along with the network."""
+    matched with recorded ones; train `readout` along with the network. `ts`, `timescale` and
+    `missing` as there."""
     readout = as_float_array("readout", readout)
     check_trains("batch", batch, batch=True)
     if readout.ndim != 2 or readout.shape[0] != batch.num_neurons:
@@ -111,7 +118,7 @@ def behaviour(
             f"`readout` must have shape ({batch.num_neurons}, traces), a row for each neuron, got "
             f"{readout.shape}."
         )
-    return matmul(smoothed(batch, ts, timescale), readout)
+    return matmul(smoothed(batch, ts, timescale, missing=missing), readout)
 
 
 def match_trials(
@@ -171,8 +178,8 @@ def matched_distance(
     if method == "none":
         if x.shape[0] != y.shape[0]:
             raise ValueError(
-                f'method="none" needs as many generated as recorded trials, got {x.shape[0]} and '
-                f"{y.shape[0]}."
+                "`x` must hold as many trials as `y` with method='none', got "
+                f"{x.shape[0]} and {y.shape[0]}."
             )
         return jnp.mean((x - y) ** 2)
     return _sinkhorn(x, y, epsilon)

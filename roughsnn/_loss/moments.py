@@ -1,11 +1,15 @@
 """Matching the means of features, on the scale of their fluctuations."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._check import check_kind
 from .._kernel.whitening import Whitening
-from .._misc import check_positive_float
+from .._misc import as_float_array, as_numbers, check_positive_float
 from .._types import Scalar
 from .distance import Mean, squared_mean_distance
 
@@ -38,20 +42,33 @@ class Moments(eqx.Module):
         - `features`: one row for each sample, at least 2.
         - `shrinkage`: $\rho$; more where there are fewer samples than features.
 
-        **Raises:** `ValueError` for fewer than two samples.
+        **Raises:** `TypeError` for what are no numbers; `ValueError` for fewer than two samples,
+        and for features that are not finite.
         """
-        if features.ndim != 2 or features.shape[0] < 2:
-            raise ValueError(
-                f"`features` must have shape (samples, features) with at least 2 samples, got "
-                f"{features.shape}."
-            )
+        features = _as_features("features", features)
+        if features.shape[0] < 2:
+            raise ValueError(f"`features` must hold at least 2 samples, got {features.shape[0]}.")
         features = jax.lax.stop_gradient(features)
         whitening = Whitening.of(features, check_positive_float("shrinkage", shrinkage))
         return cls(Mean.of(whitening(features)), whitening)
 
     def __call__(self, features: Float[Array, "samples features"]) -> Array:
         """Features on the scale of the fluctuations of the data."""
-        return self.whitening(features)
+        x, number = _as_features("features", features), self.whitening.scales.shape[0]
+        if x.shape[1] != number:
+            raise ValueError(f"`features` must have shape (samples, {number}), got {x.shape}.")
+        return self.whitening(x)
+
+
+def _as_features(name: str, value: Any) -> Float[Array, "samples features"]:
+    """A row of finite numbers for each sample; counts may be whole numbers."""
+    x = as_numbers(name, value)
+    if jnp.issubdtype(x.dtype, jnp.integer):
+        x = x.astype(jnp.result_type(float))
+    x = as_float_array(name, x)
+    if x.ndim != 2 or 0 in x.shape:
+        raise ValueError(f"`{name}` must have shape (samples, features), got {x.shape}.")
+    return x
 
 
 def moment_distance(
@@ -71,9 +88,11 @@ def moment_distance(
 
     **Returns:** a scalar.
 
-    **Raises:** `ValueError` for another number of features, and for one sample if `unbiased`.
+    **Raises:** `TypeError` for what are no numbers or no moments; `ValueError` for another number
+    of features, and for one sample if `unbiased`.
     """
-    features = y.whitening.scales.shape[0]
-    if x.ndim != 2 or x.shape[1] != features:
+    check_kind("y", y, Moments, "roughsnn.losses.Moments.of(features of the data)")
+    x, features = _as_features("x", x), y.whitening.scales.shape[0]
+    if x.shape[1] != features:
         raise ValueError(f"`x` must have shape (samples, {features}), got {x.shape}.")
-    return squared_mean_distance(y(x), y.mean, unbiased=unbiased)
+    return squared_mean_distance(y.whitening(x), y.mean, unbiased=unbiased)

@@ -5,7 +5,7 @@ from jaxtyping import Array, Float
 
 from .._kernel.base import AbstractTrainKernel, check_kernel
 from .._kernel.gram import Lifted, cross_gram, finite, symmetric_gram
-from .._train.check import check_batches, check_same_kind, check_trains
+from .._train.check import check_batches, check_same_kind, check_several, check_trains
 from .._train.spike_train import SpikeTrain
 from .._types import Scalar
 from .guard import refuse_gradient
@@ -43,6 +43,7 @@ def kernel_score(
     if isinstance(y, SpikeTrain) and y.times.ndim == 1:
         y = SpikeTrain.stack([y])
     check_batches(x, y)
+    check_several("x", x)
     check_kernel(kernel)
     if not allow_jumps:
         x = refuse_gradient(x, kernel.discontinuities(x.num_neurons), "this kernel score")
@@ -74,7 +75,8 @@ def witness(
     """
     check_batches(x, y)
     check_trains("z", z, batch=True)
-    check_same_kind(x, z)
+    check_same_kind(x, z, ("x", "z"))
+    check_kernel(kernel)
     a, b, c = (Lifted.of(kernel, name, batch) for name, batch in (("x", x), ("y", y), ("z", z)))
     to_x, to_y = (cross_gram(kernel, c, other, megabytes) for other in (a, b))
     return finite(jnp.mean(to_x, 1) - jnp.mean(to_y, 1))

@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._misc import as_array, check_positive_float, einsum, is_concrete
-from .._train.check import check_batches, check_trains
+from .._check import as_integers
+from .._misc import as_numbers, check_finite, check_positive_float, einsum, is_concrete
+from .._train.check import check_batches, check_several, check_trains
 from .._train.spike_train import SpikeTrain
 from .._types import Scalar
-from .boundary import counts, filtered
+from .boundary import counted, filtered
 from .distance import squared_mean_distance
-from .missing import Missing, check_ts
+from .missing import Missing, accepted, check_ts
 
 
 def smoothed(
@@ -55,7 +56,9 @@ def smoothed(
 
 def _seen(batch: SpikeTrain, ts, tau: float, missing: Missing) -> Array:
     """The rates by the part of the kernel that lies in the window; less where little is seen."""
-    each = jax.vmap(lambda train: filtered(train, ts, tau, missing=missing))(batch)
+    # Checked outside of `vmap`, in which nothing is known, so nothing can be refused at once.
+    batch = accepted(batch, missing)
+    each = jax.vmap(lambda train: filtered(train, ts, tau, missing="nan"))(batch)
     return each / (np.e * tau)
 
 
@@ -99,7 +102,7 @@ def psth_distance(
     **Raises:** `ValueError` for trains of different kinds, for a single trial if `unbiased`.
     """
     check_batches(x, y)
-    tau, ts = check_positive_float("timescale", timescale), check_ts(ts, x)
+    tau, ts = check_positive_float("timescale", timescale), check_ts(ts, x, after_start=True)
     flat = [_seen(b, ts, tau, missing) for b in (x, y)]
     size = flat[0][0].size
     flat = [b.reshape(b.shape[0], -1) for b in flat]
@@ -131,7 +134,7 @@ def noise_covariance(
 
     **Raises:** `ValueError` for a single trial, and for lags that reach beyond `ts`.
     """
-    pairs = _residuals(batch, ts, timescale, lags, missing)
+    pairs = _residuals("batch", batch, ts, timescale, lags, missing)
     return jnp.stack([einsum("kti,ktj->ij", a, b) / (a.shape[0] * a.shape[1]) for a, b in pairs])
 
 
@@ -171,7 +174,7 @@ def covariance_distance(
     fluctuations of both estimates add, up to a part of order 1/trials of it.
     """
     check_batches(x, y)
-    flat = [_products(b, ts, timescale, lags, missing) for b in (x, y)]
+    flat = [_products(n, b, ts, timescale, lags, missing) for n, b in (("x", x), ("y", y))]
     size = flat[0][0].size
     flat = [b.reshape(b.shape[0], -1) for b in flat]
     return squared_mean_distance(*flat, unbiased=unbiased) / size
@@ -199,42 +202,41 @@ def rate_penalty(
 
     **Raises:** `ValueError` for fewer than two trials, or trains that were not simulated.
     """
-    _check_trials("x", x)
-    index = np.arange(x.num_neurons) if neurons is None else np.asarray(neurons)
-    if (
-        index.ndim != 1
-        or not np.issubdtype(index.dtype, np.integer)
-        or len(set(index.tolist()) & set(range(x.num_neurons))) < max(len(index), 1)
-    ):
-        raise ValueError(
-            f"`neurons` must be different numbers in 0 ... {x.num_neurons - 1}, got {neurons!r}."
-        )
-    rates = jax.vmap(lambda train: counts(train, missing=missing))(x)[:, index] / (x.t1 - x.t0)
-    target = as_array(rate).astype(rates.dtype)
+    check_several("x", x)
+    wanted = f"different numbers in 0 ... {x.num_neurons - 1}"
+    chosen = range(x.num_neurons) if neurons is None else neurons
+    index = as_integers("neurons", chosen, wanted)
+    if len(set(index.tolist()) & set(range(x.num_neurons))) < max(len(index), 1):
+        raise ValueError(f"`neurons` must be {wanted}, got {index.tolist()}.")
+    x = accepted(x, missing)
+    rates = jax.vmap(lambda train: counted("x", train))(x)[:, index] / (x.t1 - x.t0)
+    target = as_numbers("rate", rate, rates.dtype)
     if target.shape not in ((), (len(index),)):
         raise ValueError(
             f"`rate` must be a number, or one for each of the {len(index)} neurons, got shape "
             f"{target.shape}."
         )
-    if is_concrete(target) and not np.all(np.asarray(target) >= 0):
-        raise ValueError(f"`rate` must not be negative or nan, got {np.asarray(target)}.")
+    check_finite("rate", target)
+    if is_concrete(target) and np.any(np.asarray(target) < 0):
+        raise ValueError(f"`rate` must not be negative, got {np.asarray(target)}.")
     off = jnp.mean(rates, 0) - target
     noise = jnp.var(rates, 0, ddof=1) / rates.shape[0]
     return jnp.mean(off**2 - noise)
 
 
 def _check_lags(lags: Sequence[int]) -> list[int]:
-    found = np.atleast_1d(np.asarray(lags))
-    if found.ndim != 1 or not len(found) or not np.issubdtype(found.dtype, np.integer):
-        raise ValueError(f"`lags` must be a list of whole steps of `ts`, got {lags!r}.")
+    one = isinstance(lags, int | np.integer)
+    found = as_integers("lags", (lags,) if one else lags, "a list of whole steps of `ts`")
+    if not len(found):
+        raise ValueError("`lags` must be at least one whole step of `ts`, got none.")
     return found.tolist()
 
 
-def _residuals(batch, ts, timescale, lags, missing) -> list[tuple[Array, Array]]:
+def _residuals(name, batch, ts, timescale, lags, missing) -> list[tuple[Array, Array]]:
     """For each lag the rates less their mean over trials, (trials, times, neurons), early and late;
     scaled so that mean products are unbiased."""
-    _check_trials("batch", batch)
-    tau, ts = check_positive_float("timescale", timescale), check_ts(ts, batch)
+    check_several(name, batch)
+    tau, ts = check_positive_float("timescale", timescale), check_ts(ts, batch, after_start=True)
     lags, length = _check_lags(lags), ts.shape[0]
     if min(lags) < 0 or max(lags) >= length:
         raise ValueError(f"`lags` must be in 0 ... {length - 1}, steps of `ts`, got {lags}.")
@@ -244,13 +246,9 @@ def _residuals(batch, ts, timescale, lags, missing) -> list[tuple[Array, Array]]
     return [(z[:, : length - d], z[:, d:]) for d in lags]
 
 
-def _products(batch, ts, timescale, lags, missing) -> Float[Array, "trials lags neurons neurons"]:
+def _products(
+    name, batch, ts, timescale, lags, missing
+) -> Float[Array, "trials lags neurons neurons"]:
     """What each trial adds to the covariances."""
-    pairs = _residuals(batch, ts, timescale, lags, missing)
+    pairs = _residuals(name, batch, ts, timescale, lags, missing)
     return jnp.stack([einsum("kti,ktj->kij", a, b) / a.shape[1] for a, b in pairs], axis=1)
-
-
-def _check_trials(name: str, batch: SpikeTrain) -> None:
-    check_trains(name, batch, batch=True)
-    if batch.times.shape[0] < 2:
-        raise ValueError(f"`{name}` must have at least two trials: they are compared.")

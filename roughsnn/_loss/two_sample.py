@@ -10,7 +10,7 @@ from .._kernel.base import AbstractTrainKernel, check_kernel, pooled
 from .._kernel.gram import gram_matrix
 from .._misc import check_positive_int, matmul
 from .._random import check_key, original
-from .._train.check import check_batches
+from .._train.check import check_batches, check_several
 from .._train.spike_train import SpikeTrain
 from .._types import PRNGKey, Scalar
 from .mmd import default_kernel
@@ -58,9 +58,8 @@ def two_sample_test(
     **Raises:** as [`roughsnn.losses.mmd`][].
     """
     check_batches(x, y)
-    for name, z in (("x", x), ("y", y)):
-        if z.times.shape[0] < 2:
-            raise ValueError(f"`{name}` must hold at least 2 trains, got {z.times.shape[0]}.")
+    check_several("x", x)
+    check_several("y", y)
     permutations = check_positive_int("permutations", permutations)
     kernel = default_kernel() if kernel is None else kernel
     check_kernel(kernel)

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._loss.missing import Missing, accepted
+from .._misc import as_plain
 from .._train.check import check_trains
 from .._train.spike_train import SpikeTrain
 
@@ -43,16 +44,23 @@ def connectivity_recovery(
 
     **Returns:** a [`roughsnn.scores.ConnectivityRecovery`][].
 
-    **Raises:** `ValueError` for matrices of different shapes, or that are not finite.
+    **Raises:** `TypeError` for what are no numbers; `ValueError` for matrices of different shapes,
+    or that are not finite.
     """
-    found, true = np.asarray(weights, float), np.asarray(truth, float)
+    found, true = as_plain("weights", weights), as_plain("truth", truth)
     if found.shape != true.shape or found.ndim != 2 or found.shape[0] != found.shape[1]:
         raise ValueError(
             f"`weights` and `truth` must be square matrices of one shape, got {found.shape} and "
             f"{true.shape}."
         )
-    if not (np.all(np.isfinite(found)) and np.all(np.isfinite(true))):
-        raise ValueError("`weights` and `truth` must be finite.")
+    if len(true) < 2:
+        raise ValueError(
+            "`weights` and `truth` must be of at least two neurons, as the diagonal does not "
+            f"count, got shape {true.shape}."
+        )
+    for name, matrix in (("weights", found), ("truth", true)):
+        if not np.all(np.isfinite(matrix)):
+            raise ValueError(f"`{name}` must be finite, got {matrix}.")
     off = ~np.eye(len(true), dtype=bool)
     found, true = found[off], true[off]
     there = true != 0
@@ -111,7 +119,7 @@ def bits_per_spike(
             f"`held_out` and `training` must be of the same neurons, got {held_out.num_neurons} "
             f"and {training.num_neurons}."
         )
-    found = np.asarray(log_likelihood, float)
+    found = as_plain("log_likelihood", log_likelihood)
     number, neurons = held_out.times.shape[0], held_out.num_neurons
     if found.shape not in ((), (number,), (neurons,), (number, neurons)):
         raise ValueError(

@@ -4,6 +4,7 @@ import numpy as np
 
 from .._engine.clamp import Clamped
 from .._loss.missing import Missing, accepted
+from .._misc import as_plain
 from .._results import RESULTS
 from .._train.check import check_trains
 from .._train.spike_train import SpikeTrain
@@ -50,18 +51,25 @@ def rescaled_quantiles(
             f"`clamped` must be of the trials of `train`, of shape {marks.shape}, got "
             f"{np.shape(clamped.hazards)}."
         )
+    observed = np.shape(clamped.last_hazards)[1:]
+    if observed != (train.num_neurons,):
+        raise ValueError(
+            f"`clamped` must be of the {train.num_neurons} neurons of `train`, got hazards of "
+            f"shape {np.shape(clamped.last_hazards)}."
+        )
     gone = np.asarray((clamped.result != RESULTS.successful) | train.overflow)
     if missing == "raise" and np.any(gone):
         raise ValueError(
             f"{np.sum(gone)} of {len(gone)} trials of `clamped` failed: see their `result`, or "
             "give missing='nan'."
         )
-    if np.shape(alpha) not in ((), (train.num_neurons,)) or not np.all(np.asarray(alpha) >= 0):
+    own = as_plain("alpha", alpha)
+    if own.shape not in ((), (train.num_neurons,)) or not np.all((own >= 0) & np.isfinite(own)):
         raise ValueError(
             f"`alpha` must be a number that is not negative, or {train.num_neurons} of them, got "
-            f"{alpha!r}."
+            f"{own}."
         )
-    own = np.broadcast_to(np.asarray(alpha, float), (train.num_neurons,))
+    own = np.broadcast_to(own, (train.num_neurons,))
     hazards, last = np.array(clamped.hazards, float), np.array(clamped.last_hazards, float)
     found = []
     hazards[gone], last[gone] = np.nan, np.nan

@@ -6,11 +6,13 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Key, PyTree
 
+from .._check import as_tuple, check_function
 from .._misc import check_positive_float, check_positive_int, static_float
 from .._random import check_key, original
 from .._refine import refined
@@ -60,7 +62,7 @@ def check_step(
 
     **Raises:** `ValueError` if `fn` simulates nothing and no `dts` are given, has no finite
         output, or for other numbers that are out of their range; `TypeError` for a key that is
-        none.
+        none, for an `fn` that takes other arguments, and for one that returns no floating arrays.
     """
     key = original(check_key(key))
     samples = check_positive_int("samples", samples)
@@ -70,8 +72,9 @@ def check_step(
     if dts is not None:
         dts = _check_dts(dts)
         halvings = min(halvings, len(dts) - 1)
+    check_function("fn", fn, "fn(params, key)" if dts is None else "fn(params, key, dt)")
     example = eqx.filter_eval_shape(fn, params, key, *(() if dts is None else (dts[0],)))
-    names, owner = _names(eqx.filter(example, _is_floating))
+    names, owner = _names(_floating(example))
     lengths: set[float] = set()
 
     @functools.cache
@@ -154,7 +157,7 @@ def _values(
     extra = () if dt is None else (dt,)
 
     def one(key):
-        return ravel_pytree(eqx.filter(fn(*args, key, *extra), _is_floating))[0]
+        return ravel_pytree(eqx.filter(fn(*args, key, *extra), eqx.is_inexact_array))[0]
 
     with refined(factor) as refinement:
         found = jax.lax.map(one, keys, batch_size=min(_LANES, keys.shape[0]))
@@ -180,8 +183,15 @@ def quickly_compiled(backend: str) -> Callable:
     return jit(one_by_one, compiler_options=options)
 
 
-def _is_floating(x: Any) -> bool:
-    return isinstance(x, jax.ShapeDtypeStruct) or eqx.is_inexact_array(x)
+def _floating(example: PyTree) -> PyTree:
+    """The outputs that are compared; a `TypeError` for complex ones, and if there is none."""
+    leaves = [x for x in jax.tree.leaves(example) if isinstance(x, jax.ShapeDtypeStruct)]
+    kinds = [x.dtype for x in leaves if jnp.issubdtype(x.dtype, jnp.inexact)]
+    if not kinds or not all(jnp.issubdtype(kind, jnp.floating) for kind in kinds):
+        got = sorted({str(x.dtype) for x in leaves}) or "no array"
+        raise TypeError(f"`fn` must return floating arrays, got {got}.")
+    is_output = lambda x: isinstance(x, jax.ShapeDtypeStruct) and x.dtype in kinds
+    return eqx.filter(example, is_output)
 
 
 def _names(example: PyTree) -> tuple[list[str], np.ndarray]:
@@ -192,7 +202,8 @@ def _names(example: PyTree) -> tuple[list[str], np.ndarray]:
 
 
 def _check_dts(dts: Any) -> tuple[float, ...]:
-    found = tuple(static_float(f"dts[{n}]", dt) for n, dt in enumerate(dts))
+    each = as_tuple("dts", dts, "lengths of cells, each half as long as the one before")
+    found = tuple(static_float(f"dts[{n}]", dt) for n, dt in enumerate(each))
     halves = all(abs(b - a / 2) <= 1e-6 * a for a, b in zip(found, found[1:], strict=False))
     if len(found) < 2 or min(found) <= 0 or not halves:
         raise ValueError(

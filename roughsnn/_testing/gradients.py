@@ -1,18 +1,20 @@
 """A gradient check for any function of a random key."""
 
+import itertools
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import PyTree
 
-from .._misc import check_positive_int
+from .._check import as_integers, as_tuple, check_choice, check_function
+from .._misc import check_positive_float, check_positive_int, static_float
 from .._random import check_key, original
 from .._types import PRNGKey
 from .means import compare_means, growth
-from .problem import Problem, check_function
+from .problem import Problem, check_problem
 from .report import GradientReport
-from .same_noise import SameNoise
+from .same_noise import SameNoise, as_steps
 from .switches import find_switches
 
 
@@ -74,25 +76,32 @@ def check_gradients(
     **Returns:** a [`roughsnn.testing.GradientReport`][]; print it, `.plot()` it, or
     `.raise_if_failed()` in a test.
 
-    **Raises:** `TypeError`/`ValueError` for a function that returns integers or nan, ignores
-    its key or is constant, for parameters without floating arrays, and for a key that is
-    none.
+    **Raises:** `TypeError`/`ValueError` for a function that takes other arguments, returns integers
+    or nan, ignores its key or is constant, for parameters without floating arrays, for a key that
+    is none, and for numbers that are out of their range.
     """
     key = original(check_key(key))
+    check_choice("compare", compare, ("paths and means", "paths", "means"))
     samples = check_positive_int("samples", samples)
-    if compare not in ("paths and means", "paths", "means"):
-        raise ValueError(
-            f"`compare` must be 'paths and means', 'paths' or 'means', got {compare!r}."
-        )
-    if not isinstance(probes, tuple) or len(probes) != 2:
-        raise ValueError(f"`probes` must be two numbers, (keys, directions), got {probes!r}.")
-    if dts is not None and (len(dts) == 0 or any(b >= a for a, b in zip(dts, dts[1:]))):  # noqa: B905
-        raise ValueError(f"`dts` must be decreasing step sizes, got {tuple(dts)}.")
+    if samples < 2 and compare != "paths":
+        raise ValueError("`samples` must be at least 2 for a standard error, got 1.")
+    mean_step = check_positive_float("mean_step", mean_step)
+    wanted = "two positive whole numbers, (keys, directions)"
+    numbers = as_integers("probes", probes, wanted)
+    if numbers.shape != (2,) or np.any(numbers < 1):
+        raise ValueError(f"`probes` must be {wanted}, got {numbers}.")
+    num_keys, num_directions = numbers.tolist()
+    dts = None if dts is None else _as_lengths(dts)
+    extra = "" if dts is None else ", dt"
+    check_function("fn", fn, f"fn(params, key{extra})")
+    if reference is not None:
+        check_function("reference", reference, f"reference(params, direction, key{extra})")
+    grid = None if steps is None else as_steps(steps)
     comparisons, curves, sizes, names = [], [], [], []
     for dt in (None,) if dts is None else dts:
         problem = Problem(fn, params, dt)
-        check_function(problem, key, compare == "paths")
-        same = SameNoise(problem, key, *probes, steps)
+        check_problem(problem, key, compare == "paths")
+        same = SameNoise(problem, key, num_keys, num_directions, grid)
         comparisons.append(same.reverse_against_forward())
         if compare != "means":
             comparisons += same.against_differences()
@@ -101,9 +110,18 @@ def check_gradients(
             comparisons += same.against_reference(reference, params)
         if compare != "paths":
             comparisons += compare_means(problem, key, same, samples, mean_step)
-        comparisons += find_switches(problem, key, probes[0])
+        comparisons += find_switches(problem, key, num_keys)
         names = same.names
         sizes.append(same.rms())
     if dts is not None and len(dts) > 1:
         comparisons += growth(names, dts, np.stack(sizes))
     return GradientReport(tuple(comparisons), tuple(curves))
+
+
+def _as_lengths(dts: Any) -> tuple[float, ...]:
+    """Step sizes of a solver, decreasing."""
+    each = as_tuple("dts", dts, "decreasing step sizes")
+    lengths = tuple(static_float(f"dts[{n}]", dt) for n, dt in enumerate(each))
+    if not lengths or lengths[-1] <= 0 or any(b >= a for a, b in itertools.pairwise(lengths)):
+        raise ValueError(f"`dts` must be decreasing positive step sizes, got {lengths}.")
+    return lengths

@@ -91,7 +91,7 @@ class Problem:
         return () if self.dt is None else (self.dt,)
 
 
-def check_function(problem: Problem, key: PRNGKey, deterministic: bool) -> None:
+def check_problem(problem: Problem, key: PRNGKey, deterministic: bool) -> None:
     """Refuses functions of which nothing could be learnt."""
     if not jax.tree.leaves(problem.dynamic):
         raise ValueError("`params` holds no floating array: there is nothing to differentiate.")
@@ -109,7 +109,9 @@ def check_function(problem: Problem, key: PRNGKey, deterministic: bool) -> None:
     if np.any(np.isnan(here)):
         raise ValueError("`fn` returns nan. (Infinite entries are taken for padding.)")
     if not np.any(np.isfinite(here)):
-        raise ValueError("`fn` returns no finite number, so there is nothing to compare.")
+        raise ValueError(
+            "`fn` returns no finite number for these `params`, so there is nothing to compare."
+        )
     if not deterministic and np.all(here == here[:1]):
         raise ValueError(
             "`fn` returns the same for all keys. Does it ignore its key? For a model without "

@@ -10,16 +10,19 @@ import lineax as lx
 import numpy as np
 from jaxtyping import PyTree
 
+from .._check import check_kind
+from .._engine.problem import as_network, check_drive, check_initial, check_sizes
 from .._event.event import Event
-from .._misc import one_hot
+from .._misc import described, one_hot
 from .._model.drive import as_drive
 from .._model.firing import StochasticFiring
 from .._model.network import SpikingNetwork
 from .._model.state import NeuronState
-from .._path.base import AbstractJumpPath
+from .._path.base import AbstractGridPath, AbstractJumpPath
 from .._path.brownian import BrownianPath
 from .._solve.engine import EventByEvent
 from .._solve.eventsolve import eventsolve
+from .._train.check import check_trains
 from .._train.spike_train import SpikeTrain
 from .._types import Drive, RealScalar
 from .._window import Clock, Window
@@ -70,34 +73,60 @@ def time_rescaling_test(
 
     **Returns:** a [`roughsnn.testing.RescalingTest`][].
 
-    **Raises:** `ValueError` if no neuron has two spikes, or if noise is needed and not given;
-    `TypeError` for hard thresholds.
+    **Raises:** `ValueError` if no neuron has two spikes, if noise is needed and not given, and for
+    a train, input, path or state of another number of neurons; `TypeError` for hard thresholds,
+    and for arguments of another kind.
     """
+    network = as_network(network)
     if not isinstance(network.firing, StochasticFiring):
         raise TypeError(
-            "The time-rescaling test needs random thresholds: `network.firing` must be a "
-            f"roughsnn.StochasticFiring, got {type(network.firing).__name__}."
+            "`network` must have random thresholds: its `firing` must be a "
+            f"roughsnn.StochasticFiring, got {described(network.firing)}."
         )
     if network.membrane.channels > 0 and path is None:
         raise ValueError(
             f"The network has {network.membrane.channels} noise channels: give the `path` that "
             "drove it, or a network without noise."
         )
+    check_trains("train", train)
     train = train.complete()
+    window = Window(train.t0, train.t1, dt0)
+    drive = as_drive(drive, window, Clock.of(window))
+    neurons, _ = check_drive(network, drive, window.t0)
+    check_sizes(network, neurons)
+    if neurons != train.num_neurons:
+        raise ValueError(
+            f"`train` must be of the {neurons} neurons that `drive` is for, got "
+            f"{train.num_neurons}."
+        )
+    check_initial(initial, neurons)
+    if path is not None:
+        _check_path(path, train, (neurons, network.membrane.channels))
     marks = np.asarray(train.marks)
     number = np.array([np.sum(marks[: n + 1] == m) for n, m in enumerate(marks)])
     tested = (marks >= 0) & (number > 1)
     if not np.any(tested):
         raise ValueError("No neuron has two spikes: there is no interval to test.")
-    window = Window(train.t0, train.t1, dt0)
-    hazard = _integrated_hazards(
-        train, network, as_drive(drive, window, Clock.of(window)), window, path, initial
-    )
+    hazard = _integrated_hazards(train, network, drive, window, path, initial)
     alpha = np.broadcast_to(np.asarray(network.firing.alpha), (train.num_neurons,))
     excess = np.asarray(hazard)[tested] - alpha[marks[tested]]
     quantiles = np.sort(-np.expm1(-np.maximum(excess, 0)))
     statistic, p_value = _kolmogorov(quantiles)
     return RescalingTest(statistic, p_value, quantiles)
+
+
+def _check_path(path: Any, train: SpikeTrain, shape: tuple[int, int]) -> None:
+    check_kind("path", path, AbstractGridPath, "a path like a roughsnn.BrownianPath")
+    got = jax.eval_shape(path.arrays)[0].shape[1:]
+    if got != shape:
+        raise ValueError(
+            f"`path` must have values of shape (neurons, channels) = {shape}, got {got}."
+        )
+    if path.t0 > train.t0 or path.t1 < train.t1:
+        raise ValueError(
+            f"`path` must reach over the window of `train`, [{train.t0}, {train.t1}], got one on "
+            f"[{path.t0}, {path.t1}]."
+        )
 
 
 def _integrated_hazards(train, network, drive, window: Window, path, initial):

@@ -1,5 +1,7 @@
 """Derivatives against differences with the same key."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -7,7 +9,7 @@ import jax.random as jr
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from .._misc import check_positive_int
+from .._misc import as_plain
 from .problem import Problem, leaf_names, random_direction
 from .report import Comparison, Curve, combine, nothing
 
@@ -16,11 +18,12 @@ from .report import Comparison, Curve, combine, nothing
 ROUNDING = 200
 
 
-def check_steps(steps) -> np.ndarray:
+def as_steps(steps: Any) -> np.ndarray:
     """At least two decreasing, positive steps."""
-    array = np.asarray(steps, float)
-    if array.ndim != 1 or len(array) < 2 or np.any(np.diff(array) >= 0) or array[-1] <= 0:
-        raise ValueError(f"`steps` must be at least two decreasing positive numbers, got {steps}.")
+    array = as_plain("steps", steps)
+    decreasing = array.ndim == 1 and len(array) > 1 and np.all(np.diff(array) < 0)
+    if not decreasing or array[-1] <= 0 or not np.isfinite(array[0]):
+        raise ValueError(f"`steps` must be at least two decreasing positive numbers, got {array}.")
     return array
 
 
@@ -29,9 +32,8 @@ class SameNoise:
 
     def __init__(self, problem: Problem, key, num_keys: int, num_directions: int, steps):
         self.problem = problem
-        self.keys = jr.split(jr.fold_in(key, 2), check_positive_int("probes[0]", num_keys))
-        number = check_positive_int("probes[1]", num_directions)
-        self.direction_keys = jr.split(jr.fold_in(key, 3), number)
+        self.keys = jr.split(jr.fold_in(key, 2), num_keys)
+        self.direction_keys = jr.split(jr.fold_in(key, 3), num_directions)
         example = eqx.filter_eval_shape(problem, problem.dynamic, key)
         self.names, self.owner = leaf_names(example)
         # What is computed is no better than the coarsest number that goes in or out.
@@ -41,10 +43,10 @@ class SameNoise:
         default = np.logspace(-2, -6, 5) if double else np.logspace(-1, -3, 5)
         # A difference says something if its rounding is below this part of the derivative.
         self._finest = 1e-3 if double else 2e-2
-        self.steps = check_steps(default if steps is None else steps)
+        self.steps = default if steps is None else steps
         shifts = np.concatenate([[0.0], self.steps, -self.steps])
 
-        shape = (number, num_keys)
+        shape = (num_directions, num_keys)
         directions = jnp.broadcast_to(self.direction_keys[:, None], shape)
         keys = jnp.broadcast_to(self.keys[None], shape)
         values, slopes = problem.probe(directions, keys, shifts)

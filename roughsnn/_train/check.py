@@ -8,19 +8,19 @@ from .._misc import described, is_concrete
 from .spike_train import SpikeTrain
 
 
-def check_same_kind(x: Any, y: Any) -> None:
+def check_same_kind(x: Any, y: Any, names: tuple[str, str] = ("x", "y")) -> None:
     """Two trains, or batches of them, of the same window and neurons.
 
     What has been made of trains has these, too.
     """
-    for name, z in (("x", x), ("y", y)):
+    for name, z in zip(names, (x, y), strict=True):
         if not all(hasattr(z, part) for part in ("t0", "t1", "num_neurons")):
             _refuse(name, z)
     kinds = [(z.t0, z.t1, z.num_neurons) for z in (x, y)]
     if kinds[0] != kinds[1]:
         raise ValueError(
-            "`x` and `y` must have the same window and number of neurons, got (t0, t1, "
-            f"num_neurons) = {kinds[0]} and {kinds[1]}."
+            f"`{names[0]}` and `{names[1]}` must have the same window and number of neurons, got "
+            f"(t0, t1, num_neurons) = {kinds[0]} and {kinds[1]}."
         )
 
 
@@ -68,6 +68,16 @@ def check_trains(name: str, x: Any, *, batch: bool = False) -> None:
         )
     if np.any(there[..., 1:] & (times[..., 1:] < times[..., :-1])):
         raise ValueError(f"`{name}` has spike times that are not in increasing order.")
+
+
+def check_several(name: str, x: Any) -> None:
+    """A batch of at least two trains."""
+    check_trains(name, x, batch=True)
+    if x.times.shape[0] < 2:
+        raise ValueError(
+            f"`{name}` must hold at least two trials, which are compared with each other, got "
+            f"{x.times.shape[0]}."
+        )
 
 
 def check_batches(x: Any, y: Any) -> None:

@@ -145,7 +145,7 @@ def test_bad_input(batch):
     unknown: Any = "firm"
     for call, message in (
         (lambda: L.matched_distance(X, Y[:, :5]), "same shape behind"),
-        (lambda: L.matched_distance(X[:5], Y, method="none"), "as many generated"),
+        (lambda: L.matched_distance(X[:5], Y, method="none"), "as many trials as"),
         (lambda: L.matched_distance(X, Y, method=unknown), "'hard', 'soft' or 'none'"),
         (lambda: L.matched_distance(X, Y, method="soft", epsilon=0.0), "`epsilon` must be pos"),
         (lambda: L.TrialFeatures.of(batch, TS, timescale=0.1, groups=[0, 1]), "one for each"),
@@ -154,7 +154,7 @@ def test_bad_input(batch):
         (lambda: L.TrialFeatures.of(batch, TS, timescale=0.0), "`timescale` must be pos"),
         (
             lambda: L.TrialFeatures.of(batch, TS, timescale=0.1)(batch.merged([0, 0, 0, 0])),
-            "of 4 neurons, the batch has 1",
+            "`batch` must be of the 4 neurons of the features, got 1",
         ),
     ):
         with pytest.raises(ValueError, match=message):

@@ -181,7 +181,7 @@ def test_bad_input():
         rs.losses.mmd(X, rs.losses.Reference(Y, KERNEL), kernel=KERNEL)
     with pytest.raises(ValueError, match="`block_size` must be at most"):
         rs.losses.mmd(X, Y, kernel=KERNEL, block_size=10)
-    with pytest.raises(ValueError, match="at least 2 trains"):
+    with pytest.raises(ValueError, match="`x` must hold at least two trials"):
         rs.losses.two_sample_test(first, Y, key=jr.key(0))
     with pytest.raises(ValueError, match="same window"):
         rs.losses.mmd(X, rs.losses.Reference(jax.vmap(lambda z: z.only([0]))(Y), KERNEL))

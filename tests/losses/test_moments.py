@@ -1,5 +1,7 @@
 """Distances of mean features on the scale of their fluctuations."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -8,6 +10,8 @@ import pytest
 
 import roughsnn as rs
 from roughsnn._loss.distance import Mean
+
+# pyright: reportArgumentType=false
 
 MIX = jnp.array([[1.0, 5.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 0.1]])
 SLOPE = jnp.array([1.0, 1.0, 0.02])
@@ -79,5 +83,34 @@ def test_bad_input():
     target = rs.losses.Moments.of(y)
     with pytest.raises(ValueError, match=r"shape \(samples, 3\)"):
         rs.losses.moment_distance(y[:, :2], target)
-    with pytest.raises(ValueError, match="at least 2 samples"):
+    with pytest.raises(ValueError, match=r"`features` must have shape \(samples, 3\)"):
+        target(y[:, :2])
+    with pytest.raises(ValueError, match="`x` must hold at least 2 samples"):
         rs.losses.moment_distance(y[:1], target)
+    other: Any = y
+    with pytest.raises(TypeError, match="`y` must be roughsnn.losses.Moments.of"):
+        rs.losses.moment_distance(y, other)
+    maybe: Any = "yes"
+    with pytest.raises(TypeError, match="`unbiased` must be True or False, got 'yes'"):
+        rs.losses.moment_distance(y, target, unbiased=maybe)
+    features: Any
+    for features, message in (
+        ("many", "must be a number or an array of numbers, got 'many'"),
+        (y[0], r"must have shape \(samples, features\), got \(3,\)"),
+        (y.at[1, 1].set(jnp.nan), "must be finite"),
+        (jax.lax.complex(y, y), "must have a floating dtype, got complex"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=f"`features` {message}"):
+            rs.losses.Moments.of(features)
+        with pytest.raises((ValueError, TypeError), match=f"`x` {message}"):
+            rs.losses.moment_distance(features, target)
+
+
+def test_lists_and_counts_are_features():
+    counts = np.array([[0, 1], [2, 1], [3, 5]])
+    expected = rs.losses.Moments.of(jnp.asarray(counts, float))
+    for given in (counts, counts.tolist()):
+        found = rs.losses.Moments.of(given)
+        np.testing.assert_array_equal(found.mean.mean, expected.mean.mean)
+        distance = rs.losses.moment_distance(given[:2], expected)
+        np.testing.assert_allclose(distance, rs.losses.moment_distance(counts[:2] * 1.0, expected))

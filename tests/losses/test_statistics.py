@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -5,6 +7,8 @@ import numpy as np
 import pytest
 
 import roughsnn as rs
+
+# pyright: reportArgumentType=false
 
 T1, TS, TAU = 1.0, jnp.linspace(0.05, 1.0, 20), 0.05
 INPUT, ALONG = jnp.array([1.2, 1.0]), jnp.array([1.0, 0.5])
@@ -61,6 +65,24 @@ def test_the_kernel_is_a_rate():
     ts = jnp.linspace(0.9, 2, 2201)
     z = rs.losses.smoothed(rs.SpikeTrain.stack([train]), ts, TAU)[0, :, 0]
     np.testing.assert_allclose(jnp.sum(z) * (ts[1] - ts[0]), 1, rtol=1e-4)
+
+
+def poisson(rate, trials, max_spikes):
+    """Trains of one neuron with a constant rate, made without this package's simulators."""
+    rng = np.random.default_rng(0)
+    spikes = [np.sort(rng.uniform(0, T1, rng.poisson(rate * T1))) for _ in range(trials)]
+    made = [rs.SpikeTrain.from_lists([x], t0=0.0, t1=T1, max_spikes=max_spikes) for x in spikes]
+    return rs.SpikeTrain.stack(made)
+
+
+def test_a_constant_rate_reads_constant_from_the_first_bin_on():
+    batch, ts, timescale = poisson(10.0, 1000, 30), np.linspace(0.01, T1, 34), 0.1
+    each = np.asarray(rs.losses.smoothed(batch, ts, timescale))[..., 0]
+    error = each.std(0, ddof=1) / len(each) ** 0.5
+    # Little is seen just behind the start, and yet enough to tell 10 from what is seen of it.
+    assert np.all(error < 1.5)
+    found = np.asarray(rs.losses.psth(batch, ts, timescale))[:, 0]
+    assert np.all(np.abs(found - 10) < 4 * error)
 
 
 LOSSES = {
@@ -122,21 +144,81 @@ def test_the_rate_penalty_is_unbiased():
     assert abs(np.mean(off) - 4) < 4 * np.std(off) / len(keys) ** 0.5
 
 
+# Of everything that takes times.
+AT: dict[str, Any] = {
+    "filtered": lambda x, ts: rs.losses.filtered(jax.tree.map(lambda z: z[0], x), ts, TAU),
+    "smoothed": lambda x, ts: rs.losses.smoothed(x, ts, TAU),
+    "psth": lambda x, ts: rs.losses.psth(x, ts, TAU),
+    "psth_distance": lambda x, ts: rs.losses.psth_distance(x, x, ts, TAU),
+    "noise_covariance": lambda x, ts: rs.losses.noise_covariance(x, ts, TAU),
+    "noise_correlation": lambda x, ts: rs.losses.noise_correlation(x, ts, TAU),
+    "covariance_distance": lambda x, ts: rs.losses.covariance_distance(x, x, ts, TAU),
+    "behaviour": lambda x, ts: rs.losses.behaviour(x, np.ones((2, 1)), ts, TAU),
+    "TrialFeatures": lambda x, ts: rs.losses.TrialFeatures.of(x, ts, timescale=TAU),
+    "psth_correlation": lambda x, ts: rs.scores.psth_correlation(x, x, ts, TAU),
+}
+NO_TIMES: dict[str, tuple[Any, str]] = {
+    "at the start": ([0.0, 0.5], "`ts` must begin after the start of the window, 0.0"),
+    "before the start": ([-0.1, 0.5], r"`ts` must lie in the window \[0.0, 1.0\]"),
+    "behind the end": ([0.5, 1.1], r"`ts` must lie in the window \[0.0, 1.0\]"),
+    "unsorted": ([0.5, 0.2], "`ts` must be in increasing order"),
+    "twice the same": ([0.5, 0.5], "`ts` must be in increasing order"),
+    "nan": ([0.5, np.nan], "`ts` must be finite"),
+    "none": ([], r"`ts` must be times of shape \(times,\)"),
+    "a matrix": ([[0.2, 0.5]], r"`ts` must be times of shape \(times,\)"),
+    "a word": ("now", "`ts` must be a number or an array of numbers, got 'now'"),
+}
+
+
+@pytest.mark.parametrize("name", AT)
+def test_times_at_which_nothing_is_known(name, data):
+    for kind, (ts, message) in NO_TIMES.items():
+        # What is filtered, and no rate, is 0 at the start.
+        if (name, kind) != ("filtered", "at the start"):
+            with pytest.raises((ValueError, TypeError), match=message):
+                AT[name](data, ts)
+
+
 def test_bad_input(data):
     single = rs.SpikeTrain.stack([rs.SpikeTrain.from_lists([[0.1], [0.2]], t0=0.0, t1=T1)])
     for call, message in (
         (lambda: rs.losses.noise_covariance(single, TS, TAU), "at least two trials"),
         (lambda: rs.losses.rate_penalty(single, 1.0), "at least two trials"),
-        (lambda: rs.losses.psth_distance(single, data, TS, TAU), "at least 2 samples"),
+        (
+            lambda: rs.losses.psth_distance(single, data, TS, TAU),
+            "`x` must hold at least 2",
+        ),
+        (
+            lambda: rs.losses.psth_distance(data, single, TS, TAU),
+            "`y` must hold at least 2",
+        ),
+        (
+            lambda: rs.losses.covariance_distance(data, single, TS, TAU),
+            "`y` must hold at least",
+        ),
+        (lambda: rs.losses.noise_covariance(data, TS, TAU, lags=()), "`lags` must be"),
+        (lambda: rs.losses.noise_correlation(data, TS, TAU, lags=[[0], [1, 2]]), "`lags` must be"),
+        (lambda: rs.losses.noise_covariance(data, TS, TAU, lags=jr.key(0)), "`lags` must be"),
+        (lambda: rs.losses.rate_penalty(data, np.nan), "`rate` must be finite"),
+        (lambda: rs.losses.rate_penalty(data, -1.0), "`rate` must not be negative"),
+        (lambda: rs.losses.rate_penalty(data, np.ones(3)), "`rate` must be a number, or one for"),
+        (
+            lambda: rs.losses.rate_penalty(data, 1.0, neurons=[0, 2]),
+            r"`neurons` must .* \.\.\. 1",
+        ),
+        (lambda: rs.losses.rate_penalty(data, 1.0, neurons=[[0]]), "`neurons` must be"),
         (lambda: rs.losses.smoothed(data, TS, 0.0), "`timescale` must be positive"),
         (lambda: rs.losses.noise_covariance(data, TS, TAU, lags=(20,)), r"in 0 \.\.\. 19"),
         (lambda: rs.losses.noise_covariance(data, TS, TAU, lags=(-1,)), r"in 0 \.\.\. 19"),
     ):
         with pytest.raises(ValueError, match=message):
             call()
+    for rate in (None, "fast", 1j, jr.key(0)):
+        with pytest.raises(TypeError, match="`rate` must be a number or an array of numbers"):
+            rs.losses.rate_penalty(data, rate)
     with pytest.raises(TypeError, match="must be a roughsnn.SpikeTrain"):
         rs.losses.psth(data.times, TS, TAU)
     # Recorded trains have no boundary term.
     lists = [rs.SpikeTrain.from_lists([[0.1], [0.2]], t0=0.0, t1=T1) for _ in range(2)]
-    with pytest.raises(ValueError, match="must come from `roughsnn.simulate`"):
+    with pytest.raises(ValueError, match="`x` does not hold .* must come from `roughsnn.simulate`"):
         rs.losses.rate_penalty(rs.SpikeTrain.stack(lists), 1.0)

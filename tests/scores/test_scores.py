@@ -1,3 +1,6 @@
+import dataclasses
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,6 +8,8 @@ import pytest
 import scipy.stats
 
 import roughsnn as rs
+
+# pyright: reportArgumentType=false
 
 S = rs.scores
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")
@@ -123,8 +128,17 @@ def test_connectivity_recovery():
     n, m = there.sum(), (~there).sum()
     assert abs(chance.auroc - 0.5) < 4 * ((n + m + 1) / (12 * n * m)) ** 0.5
     assert np.isnan(S.connectivity_recovery(noise, np.zeros((30, 30))).auroc)
-    with pytest.raises(ValueError, match="square matrices of one shape"):
-        S.connectivity_recovery(noise, truth[:5])
+    assert S.connectivity_recovery(truth.tolist(), jnp.asarray(truth)) == perfect
+    for given, message in (
+        ((noise, truth[:5]), "square matrices of one shape"),
+        ((noise[:1, :1], truth[:1, :1]), "at least two neurons"),
+        ((np.nan * noise, truth), "`weights` must be finite"),
+        ((noise, np.inf * noise), "`truth` must be finite"),
+        (("heavy", truth), "`weights` must be a number or an array of numbers, got 'heavy'"),
+        ((noise, 1j * truth), "`truth` must be a number or an array of numbers, got complex"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=message):
+            S.connectivity_recovery(*given)
 
 
 def test_bits_per_spike():
@@ -139,6 +153,45 @@ def test_bits_per_spike():
         S.bits_per_spike(0.0, held_out, batch(rates=(0.0, 20.0)))
     with pytest.raises(ValueError, match="have no spikes"):
         S.bits_per_spike(0.0, batch(rates=(0.0,)), batch(rates=(1.0,)))
+
+
+NO_BITS: dict[str, tuple[dict, str]] = {
+    "one number too many": (dict(log_likelihood=np.zeros(11)), r"10 held-out trials.* \(11,\)"),
+    "transposed": (dict(log_likelihood=np.zeros((2, 10))), r"10 held-out trials.* \(2, 10\)"),
+    "no numbers": (dict(log_likelihood=np.zeros(0)), r"`log_likelihood` must .* \(0,\)"),
+    "a word": (dict(log_likelihood="large"), "`log_likelihood` must be a number or an array"),
+    "none": (dict(log_likelihood=None), "`log_likelihood` must be a number or an array"),
+    "nan": (dict(log_likelihood=np.nan), "`log_likelihood` is nan: a simulation failed"),
+    "one nan": (dict(log_likelihood=np.r_[np.zeros(9), np.nan]), "`log_likelihood` is nan"),
+    "held out of other neurons": (
+        dict(held_out=batch(1, 10, rates=(5.0,))),
+        "`held_out` and `training` must be of the same neurons, got 1 and 2",
+    ),
+    "trained on other neurons": (
+        dict(training=batch(rates=(5.0, 20.0, 1.0))),
+        "`held_out` and `training` must be of the same neurons, got 2 and 3",
+    ),
+    "lists": (dict(training=[[0.1], [0.2]]), "`training` must be a roughsnn.SpikeTrain"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_BITS)
+def test_bits_that_cannot_be_counted(kind):
+    change, message = NO_BITS[kind]
+    pair = dict(held_out=batch(1, 10, rates=(5.0, 20.0)), training=batch(rates=(5.0, 20.0)))
+    with pytest.raises((ValueError, TypeError), match=message):
+        S.bits_per_spike(**(dict(log_likelihood=0.0) | pair | change))
+    if kind.endswith("nan"):
+        assert np.isnan(S.bits_per_spike(**(pair | change), missing="nan"))
+
+
+@pytest.mark.parametrize("shape", [(), (10,), (2,), (10, 2)])
+def test_bits_of_parts_add_up(shape):
+    held_out, training = batch(1, 10, rates=(5.0, 20.0)), batch(rates=(5.0, 20.0))
+    parts = np.random.default_rng(0).normal(size=shape)
+    expected = S.bits_per_spike(float(parts.sum()), held_out, training)
+    assert S.bits_per_spike(parts, held_out, training) == pytest.approx(expected)
+    assert S.bits_per_spike(parts.tolist(), held_out, training) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3])
@@ -164,6 +217,19 @@ def test_rescaled_intervals_are_uniform_under_the_model_and_not_under_another(al
     def quantiles(threshold):
         found = clamped(trials, threshold)
         return S.rescaled_quantiles(found, trials, alpha=alpha), np.asarray(found.quantiles)
+
+    bad: Any = clamped(trials, 1.0)
+    for given, message in (
+        ((bad, trials, "none"), "`alpha` must be a number or an array of numbers"),
+        ((bad, trials, np.zeros(3)), "`alpha` must be a number that is not negative, or 2"),
+        ((bad, trials, -0.1), "`alpha` must be a number that is not negative, or 2"),
+        ((bad, trials, np.nan), "`alpha` must be a number that is not negative, or 2"),
+        ((None, trials, 0.0), "`clamped` must be what roughsnn.clamp returns"),
+        ((bad, jax.tree.map(lambda x: x[:5], trials), 0.0), "`clamped` must be of the trials"),
+        ((bad, dataclasses.replace(trials, num_neurons=3), 0.0), "`clamped` must be of the 3"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=message):
+            S.rescaled_quantiles(given[0], given[1], alpha=given[2])
 
     right, cut = quantiles(1.0)
     number = len(right)

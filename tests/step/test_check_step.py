@@ -15,6 +15,8 @@ import pytest
 import roughsnn as rs
 from roughsnn._path.grid import divided
 
+# pyright: reportArgumentType=false, reportCallIssue=false
+
 WINDOW = rs.Window(0.0, 1.0, 0.01)
 WEIGHTS = jnp.array([[0.0, 0.5], [0.3, 0.0]])
 INPUT = jnp.array([1.2, 1.0])
@@ -90,6 +92,27 @@ BAD = {
     "lengths that are no halves": (dict(dts=[0.1, 0.02]), ValueError, "each half as long"),
     "no samples": (dict(samples=0), ValueError, "`samples` must be a positive integer"),
     "a negative tolerance": (dict(tolerance=-1.0), ValueError, "`tolerance` must be positive"),
+    "no function": (dict(fn=3.0), TypeError, "`fn` must be a function `fn(params, key)`, got 3.0"),
+    "no argument for the key": (dict(fn=lambda p: p), TypeError, "`fn` must be a function"),
+    "no argument for the length": (
+        dict(fn=lambda p, key: p, dts=[0.2, 0.1]),
+        TypeError,
+        "`fn` must be a function `fn(params, key, dt)`, but too many",
+    ),
+    "whole numbers": (
+        dict(fn=lambda p, key: jnp.arange(2)),
+        TypeError,
+        "`fn` must return floating arrays, got ['int",
+    ),
+    "complex numbers": (
+        dict(fn=lambda p, key: jax.lax.complex(p, p)),
+        TypeError,
+        "`fn` must return floating arrays, got ['complex128']",
+    ),
+    "one length that is no list": (dict(dts=0.1), TypeError, "`dts` must be lengths of cells"),
+    "lengths that are no numbers": (dict(dts=["a", "b"]), TypeError, "`dts[0]` must be a number"),
+    "no halvings": (dict(halvings=0), ValueError, "`halvings` must be a positive integer"),
+    "a tolerance that is no number": (dict(tolerance="1"), TypeError, "`tolerance` must be a"),
     "an old key": (dict(key=0), TypeError, "key"),
 }
 

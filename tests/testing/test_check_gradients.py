@@ -202,17 +202,48 @@ def test_functions_of_which_nothing_could_be_learnt(fn, params, error, words):
         check_gradients(fn, params, jr.key(0), **QUICK)
 
 
-def test_bad_arguments():
-    bad_keys: list[Any] = [0, jr.split(jr.key(0), 2), jnp.zeros(2)]
-    for key in bad_keys:
-        with pytest.raises(TypeError, match=r"jax\.random\.key"):
-            check_gradients(smooth, X, key)
-    with pytest.raises(ValueError, match="dts"):
-        check_gradients(smooth, X, jr.key(0), dts=(0.01, 0.02))
-    with pytest.raises(ValueError, match="steps"):
-        check_gradients(smooth, X, jr.key(0), steps=(1e-3,))
-    with pytest.raises(ValueError, match="`compare` must be"):
-        check_gradients(smooth, X, jr.key(0), compare="nothing")  # pyright: ignore[reportArgumentType]
+BAD: dict[str, tuple[dict, str]] = {
+    "a number for a key": (dict(key=0), r"`key` must be one key"),
+    "keys of a batch": (dict(key=jr.split(jr.key(0), 2)), r"`key` must be one key"),
+    "zeros for a key": (dict(key=jnp.zeros(2)), r"`key` must be one key"),
+    "no function": (
+        dict(fn="smooth"),
+        r"`fn` must be .* key\)`, got 'smooth'",
+    ),
+    "no argument for the key": (dict(fn=lambda p: p), "`fn` must be a function .* but too many"),
+    "no argument for dt": (dict(dts=(0.2, 0.1)), r"`fn` must be .*key, dt\)`, but too many"),
+    "rising lengths": (dict(dts=(0.01, 0.02)), "`dts` must be decreasing"),
+    "a negative length": (dict(dts=(0.01, -0.02)), "`dts` must be decreasing positive"),
+    "no lengths": (dict(dts=()), "`dts` must be decreasing"),
+    "one length that is no list": (dict(dts=0.1), "`dts` must be decreasing step sizes, got 0.1"),
+    "lengths that are words": (dict(dts=["a"]), r"`dts\[0\]` must be a number, got 'a'"),
+    "one step": (dict(steps=(1e-3,)), "`steps` must be at least two decreasing"),
+    "steps that are nan": (dict(steps=(np.nan, 1e-3)), "`steps` must be at least two decreasing"),
+    "steps that are words": (dict(steps=["a", "b"]), "`steps` must be a number or an array"),
+    "an unknown comparison": (dict(compare="nothing"), "`compare` must be .* got 'nothing'"),
+    "no samples": (dict(samples=0), "`samples` must be a positive integer, got 0"),
+    "one sample": (dict(samples=1), "`samples` must be at least 2"),
+    "samples that are no integer": (dict(samples=2.5), "`samples` must be a positive integer"),
+    "one probe": (dict(probes=4), "`probes` must be two positive whole numbers"),
+    "three probes": (dict(probes=(1, 2, 3)), "`probes` must be two positive whole numbers"),
+    "no probes": (dict(probes=(0, 1)), "`probes` must be two positive whole numbers"),
+    "no step of the mean": (dict(mean_step=0.0), "`mean_step` must be positive, got 0.0"),
+    "a step of the mean that is nan": (dict(mean_step=np.nan), "`mean_step` must be finite"),
+    "complex": (dict(mean_step=1j), "`mean_step` must be a number, got 1j"),
+    "no reference": (dict(reference=1.0), "`reference` must be a function `reference"),
+    "another reference": (dict(reference=smooth), "`reference` must be a function .* too many"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_arguments(kind):
+    change, message = BAD[kind]
+    given: dict[str, Any] = dict(fn=smooth, params=X, key=jr.key(0)) | change
+    with pytest.raises((ValueError, TypeError), match=message):
+        check_gradients(**given)
+
+
+def test_one_sample_and_lists_will_do_where_there_is_no_noise():
     assert check_gradients(lambda p, k: p["x"] ** 2, X, jr.key(0), compare="paths", **QUICK).passed
 
 

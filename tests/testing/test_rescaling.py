@@ -1,3 +1,6 @@
+import dataclasses
+from typing import Any
+
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -78,3 +81,54 @@ def test_what_cannot_be_tested():
     single = rs.SpikeTrain.from_lists([[0.5]], t0=0.0, t1=1.0)
     with pytest.raises(ValueError, match="two spikes"):
         time_rescaling_test(single, soft, lambda t: jnp.ones(1), dt0=DT)
+
+
+SOFT = rs.SpikingNetwork(
+    rs.LIF((5.0, 1.0)), rs.StochasticFiring(rs.ExponentialIntensity()), np.zeros((2, 2))
+)
+TRAIN = rs.SpikeTrain.from_lists([[0.2, 0.5], [0.3]], t0=0.0, t1=1.0)
+PATH: dict[str, Any] = dict(t0=0.0, t1=1.0, dt=0.1, key=jr.key(0))
+EARLY: dict[str, Any] = dict(t1=0.5)
+BAD: dict[str, tuple[dict, str]] = {
+    "no train": (dict(train=[0.2, 0.5]), "`train` must be a roughsnn.SpikeTrain"),
+    "a batch": (dict(train=rs.SpikeTrain.stack([TRAIN])), "`train` must be one train"),
+    "unsorted": (
+        dict(train=dataclasses.replace(TRAIN, times=TRAIN.times[::-1])),
+        "`train` has spike times that are not in increasing order",
+    ),
+    "of three neurons": (
+        dict(train=dataclasses.replace(TRAIN, num_neurons=3)),
+        "`train` must be of the 2 neurons that `drive` is for, got 3",
+    ),
+    "spikes missing": (
+        dict(train=dataclasses.replace(TRAIN, overflow=jnp.array(True))),
+        "spikes missing",
+    ),
+    "no network": (dict(network=rs.LIF((5.0, 1.0))), "`network` must be a roughsnn.SpikingNetwork"),
+    "input of three neurons": (dict(drive=jnp.ones(3)), "`drive` must return .* 2 neurons"),
+    "no input": (dict(drive=None), "`drive` must be an array"),
+    "a word": (dict(dt0="short"), "`dt0` must be a number, got 'short'"),
+    "no length": (dict(dt0=0.0), "`dt0` must be positive"),
+    "a state of three neurons": (
+        dict(initial=rs.NeuronState(jnp.zeros(3), jnp.zeros(3), None)),
+        r"`initial.v` must be a floating array of shape \(2,\)",
+    ),
+    "no state": (dict(initial=0.0), "`initial` must be a roughsnn.NeuronState"),
+    "no path": (dict(path=jnp.ones(3)), "`path` must be a path like a roughsnn.BrownianPath"),
+    "a path of three neurons": (
+        dict(path=rs.BrownianPath(**PATH, shape=(3, 1))),
+        r"`path` must have values of shape \(neurons, channels\) = \(2, 0\), got \(3, 1\)",
+    ),
+    "a path that ends early": (
+        dict(path=rs.BrownianPath(**(PATH | EARLY), shape=(2, 0))),
+        "`path` must reach over the window of `train`",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_arguments(kind):
+    change, message = BAD[kind]
+    given: dict[str, Any] = dict(train=TRAIN, network=SOFT, drive=jnp.ones(2), dt0=0.1) | change
+    with pytest.raises((ValueError, TypeError), match=message):
+        time_rescaling_test(**given)

@@ -26,7 +26,7 @@ def _listen(event: str, duration_secs: float, **_: Any) -> None:
 jax.monitoring.register_event_duration_secs_listener(_listen)
 
 GRID: Any = dict(t0=0.0, t1=0.4, dt=0.02, shape=(3, 2))
-TS = jnp.linspace(0.0, 0.4, 5)
+TS = jnp.linspace(0.08, 0.4, 5)
 TYPES = jnp.array([0, 1, 1])
 
 
