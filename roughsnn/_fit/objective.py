@@ -66,6 +66,8 @@ class Objective(eqx.Module):
         given = check_kind("weights", {} if weights is None else weights, Mapping, wanted)
         self.weights = {k: static_float(f"weights[{k!r}]", given[k]) for k in given}
         self.balance = check_flag("balance", balance)
+        if not all(callable(x) or isinstance(x, bool) for x in jax.tree.leaves(trainable)):
+            raise TypeError(_no_choice(trainable))
         self.trainable = trainable
         if self.names is not None:
             self._check_names(self.names)
@@ -80,10 +82,7 @@ class Objective(eqx.Module):
         except (TypeError, ValueError) as e:
             if callable(self.trainable):
                 raise
-            raise ValueError(
-                "`trainable` must be a function of a leaf, or a pytree of bools with the structure "
-                f"of the model, got {described(self.trainable)}."
-            ) from e
+            raise ValueError(_no_choice(self.trainable)) from e
         if not jax.tree.leaves(params):
             raise ValueError(
                 "`model` has no trainable leaves. Its parameters must be floating JAX arrays, "
@@ -171,6 +170,13 @@ class Objective(eqx.Module):
             scale = self._weight(name) / jnp.where(norm > 0, norm, 1)
             grads.append(jax.tree.map(lambda g, scale=scale: scale.astype(g.dtype) * g, grad))
         return jax.tree.map(lambda *g: sum(g), *grads)
+
+
+def _no_choice(trainable: Any) -> str:
+    return (
+        "`trainable` must be a function of a leaf, or a pytree of bools with the structure of the "
+        f"model, got {described(trainable)}."
+    )
 
 
 def _with_metrics(out: Any) -> tuple[Any, Mapping[str, Any]]:

@@ -63,7 +63,9 @@ class Session:
         [`roughsnn.io.Session.with_tables`][].
     - `report`: a [`roughsnn.io.Report`][] of what was repaired or left out.
 
-    **Raises:** `ValueError` for what `invalid` does not repair, and for columns of wrong lengths.
+    **Raises:** `ValueError` for what `invalid` does not repair, and for columns of wrong lengths;
+    `TypeError` for times that are no numbers, names that are neither texts nor whole numbers, and
+    tables that are none.
     """
 
     times: tuple[np.ndarray, ...]
@@ -279,7 +281,7 @@ class Session:
         events.
 
         **Raises:** `ValueError` for an unknown column, events that are not finite, and windows that
-        reach beyond the recording.
+        are no pair or reach beyond the recording; `TypeError` for events that are no numbers.
         """
         a, b = as_span("window", window)
         if isinstance(events, str):
@@ -308,7 +310,9 @@ class Session:
             do), and without gaps if all have the same, as simulated ones.
         - `names`, `unit`: as for the class.
 
-        **Raises:** `ValueError` for trials that overlap on their own clock (give a `gap`).
+        **Raises:** `ValueError` for trials that overlap on their own clock (give a `gap`), and for
+        spikes that are not in order, not in the window or of no neuron; `TypeError` for what is no
+        batch of trains.
         """
         return cls(**joined_trials(batch, gap), names=names, unit=unit)
 

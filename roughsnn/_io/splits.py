@@ -20,7 +20,8 @@ def split_trials(batch, test: float = 0.25, *, seed: int = 0):
 
     **Returns:** `(train, test)`, each in the order of the trials.
 
-    **Raises:** `ValueError` if one of them would be empty.
+    **Raises:** `ValueError` if one of them would be empty, for arrays without one leading axis of
+    trials, and for a seed that is negative or no integer.
     """
     arrays, static = eqx.partition(batch, eqx.is_array)
     shapes = [x.shape for x in jax.tree.leaves(arrays)]

@@ -1,5 +1,6 @@
 """Calls of fits and of what they are made of."""
 
+import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
 
@@ -12,7 +13,12 @@ CALLS: dict[str, Call] = {
     "Checkpoint": Call(rs.Checkpoint, dict(folder="nowhere", every=5, on_error="stop")),
     "fit": Call(rs.fit, g.FIT),
     "Loop": Call(rs.Loop, dict(callback=print, checkpoint=None)),
-    "Objective": Call(rs.Objective, dict(losses={"a": g.loss}, weights={"a": 1.0})),
+    "Objective": Call(
+        rs.Objective,
+        dict(
+            losses={"a": g.loss}, weights={"a": 1.0}, balance=True, trainable=eqx.is_inexact_array
+        ),
+    ),
     "Validation": Call(rs.Validation, dict(data=jnp.ones(4), every=1, patience=2)),
     "log_likelihood": Call(
         rs.log_likelihood,

@@ -1,3 +1,4 @@
+import dataclasses
 from typing import Any
 
 import jax
@@ -114,6 +115,11 @@ def test_splits():
             rs.io.split_trials(batch, wrong)
     with pytest.raises(ValueError, match="one leading axis"):
         rs.io.split_trials({"a": batch, "x": jnp.arange(3)})
+    with pytest.raises(ValueError, match="`seed` must be an integer from 0 on, got -1"):
+        rs.io.split_trials(batch, seed=-1)
+    unsorted = dataclasses.replace(first, times=first.times[::-1], marks=first.marks[::-1])
+    with pytest.raises(ValueError, match="`train` has padding .* before a spike"):
+        rs.io.split_time(unsorted, 1.5)
 
 
 @pytest.mark.parametrize(
