@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -30,6 +31,11 @@ def check_flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"`{name}` must be True or False, got {described(value)}.")
     return bool(value)
+
+
+def as_path(name: str, value: Any) -> Path:
+    """`value` as a path; whether there is such a file is another matter."""
+    return Path(check_kind(name, value, (str, Path), "a str or a pathlib.Path"))
 
 
 def check_function(name: str, value: Any, called: str) -> Any:

@@ -168,6 +168,13 @@ def check_positive_int(name: str, value: Any) -> int:
     return int(value)
 
 
+def check_seed(value: Any) -> int:
+    """A seed of NumPy."""
+    if not _is_int(value) or value < 0:
+        raise ValueError(f"`seed` must be an integer from 0 on, got {described(value)}.")
+    return int(value)
+
+
 def check_positive_float(name: str, value: Any) -> float:
     """`value` as a positive Python float."""
     out = static_float(name, value)

@@ -91,6 +91,15 @@ def check_key(key: Any) -> Any:
     return key
 
 
+def check_unmirrored(key: Any) -> PRNGKey:
+    """`key`, if it is a single key that is not mirrored."""
+    if isinstance(check_key(key), AntitheticKey):
+        raise TypeError(
+            "`key` must not be a mirrored one: call `antithetic` inside of the function that draws."
+        )
+    return key
+
+
 def split(key: RandomKey) -> tuple[RandomKey, RandomKey]:
     """Two keys of one, mirrored if it is."""
     first, second = jr.split(original(key))

@@ -9,7 +9,7 @@ import pytest
 
 import roughsnn as rs
 
-from .fuzzing import calls as c
+from .fuzzing import given as c
 
 # pyright: reportArgumentType=false, reportCallIssue=false
 

@@ -16,6 +16,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import PyTree
 
+from .._check import as_path, check_choice
 from .._misc import check_positive_int, warn
 from .._sealed import Seal, replace, temporary_prefix
 from .fingerprint import difference, key_data
@@ -61,8 +62,9 @@ class Checkpoint:
         fit, which returns the model and says why in `stopped`; `"continue"` warns with a
         [`roughsnn.CheckpointWarning`][], and tries again at the next one.
 
-    **Raises:** `ValueError` for other values; `OSError`, when the fit starts, for a folder that
-    cannot be written to, `BlockingIOError` for one in which another fit is at work.
+    **Raises:** `ValueError` for other values; `TypeError` for a folder that is no path; `OSError`,
+    when the fit starts, for a folder that cannot be written to, `BlockingIOError` for one in which
+    another fit is at work.
     """
 
     folder: str | Path
@@ -70,9 +72,9 @@ class Checkpoint:
     on_error: Literal["stop", "continue"] = "stop"
 
     def __post_init__(self):
+        as_path("folder", self.folder)
         check_positive_int("every", self.every)
-        if self.on_error not in ("stop", "continue"):
-            raise ValueError(f"`on_error` must be 'stop' or 'continue', got {self.on_error!r}.")
+        check_choice("on_error", self.on_error, ("stop", "continue"))
 
     @property
     def file(self) -> Path:

@@ -11,7 +11,9 @@ import optax
 from jax.core import Tracer
 from jaxtyping import Array, Int, PyTree
 
-from .._misc import check_positive_int, is_concrete, where_tree
+from .._check import check_kind
+from .._misc import check_positive_int, described, is_concrete, where_tree
+from .._random import check_unmirrored
 from .._step.report import StepReport
 from .._types import PRNGKey
 from .batches import Batches
@@ -123,27 +125,29 @@ def fit(
     made, `opt_state` is of another optimiser or model, a callback or checkpoint is given under a
     transformation, or a checkpoint is damaged, of another fit or of more steps; `OSError` for a
     checkpoint folder that cannot be written to, or in which another fit is at work; and what the
-    losses raise.
+    losses raise; `TypeError` for a key, optimiser, losses, validation or loop that are none.
     """
     steps = check_positive_int("steps", steps)
+    key = check_unmirrored(key)
     loop = Loop() if loop is None else loop
+    check_kind("loop", loop, Loop, "a roughsnn.Loop")
     objective = losses if isinstance(losses, Objective) else Objective(losses)
     params, static = objective.partition(model)
-    params = _as_arrays(params)
+    params = _as_arrays("model", params)
+    if not all(callable(getattr(optim, name, None)) for name in ("init", "update")):
+        raise TypeError(f"`optim` must be an optax optimiser, got {described(optim)}.")
     opt_state = _start(optim, params, opt_state)
     _check_validation(validation, steps)
     arrays, static_opt = eqx.partition(opt_state, eqx.is_array)
-    # Once, not at each call of a program.
-    on_device = lambda tree: jax.tree.map(lambda x: jnp.asarray(x) if eqx.is_array(x) else x, tree)
     problem = Problem(
         objective,
         optim,
         static,
         static_opt,
-        on_device(data),
+        _on_device("data", data),
         key,
         Batches.of(data, batch_size),
-        on_device(validation),
+        _on_device("validation", validation),
     )
     zero = jnp.zeros((), jnp.int32)
     best = None
@@ -195,14 +199,30 @@ def _evaluated(validation: Validation | None, values: Any) -> Any:
     return jnp.zeros(0) if validation is None else values[validation.every - 1 :: validation.every]
 
 
-def _as_arrays(tree: PyTree) -> PyTree:
+def _on_device(name: str, tree: PyTree) -> PyTree:
+    """With the arrays on the device: once, not at each call of a program."""
+
+    def move(path, x):
+        try:
+            return jnp.asarray(x) if eqx.is_array(x) else x
+        except TypeError as e:
+            where = f"{name}{jax.tree_util.keystr(path)}"
+            raise TypeError(f"`{where}` must be an array of numbers, got {described(x)}.") from e
+
+    return jax.tree_util.tree_map_with_path(move, tree)
+
+
+def _as_arrays(name: str, tree: PyTree) -> PyTree:
     """With numbers as arrays, all of a dtype that does not depend on what they meet."""
     number = lambda x: eqx.is_array(x) or isinstance(x, (bool, int, float, complex))
 
-    def convert(x):
-        if not number(x):
-            return x
-        x = jnp.asarray(x)
+    def convert(given):
+        if not number(given):
+            return given
+        try:
+            x = jnp.asarray(given)
+        except TypeError as e:
+            raise TypeError(f"`{name}` must hold numbers, got {described(given)} in it.") from e
         return x if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else jnp.asarray(x, x.dtype)
 
     return jax.tree.map(convert, tree)
@@ -210,11 +230,14 @@ def _as_arrays(tree: PyTree) -> PyTree:
 
 def _start(optim: optax.GradientTransformation, params: PyTree, opt_state: PyTree) -> PyTree:
     """The state of the optimiser to begin with."""
+    start = lambda params: _as_arrays("opt_state", optim.init(params))
     if opt_state is None:
-        return _as_arrays(optim.init(params))
-    opt_state = _as_arrays(opt_state)
-    fresh = eqx.filter_eval_shape(lambda params: _as_arrays(optim.init(params)), params)
+        return start(params)
+    opt_state = _as_arrays("opt_state", opt_state)
+    fresh = eqx.filter_eval_shape(start, params)
     other = mismatch(signature(fresh), signature(opt_state))
+    if other is None and jax.tree.structure(fresh) != jax.tree.structure(opt_state):
+        other = f"the structure is {described(opt_state)}, not {described(fresh)}"
     if other is not None:
         raise ValueError(
             f"`opt_state` is of another optimiser or model: in it {other}. Give what "
@@ -229,7 +252,7 @@ def _check_validation(validation: Validation | None, steps: int) -> None:
         return
     if not isinstance(validation, Validation):
         raise TypeError(
-            f"`validation` must be a roughsnn.Validation, got a {type(validation).__name__}. For "
+            f"`validation` must be a roughsnn.Validation, got {described(validation)}. For "
             "data: rs.Validation(data)."
         )
     if validation.every > steps:

@@ -10,6 +10,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._check import check_flag
 from .._engine.clamp import Clamped, clamp
 from .._misc import check_positive_int, is_concrete, warn
 from .._model.network import SpikingNetwork
@@ -105,6 +106,7 @@ def log_likelihood(
 
     **Raises:** as [`roughsnn.clamp`][]; `ValueError` for `samples` without `key`.
     """
+    check_step = check_flag("check_step", check_step)
     if key is None and samples is not None:
         raise ValueError("`samples` are drawn: give a `key`.")
     number = check_positive_int("samples", 1 if samples is None else samples)

@@ -6,6 +6,8 @@ from typing import Any
 
 from jaxtyping import PyTree
 
+from .._check import check_flag, check_function
+from .._misc import described
 from .checkpoint import Checkpoint
 
 
@@ -37,16 +39,13 @@ class Loop:
     check_step: bool = True
 
     def __post_init__(self):
-        if self.callback is not None and not callable(self.callback):
-            raise TypeError(
-                "`callback` must be a function `callback(step, model, metrics)`, got "
-                f"{self.callback!r}."
-            )
+        if self.callback is not None:
+            check_function("callback", self.callback, "callback(step, model, metrics)")
         if self.checkpoint is not None and not isinstance(self.checkpoint, Checkpoint):
             raise TypeError(
-                f"`checkpoint` must be a roughsnn.Checkpoint, got {self.checkpoint!r}. For a "
-                "folder: rs.Checkpoint(folder)."
+                f"`checkpoint` must be a roughsnn.Checkpoint, got {described(self.checkpoint)}. "
+                "For a folder: rs.Checkpoint(folder)."
             )
         for name, value in (("progress", self.progress), ("check_step", self.check_step)):
-            if not isinstance(value, bool) and (value is not None or name == "check_step"):
-                raise TypeError(f"`{name}` must be True or False, got {value!r}.")
+            if value is not None or name == "check_step":
+                check_flag(name, value)

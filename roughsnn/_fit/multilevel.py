@@ -12,7 +12,9 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PyTree
 from tqdm.auto import tqdm
 
+from .._check import check_function
 from .._misc import check_positive_float, check_positive_int
+from .._random import check_unmirrored
 from .._types import PRNGKey, RealScalar
 
 
@@ -142,13 +144,16 @@ def multilevel_mean(
     **Returns:** a [`roughsnn.Multilevel`][].
 
     **Raises:** `ValueError` for a statistic that is not floating or not finite or has different
-        shapes at different steps; `RuntimeError` if `max_levels` are not enough.
+        shapes at different steps; `TypeError` for what is no function or no key; `RuntimeError` if
+        `max_levels` are not enough.
 
     ??? cite "References"
 
         M. B. Giles, *Multilevel Monte Carlo path simulation*, Oper. Res. 56 (2008); *Multilevel
         Monte Carlo methods*, Acta Numerica 24 (2015).
     """
+    check_function("statistic", statistic, "statistic(key, dt0)")
+    key = check_unmirrored(key)
     dt0 = check_positive_float("dt0", dt0)
     tolerance = check_positive_float("tolerance", tolerance)
     order = check_positive_float("weak_order", weak_order)

@@ -12,7 +12,8 @@ import optax
 import paramax
 from jaxtyping import PyTree
 
-from .._misc import static_float
+from .._check import check_flag, check_function, check_kind
+from .._misc import described, static_float
 from .._types import PRNGKey, Scalar
 
 Loss: TypeAlias = Callable[..., Any]
@@ -37,7 +38,8 @@ class Objective(eqx.Module):
     - `trainable`: which leaves are trained: a function of the leaf, or a pytree of bools
         with the structure of the model (a prefix will do). By default all floating arrays.
 
-    **Raises:** `ValueError` for no losses, and for weights that are not finite or name no loss.
+    **Raises:** `ValueError` for no losses, and for weights that are not finite or name no loss;
+    `TypeError` for losses that are no functions.
     """
 
     names: tuple[str, ...] | None
@@ -57,9 +59,15 @@ class Objective(eqx.Module):
         # Names apart from losses: as a dict they would be sorted on the way into a program.
         self.names = tuple(losses) if isinstance(losses, Mapping) else None
         self.losses = tuple(losses.values()) if isinstance(losses, Mapping) else (losses,)
-        given = {} if weights is None else weights
+        for name, loss in zip(self.names or [None], self.losses, strict=False):
+            called = "losses" if name is None else f"losses[{name!r}]"
+            check_function(called, loss, "loss(model, data, key)")
+        wanted = "a mapping {name: number}"
+        given = check_kind("weights", {} if weights is None else weights, Mapping, wanted)
         self.weights = {k: static_float(f"weights[{k!r}]", given[k]) for k in given}
-        self.balance = balance
+        self.balance = check_flag("balance", balance)
+        if not all(callable(x) or isinstance(x, bool) for x in jax.tree.leaves(trainable)):
+            raise TypeError(_no_choice(trainable))
         self.trainable = trainable
         if self.names is not None:
             self._check_names(self.names)
@@ -69,7 +77,12 @@ class Objective(eqx.Module):
 
         **Raises:** `ValueError` if nothing is trained.
         """
-        params, static = eqx.partition(model, self.trainable)
+        try:
+            params, static = eqx.partition(model, self.trainable)
+        except (TypeError, ValueError) as e:
+            if callable(self.trainable):
+                raise
+            raise ValueError(_no_choice(self.trainable)) from e
         if not jax.tree.leaves(params):
             raise ValueError(
                 "`model` has no trainable leaves. Its parameters must be floating JAX arrays, "
@@ -118,7 +131,11 @@ class Objective(eqx.Module):
             }
         for name, value in found.items():
             _check_scalar(f"`losses[{name!r}]`" if name else "`loss`", value)
-        return {name: jnp.asarray(value) for name, value in found.items()}, dict(metrics)
+        found = {name: jnp.asarray(value) for name, value in found.items()}
+        dtype = jnp.result_type(*found.values())
+        if not jnp.issubdtype(dtype, jnp.floating):
+            raise ValueError(f"`losses` must return real floating numbers, got {dtype}.")
+        return found, dict(metrics)
 
     def _check_names(self, names: tuple[str, ...]) -> None:
         if not names:
@@ -153,6 +170,13 @@ class Objective(eqx.Module):
             scale = self._weight(name) / jnp.where(norm > 0, norm, 1)
             grads.append(jax.tree.map(lambda g, scale=scale: scale.astype(g.dtype) * g, grad))
         return jax.tree.map(lambda *g: sum(g), *grads)
+
+
+def _no_choice(trainable: Any) -> str:
+    return (
+        "`trainable` must be a function of a leaf, or a pytree of bools with the structure of the "
+        f"model, got {described(trainable)}."
+    )
 
 
 def _with_metrics(out: Any) -> tuple[Any, Mapping[str, Any]]:

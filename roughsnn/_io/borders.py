@@ -1,6 +1,22 @@
 """Borders of windows on the clock of a recording: half-open, and a rounding or two apart is one."""
 
+from typing import Any
+
 import numpy as np
+
+from .._check import as_tuple
+from .._misc import static_float
+
+
+def as_span(name: str, value: Any) -> tuple[float, float]:
+    """A pair of times, the first one before the second."""
+    wanted = "a pair (start, end), the start before the end"
+    pair = as_tuple(name, value, wanted)
+    if len(pair) == 2:
+        start, end = (static_float(f"{name}[{n}]", pair[n]) for n in range(2))
+        if start < end:
+            return start, end
+    raise ValueError(f"`{name}` must be {wanted}, got {pair}.")
 
 
 def rounding(*times: np.ndarray | float) -> float:

@@ -6,6 +6,8 @@ from pathlib import Path
 import equinox as eqx
 import numpy as np
 
+from .._check import as_path
+from .._misc import check_positive_int
 from .._train.spike_train import SpikeTrain
 
 _MICROSECONDS = 1e-3  # in milliseconds
@@ -48,9 +50,9 @@ def read_grasshopper(recording: int = 1, folder: str | Path | None = None) -> Re
         *Spike-timing precision underlies the coding efficiency of auditory receptor
         neurons*, J. Neurophysiology 95 (2006).
     """
-    if recording not in (1, 2):
-        raise ValueError(f"`recording` must be 1 or 2, got {recording!r}.")
-    folder = _nitime_data() if folder is None else Path(folder)
+    if check_positive_int("recording", recording) > 2:
+        raise ValueError(f"`recording` must be 1 or 2, got {recording}.")
+    folder = _nitime_data() if folder is None else as_path("folder", folder)
     spikes_file = folder / f"grasshopper_spike_times{recording}.txt"
     stimulus_file = folder / f"grasshopper_stimulus{recording}.txt"
     spikes = _read_columns(spikes_file, 1)[:, 0] * _MICROSECONDS

@@ -7,7 +7,7 @@ import numpy as np
 
 from .borders import rounding
 from .report import Finding, Invalid
-from .tables import Table, as_table, take
+from .tables import Table, as_reals, as_table, take
 
 _FINITE = "spikes that are not finite"
 _OUTSIDE = "spikes outside of the recording"
@@ -28,8 +28,8 @@ class Mended(NamedTuple):
 
 def mended(times: Any, name: str, t0: float, t1: float, invalid: Invalid) -> Mended:
     """The spike times of a unit; with `invalid="raise"` the first fault is an error."""
-    given = np.asarray(times)
-    array = np.array(given, float)
+    given = as_reals(f"Unit {name}: the spike `times`", times)
+    array = given.astype(float)
     if array.ndim != 1:
         raise ValueError(f"Unit {name}: the spike times must be a list, got shape {array.shape}.")
     index, faults = np.arange(len(array)), {}

@@ -7,7 +7,7 @@ import numpy as np
 
 from .neo import neo_module
 from .report import Finding, Report
-from .session import Session
+from .session import Session, as_session
 from .tables import Table, follows_spikes, holds_times, is_ragged, without
 
 
@@ -23,7 +23,7 @@ def to_neo(session: Session) -> Any:
     [`roughsnn.io.DataWarning`][] names what is left out.
     """
     neo = neo_module()
-    session = session.in_units("s")
+    session = as_session(session).in_units("s")
     segment, losses = neo.Segment(), []
     counts = [len(times) for times in session.times]
     units = without(session.units, "electrodes")

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .._misc import check_window
+from .._check import as_path
+from .borders import as_span
 from .invalid import distinct
 from .nwb_columns import as_measured, plain_column, pynwb_module
 from .reading import Content
@@ -69,7 +70,7 @@ def read_nwb(
     or truncated.
     """
     check_invalid(invalid)
-    pynwb, path = pynwb_module(), Path(path)
+    pynwb, path = pynwb_module(), as_path("path", path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     try:
@@ -120,7 +121,7 @@ class _Reader:
         if not self.has_spikes:
             raise ValueError("The NWB file has no table of units with spike times.")
         if window is not None:
-            window = check_window(*window, 1.0, "dt")[:2]
+            window = as_span("window", window)
         self._check_observed(invalid)
         if not self.observed:
             content.t0, content.t1 = self._extent()

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from .._check import as_path, check_flag, check_kind
 from .nwb_columns import pynwb_module
-from .session import Session
+from .session import Session, as_session
 from .tables import Table, is_ragged, num_rows, without
 
 _INTERVALS = ("start_time", "stop_time")
@@ -30,8 +31,10 @@ def to_nwb(session: Session, *, description: str = "spikes", start: datetime | N
     **Raises:** `ValueError` for a column that NWB cannot hold, such as one of mixed types.
     """
     pynwb = pynwb_module()
-    session = session.in_units("s")
+    session = as_session(session).in_units("s")
+    check_kind("description", description, str, "a text")
     start = datetime.now(UTC) if start is None else start
+    check_kind("start", start, datetime, "a datetime.datetime")
     file = pynwb.NWBFile(description, f"roughsnn-{start.timestamp():.6f}", start)
     groups = _Groups(file)
     if session.electrodes:
@@ -70,9 +73,8 @@ def write_nwb(
     is no such folder, and as [`roughsnn.io.to_nwb`][].
     """
     pynwb = pynwb_module()
-    if not isinstance(path, (str, Path)):
-        raise TypeError(f"`path` must be a str or a Path, got {path!r}.")
-    path = Path(path)
+    as_session(session)
+    overwrite, path = check_flag("overwrite", overwrite), as_path("path", path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {path.parent}.")
     if path.is_dir():

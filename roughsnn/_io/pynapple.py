@@ -8,7 +8,7 @@ import numpy as np
 from .borders import overlap, rounding
 from .reading import Content
 from .report import Finding, Invalid, Report, check_invalid
-from .session import Session
+from .session import Session, as_session
 from .tables import Table, as_column, is_ragged, ragged, without
 
 # Pynapple's resolution of the borders of intervals, in seconds.
@@ -92,7 +92,7 @@ def to_pynapple(session: Session) -> tuple[Any, Any]:
     **Raises:** `ValueError` for trials that overlap, which cannot be in an IntervalSet.
     """
     nap = _pynapple()
-    session = session.in_units("s")
+    session = as_session(session).in_units("s")
     support = nap.IntervalSet(session.t0, session.t1)
     # The only text that comes back from a number is how Python writes it: "1", but not "01".
     numbered = all(name.isdecimal() and str(int(name)) == name for name in session.names)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .._check import as_tuple
 from .report import Finding, Invalid, Report
 from .session import Session, cropped
 
@@ -33,6 +34,7 @@ class Content:
         window: tuple[float, float] | None = None,
     ) -> Session:
         """The session, cut to a window; what was found but not asked for becomes a warning."""
+        named = as_tuple("time_columns", time_columns, "a list of names")
         made = Session(
             self.times,
             t0=self.t0,
@@ -40,7 +42,7 @@ class Content:
             names=self.names,
             units=self.units,
             trials=self.trials,
-            time_columns=[*dict.fromkeys([*time_columns, *self.time_columns])],
+            time_columns=[*dict.fromkeys([*named, *self.time_columns])],
             invalid=invalid,
         ).with_tables(
             electrodes=self.electrodes, events=self.events, epochs=self.epochs, invalid=invalid

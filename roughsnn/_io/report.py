@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
+from .._check import check_choice
 from .._misc import warn
 
 Invalid = Literal["repair", "drop", "raise"]
@@ -16,9 +17,7 @@ class DataWarning(UserWarning):
 
 def check_invalid(invalid: str) -> None:
     """`ValueError` unless it is one of the three choices."""
-    choices = ("repair", "drop", "raise")
-    if invalid not in choices:
-        raise ValueError(f"`invalid` must be one of {list(choices)}, got {invalid!r}.")
+    check_choice("invalid", invalid, ("repair", "drop", "raise"))
 
 
 def listed(names: Sequence[str]) -> str:

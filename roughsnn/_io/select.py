@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from .._check import check_kind
+from .._misc import described
 from .tables import Table
 
 
@@ -21,8 +23,9 @@ def rows(
         raise ValueError(f"Give either `{argument}` or `where`, one of the two.")
     number = names if isinstance(names, int) else len(names)
     if where is not None:
+        check_kind("where", where, Mapping, "a mapping {column: accepted}")
         return np.flatnonzero(_matching(where, table, what, number))
-    wanted = np.asarray(chosen)
+    wanted = _as_array(chosen)
     if wanted.dtype == bool:
         if wanted.shape != (number,):
             raise ValueError(
@@ -32,16 +35,25 @@ def rows(
         return np.flatnonzero(wanted)
     if wanted.ndim == 1 and not wanted.size:
         return np.zeros(0, int)
-    if wanted.dtype.kind in "U" and not isinstance(names, int):
+    if wanted.ndim == 1 and wanted.dtype.kind in "U" and not isinstance(names, int):
         unknown = [n for n in wanted.tolist() if n not in names]
         if unknown:
             raise ValueError(f"There are no {what} {unknown}; there are {list(names)}.")
         return np.array([names.index(n) for n in wanted.tolist()])
     if wanted.dtype.kind not in "iu" or wanted.ndim != 1:
-        raise ValueError(f"`{argument}` must be a list of numbers or of booleans, got {chosen!r}.")
+        kinds = "numbers or of booleans" if argument == "keep" else "names, numbers or booleans"
+        raise ValueError(f"`{argument}` must be a list of {kinds}, got {described(chosen)}.")
     if np.any((wanted < 0) | (wanted >= number)):
         raise ValueError(f"`{argument}` must be in 0 ... {number - 1}, got {wanted.tolist()}.")
     return wanted
+
+
+def _as_array(chosen: Any) -> np.ndarray:
+    """What NumPy makes of it; an object without an axis if that is nothing."""
+    try:
+        return np.asarray(chosen)
+    except (TypeError, ValueError):
+        return np.asarray(None)
 
 
 def _matching(where: Mapping[str, Any], table: Table, what: str, number: int) -> np.ndarray:

@@ -6,14 +6,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .._misc import check_window
+from .._check import as_tuple, check_choice, check_kind
+from .._misc import check_window, described
 from .._train.spike_train import SpikeTrain
-from .borders import rounding
+from .borders import as_span, rounding
 from .crop import Crop
 from .invalid import check_events, check_intervals, distinct_units, mended, spike_findings
 from .report import Invalid, Report, check_invalid
 from .select import rows
-from .tables import Table, as_table, is_ragged, num_rows, scaled, take, with_spikes
+from .tables import Table, as_reals, as_table, is_ragged, num_rows, scaled, take, with_spikes
 from .trials import aligned_trials, joined_trials
 
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
@@ -23,8 +24,7 @@ _LATER = ("electrodes", "events", "epochs", "report")
 
 def seconds(unit: str) -> float:
     """How many seconds a unit of time has."""
-    if unit not in _SECONDS:
-        raise ValueError(f"The unit of time must be one of {sorted(_SECONDS)}, got {unit!r}.")
+    check_choice("unit", unit, tuple(_SECONDS))
     return _SECONDS[unit]
 
 
@@ -63,7 +63,9 @@ class Session:
         [`roughsnn.io.Session.with_tables`][].
     - `report`: a [`roughsnn.io.Report`][] of what was repaired or left out.
 
-    **Raises:** `ValueError` for what `invalid` does not repair, and for columns of wrong lengths.
+    **Raises:** `ValueError` for what `invalid` does not repair, and for columns of wrong lengths;
+    `TypeError` for times that are no numbers, names that are neither texts nor whole numbers, and
+    tables that are none.
     """
 
     times: tuple[np.ndarray, ...]
@@ -95,7 +97,8 @@ class Session:
         t0, t1, _ = check_window(t0, t1, 1.0, "dt")
         seconds(unit)
         check_invalid(invalid)
-        given = [str(n) for n in (range(len(times)) if names is None else names)]
+        times = as_tuple("times", times, "a list of spike times for each unit")
+        given = [str(n) for n in range(len(times))] if names is None else _as_names(names)
         if len(times) == 0:
             raise ValueError("There are no units: `times` must hold a list of spikes for each.")
         if len(given) != len(times):
@@ -278,16 +281,16 @@ class Session:
         events.
 
         **Raises:** `ValueError` for an unknown column, events that are not finite, and windows that
-        reach beyond the recording.
+        are no pair or reach beyond the recording; `TypeError` for events that are no numbers.
         """
-        a, b, _ = check_window(*window, 1.0, "dt")
+        a, b = as_span("window", window)
         if isinstance(events, str):
             if events not in self.trials:
                 raise ValueError(
                     f"There is no column {events!r} of trials; there are {sorted(self.trials)}."
                 )
             events = self.trials[events]
-        at = np.asarray(events, float)
+        at = as_reals("`events`", events).astype(float)
         return aligned_trials(self.times, (self.t0, self.t1), at, (a, b), max_spikes)
 
     @classmethod
@@ -307,7 +310,9 @@ class Session:
             do), and without gaps if all have the same, as simulated ones.
         - `names`, `unit`: as for the class.
 
-        **Raises:** `ValueError` for trials that overlap on their own clock (give a `gap`).
+        **Raises:** `ValueError` for trials that overlap on their own clock (give a `gap`), and for
+        spikes that are not in order, not in the window or of no neuron; `TypeError` for what is no
+        batch of trains.
         """
         return cls(**joined_trials(batch, gap), names=names, unit=unit)
 
@@ -319,6 +324,7 @@ class Session:
         findings = list(made.report)
         for kind in ("events", "epochs"):
             tables = {}
+            check_kind(kind, later[kind], Mapping, "a mapping {name: table}")
             for name, table in later[kind].items():
                 title = f"{kind} {name!r}"
                 if title == "epochs 'trials'":
@@ -334,6 +340,11 @@ class Session:
         for name, value in later.items():
             object.__setattr__(made, name, value)
         return made
+
+
+def as_session(session: Any) -> Session:
+    """`session`, or a `TypeError`."""
+    return check_kind("session", session, Session, "a roughsnn.io.Session")
 
 
 def cropped(session: Session, t0: float, t1: float) -> Session:
@@ -355,9 +366,10 @@ def cropped(session: Session, t0: float, t1: float) -> Session:
 
 
 def _check_time_columns(names: Sequence[str], trials: Table) -> tuple[str, ...]:
-    if isinstance(names, str):
-        raise TypeError(f"`time_columns` must be a list of names, got the text {names!r}.")
+    names = as_tuple("time_columns", names, "a list of names")
     for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"`time_columns` must be a list of names, got {described(name)} in it.")
         if name not in trials:
             raise ValueError(
                 f"There is no column {name!r} of trials to hold times; there are {sorted(trials)}."
@@ -367,4 +379,14 @@ def _check_time_columns(names: Sequence[str], trials: Table) -> tuple[str, ...]:
             part.dtype.kind not in "iuf" for part in (column if is_ragged(column) else [column])
         ):
             raise ValueError(f"Column {name!r} of the trials holds no numbers, and so no times.")
-    return tuple(names)
+    return names
+
+
+def _as_names(names: Any) -> list[str]:
+    """Names as texts; numbers of units are names, too."""
+    wanted = "a name for each unit"
+    given = as_tuple("names", names, wanted)
+    for name in given:
+        if not isinstance(name, str | int | np.integer) or isinstance(name, bool):
+            raise TypeError(f"`names` must be {wanted}, got {described(name)} among them.")
+    return [str(name) for name in given]

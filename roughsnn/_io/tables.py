@@ -5,7 +5,22 @@ from typing import Any
 
 import numpy as np
 
+from .._misc import described
+
 Table = dict[str, np.ndarray]
+
+
+def as_reals(what: str, values: Any) -> np.ndarray:
+    """Real numbers, as they are given; of objects what NumPy makes of them (nan of `None`)."""
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind in "iufb":
+            return array
+        if array.dtype == object:
+            return array.astype(float)
+    except (TypeError, ValueError):
+        pass
+    raise TypeError(f"{what} must be numbers, got {described(values)}.")
 
 
 def ragged(rows: Iterable[Any]) -> np.ndarray:
@@ -47,9 +62,18 @@ def as_table(table: Mapping[str, Any], name: str, rows: int | None = None) -> di
     try:
         # Of pandas, too.
         items = list(table.items())
-    except AttributeError as e:
-        raise TypeError(f"The {name} must be a table {{column: values}}, got {table!r}.") from e
-    columns = {str(key): as_column(values) for key, values in items}
+    except (AttributeError, TypeError) as e:
+        raise TypeError(
+            f"The {name} must be a table {{column: values}}, got {described(table)}."
+        ) from e
+    columns = {}
+    for key, values in items:
+        try:
+            columns[str(key)] = as_column(values)
+        except TypeError as e:
+            raise TypeError(
+                f"Column {key!r} of the {name} must be values of rows, got {described(values)}."
+            ) from e
     lengths = {key: len(c) if c.ndim else 0 for key, c in columns.items()}
     if len(set(lengths.values())) > 1 or any(c.ndim == 0 for c in columns.values()):
         raise ValueError(f"The columns of the {name} must have one length, got {lengths}.")

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from .._misc import static_float
+from .._train.check import check_trains
 from .._train.spike_train import SpikeTrain
 from .borders import before, between, overlap, rounding, snapped
 
@@ -60,8 +61,7 @@ def aligned_trials(
 
 def joined_trials(batch: SpikeTrain, gap: float | None) -> dict[str, Any]:
     """What a session of trials on one clock is made of; see `Session.from_trials`."""
-    if batch.times.ndim != 2:
-        raise ValueError(f"`batch` must be a batch of trains, got shape {batch.times.shape}.")
+    check_trains("batch", batch, batch=True)
     lists, length, zero = batch.complete().to_lists(), batch.t1 - batch.t0, batch.origin
     if gap is not None or (len(lists) > 1 and np.all(zero == zero[0])):
         gap = 0.0 if gap is None else static_float("gap", gap)

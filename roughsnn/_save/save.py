@@ -3,7 +3,7 @@
 import io
 import json
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import PyTree
 
+from .._check import as_path, as_tuple, check_flag
 from .._fit.fit import Fit
-from .._misc import is_concrete
+from .._misc import described, is_concrete
 from .._model.network import SpikingNetwork
 from .._sealed import Seal, replace
 from .._window import Window, as_window
@@ -87,7 +88,8 @@ def save(
     names that are not those of the neurons, and inside of a transformation; `FileExistsError` for a
     file that is there; `OSError` for one that cannot be written.
     """
-    file = _as_path(path)
+    file = as_path("path", path)
+    overwrite, incomplete = check_flag("overwrite", overwrite), check_flag("incomplete", incomplete)
     if isinstance(model, Fit | Saved):
         raise TypeError(
             f"`model` is a roughsnn.{type(model).__name__}: give its `model`. Of a fit, `metadata` "
@@ -139,12 +141,13 @@ def load(path: str | Path, *, like: PyTree | None = None, types: Sequence[type] 
     by a later version in another format; for a class that is not known, or has other fields than it
     had; for a model unlike `like` (it says where); and for arrays of float64 and other dtypes that
     JAX is set not to have (`jax_enable_x64`). `TypeError` for a path that is no `str` or `Path`,
-    and for `types` that are no classes of modules.
+    and for `types` that are no classes of modules. `FileNotFoundError` if there is no file.
     """
-    file = _as_path(path)
+    file, classes = as_path("path", path), with_types(types)
     if like is not None and len(types):
         raise ValueError("Give `like` or `types`: the classes of `like` are known.")
-    classes = with_types(types)
+    if not file.is_file():
+        raise FileNotFoundError(f"There is no file {file}.")
     header, arrays = _opened(file)
     try:
         decoder = Decoder(arrays, classes, header["roughsnn"])
@@ -163,12 +166,6 @@ def load(path: str | Path, *, like: PyTree | None = None, types: Sequence[type] 
         raise _malformed(file) from e
     except ValueError as e:
         raise ValueError(f"The model {file} cannot be loaded: {e}") from None
-
-
-def _as_path(path: Any) -> Path:
-    if not isinstance(path, str | Path):
-        raise TypeError(f"`path` must be a str or a pathlib.Path, got {path!r}.")
-    return Path(path)
 
 
 def _checked_metadata(metadata: Any) -> dict[str, Any]:
@@ -199,15 +196,15 @@ def _plain(x: Any, path: str) -> Any:
 def _checked_names(names: Any, model: PyTree) -> list[str] | None:
     if names is None:
         return None
-    texts = list(names) if isinstance(names, Iterable) else [names]
-    if isinstance(names, str) or not all(isinstance(name, str) for name in texts):
-        raise TypeError(f"`names` must be a sequence of texts, got {names!r}.")
+    texts = as_tuple("names", names, "a sequence of texts")
+    if not all(isinstance(name, str) for name in texts):
+        raise TypeError(f"`names` must be a sequence of texts, got {described(names)}.")
     if len(set(texts)) != len(texts):
-        raise ValueError(f"`names` must be different, got {texts}.")
+        raise ValueError(f"`names` must be different, got {list(texts)}.")
     neurons = model.num_neurons if isinstance(model, SpikingNetwork) else None
     if neurons is not None and len(texts) != neurons:
         raise ValueError(
-            f"`names` must be {neurons}, one for each neuron, got {len(texts)}: {texts}."
+            f"`names` must be {neurons}, one for each neuron, got {len(texts)}: {list(texts)}."
         )
     return [str(name) for name in texts]
 

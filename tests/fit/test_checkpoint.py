@@ -209,6 +209,8 @@ def test_a_full_disk(tmp_path, full_disk, on_error):
 def test_bad_input():
     with pytest.raises(ValueError, match="`every` must be a positive integer"):
         rs.Checkpoint("folder", every=0)
+    with pytest.raises(TypeError, match="`folder` must be a str or a pathlib.Path, got None"):
+        rs.Checkpoint(None)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="'stop' or 'continue'"):
         rs.Checkpoint("folder", on_error="ignore")  # pyright: ignore[reportArgumentType]
 

@@ -26,17 +26,11 @@ OBJECTIVE = {"weights", "balance", "trainable"}
 def run(model=MODEL, loss: Any = quadratic, steps=200, callback=None, **options):
     """A fit; some options are those of the objective."""
     own = {name: options.pop(name) for name in OBJECTIVE & set(options)}
-    return rs.fit(
-        model,
-        rs.Objective(loss, **own) if own else loss,
-        TARGET,
-        ADAM,
-        steps=steps,
-        key=jr.key(0),
-        # The look at dt0 would trace the losses once more.
-        loop=rs.Loop(callback=callback, check_step=False),
-        **options,
-    )
+    # The look at dt0 would trace the losses once more.
+    loop = rs.Loop(callback=callback, check_step=False)
+    usual: dict[str, Any] = dict(data=TARGET, optim=ADAM, key=jr.key(0), loop=loop)
+    losses = rs.Objective(loss, **own) if own else loss
+    return rs.fit(model, losses, steps=steps, **(usual | options))
 
 
 def test_it_finds_the_minimum_and_keeps_the_history():
@@ -117,6 +111,42 @@ def test_bad_input():
         run(loss=lambda m, d, k: m["x"])
     with pytest.raises(ValueError, match="`steps` must be a positive integer"):
         run(steps=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(loss=None), "`losses` must be a function `loss.model, data, key.`, got None"),
+        (dict(loss={"a": quadratic, "b": 1.0}), r"`losses\['b'\]` must be a function .*, got 1.0"),
+        (dict(loss=lambda model: 0.0), "`losses` must be a function .*too many positional"),
+        (dict(optim=0.1), "`optim` must be an optax optimiser, got 0.1"),
+        (dict(key=0), "`key` must be one key"),
+        (dict(key=rs.antithetic(jr.key(0))), "`key` must not be a mirrored one"),
+        (dict(loop=True), "`loop` must be a roughsnn.Loop, got True"),
+        (dict(data={"x": np.array(["a"])}), r"`data\['x'\]` must be an array of numbers, got <U1"),
+        (dict(weights=[1.0]), "`weights` must be a mapping {name: number}, got"),
+        (dict(trainable="all"), "`trainable` must be a function of a leaf.*got 'all'"),
+    ],
+)
+def test_arguments_of_another_kind(options, message):
+    with pytest.raises(TypeError, match=message):
+        run(steps=1, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            dict(loss=lambda m, d, k: jax.lax.complex(m["x"][0], m["x"][1])),
+            "must return real floating numbers",
+        ),
+        (dict(trainable={"y": True}), "`trainable` must be .*structure of the model"),
+        (dict(opt_state=[]), r"`opt_state` is of another .* the structure is \[\], not"),
+    ],
+)
+def test_arguments_of_another_structure(options, message):
+    with pytest.raises(ValueError, match=message):
+        run(steps=1, **({"optim": optax.sgd(0.1)} | options))
 
 
 def test_the_progress_bar_can_be_asked_for(capsys):

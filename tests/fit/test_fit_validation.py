@@ -125,7 +125,7 @@ def test_bad_input():
     for options in (dict(every=0), dict(patience=0)):
         with pytest.raises(ValueError, match="must be a positive integer"):
             rs.Validation(None, **options)
-    with pytest.raises(TypeError, match="must be a roughsnn.Validation, got a tuple"):
+    with pytest.raises(TypeError, match=r"must be a roughsnn.Validation, got \(\)"):
         rs.fit(
             jnp.zeros(1),
             loss,

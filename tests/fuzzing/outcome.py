@@ -11,7 +11,7 @@ import roughsnn
 
 PACKAGE = str(Path(inspect.getfile(roughsnn)).parent)
 # Where the functions are that the calls of the fuzz give.
-GIVEN = str(Path(__file__).with_name("calls.py"))
+GIVEN = str(Path(__file__).parent)
 # What the docstrings announce.
 ANNOUNCED = (ValueError, TypeError, RuntimeError, OSError, ModuleNotFoundError)
 
@@ -44,7 +44,7 @@ def judged(error: Exception) -> Outcome:
     clear = clear or type(error).__name__ == "EquinoxRuntimeError"
     clear = clear and isinstance(error, ANNOUNCED)
     # What a function of the caller makes of a wrong state says where in that function it is.
-    inside = bool(own) and any(f.filename == GIVEN for f in frames[own[-1] :])
+    inside = bool(own) and any(f.filename.startswith(GIVEN) for f in frames[own[-1] :])
     text = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
     where = f"{place.filename.removeprefix(PACKAGE)}:{place.lineno} {place.name}"
     return Outcome("clear" if clear or inside else "obscure", text, where)

@@ -225,7 +225,9 @@ def test_several_faults_in_one_report():
         rs.io.Session(times[:2], t0=0.0, t1=2.0, invalid="drop")
     many = rs.io.Session([[NAN]] * 9, t0=0.0, t1=2.0, invalid="repair")
     assert "units 0, 1, 2, 3, 4 and 4 more): 9" in str(many.report)
-    with pytest.raises(ValueError, match="`invalid` must be one of.*'ignore'"):
+    with pytest.raises(
+        ValueError, match="`invalid` must be 'repair', 'drop' or 'raise', got 'ignore'"
+    ):
         rs.io.Session(times, t0=0.0, t1=2.0, invalid="ignore")  # pyright: ignore
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 from typing import Any
 
 import jax
@@ -67,7 +68,7 @@ def test_units_of_time():
     np.testing.assert_allclose(ms.trials["stop_time"], [1000.0, 2000.0])
     back = ms.in_units("s")
     np.testing.assert_allclose(back.times[1], B, rtol=1e-15)
-    with pytest.raises(ValueError, match=r"one of \['ms', 's', 'us'\], got 'min'"):
+    with pytest.raises(ValueError, match="`unit` must be 's', 'ms' or 'us', got 'min'"):
         session().in_units("min")  # pyright: ignore[reportArgumentType]
 
 
@@ -114,6 +115,11 @@ def test_splits():
             rs.io.split_trials(batch, wrong)
     with pytest.raises(ValueError, match="one leading axis"):
         rs.io.split_trials({"a": batch, "x": jnp.arange(3)})
+    with pytest.raises(ValueError, match="`seed` must be an integer from 0 on, got -1"):
+        rs.io.split_trials(batch, seed=-1)
+    unsorted = dataclasses.replace(first, times=first.times[::-1], marks=first.marks[::-1])
+    with pytest.raises(ValueError, match="`train` has padding .* before a spike"):
+        rs.io.split_time(unsorted, 1.5)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +135,7 @@ def test_splits():
         ((A, B), {"names": ["a", "a"]}, "2 different ones"),
         ((A, B), {"names": ["a"]}, "2 different ones"),
         ((A, B), {"t1": 0.0}, "`t1` must be larger"),
-        ((A, B), {"unit": "h"}, "unit of time"),
+        ((A, B), {"unit": "h"}, "`unit` must be 's', 'ms' or 'us', got 'h'"),
         ((A, B), {"trials": {"start_time": [0.0]}}, "no column 'stop_time'"),
         ((A, B), {"trials": dict(TRIALS, choice=["left"])}, "must have one length"),
         ((A, B), {"trials": dict(TRIALS, stop_time=[0.0, 2.0])}, "Trial 0 goes from 0.0 to 0.0"),
@@ -147,7 +153,11 @@ def test_bad_alignment():
         ("go", (0.0, 1.0), r"no column 'go' of trials; there are \['choice', 'start_time'"),
         ("start_time", (0.0, 1.5), r"window of trial 1, \[1.0, 2.5\], reaches beyond"),
         ("start_time", (-0.1, 0.5), "window of trial 0"),
-        ("start_time", (0.5, 0.5), "`t1` must be larger"),
+        (
+            "start_time",
+            (0.5, 0.5),
+            "`window` must be a pair .start, end., the start before the end",
+        ),
         ([np.nan], (0.0, 1.0), "event of trial 0 is at nan"),
         ([], (0.0, 1.0), "list of times"),
     ):

@@ -63,7 +63,7 @@ def test_a_failure_leaves_what_was_there(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("path", "kind", "message"),
     [
-        (None, TypeError, "`path` must be a str or a Path, got None"),
+        (None, TypeError, "`path` must be a str or a pathlib.Path, got None"),
         (3, TypeError, "got 3"),
         (".", IsADirectoryError, "is a folder"),
         ("no/such/a.nwb", FileNotFoundError, "There is no folder"),

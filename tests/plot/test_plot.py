@@ -11,7 +11,7 @@ import roughsnn as rs
 matplotlib.use("agg")
 TRAIN = rs.SpikeTrain.from_lists([[0.1, 0.5], [0.3]], t0=0.0, t1=1.0)
 BATCH = rs.SpikeTrain.stack([TRAIN, rs.SpikeTrain.from_lists([[0.2], []], t0=0.0, t1=1.0)])
-TS = jnp.linspace(0, 1, 50)
+TS = jnp.linspace(0.02, 1, 50)
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,116 @@
+"""Calls of events, solves, networks and their parts."""
+
+import diffrax as dfx
+import jax.numpy as jnp
+import numpy as np
+import optimistix as optx
+
+import roughsnn as rs
+
+from . import given as g
+from .call import Call
+
+
+def _problem(c):
+    return dfx.ODETerm(lambda t, y, a: 3 * a - y), g.EVENT, jnp.zeros(2), c
+
+
+CALLS: dict[str, Call] = {
+    "drop_failed": Call(rs.drop_failed, dict(batch=g.SIMULATIONS)),
+    "check": Call(rs.check, dict(outcome=g.SIMULATED)),
+    "Chandrupatla": Call(rs.Chandrupatla, dict(rtol=1e-6, atol=1e-6)),
+    "check_event": Call(
+        rs.check_event,
+        dict(
+            terms=g.DRIFT, event=g.EVENT, t=0.0, y=jnp.ones(2), key=g.KEY, samples=2, coordinates=2
+        ),
+    ),
+    "BracketedCrossing": Call(
+        rs.BracketedCrossing, dict(root_finder=rs.Chandrupatla(), max_steps=9)
+    ),
+    "QuadraticCrossing": Call(rs.QuadraticCrossing, dict(pieces=2)),
+    "Event": Call(
+        rs.Event,
+        dict(fn=g.EVENT.fn, transition=g.EVENT.transition, conditions="check", ties="first"),
+    ),
+    "CheckpointAdjoint": Call(rs.CheckpointAdjoint, dict(block_size=4, megabytes=None)),
+    "DirectAdjoint": Call(rs.DirectAdjoint, {}),
+    "EventByEvent": Call(
+        rs.EventByEvent,
+        dict(
+            solver=dfx.Heun(),
+            root_finder=optx.Bisection(1e-6, 1e-6),
+            controller=dfx.PIDController(1e-6, 1e-6),
+            max_steps=9,
+            saveat=dfx.SaveAt(t1=True),
+            adjoint=rs.DirectAdjoint(),
+        ),
+    ),
+    "eventsolve": Call(rs.eventsolve, g.SOLVE | dict(engine=g.ENGINE, jump_ts=np.array([0.2]))),
+    "online_gradient": Call(
+        rs.online_gradient,
+        dict(
+            problem=_problem,
+            params=jnp.ones(()),
+            direction=jnp.ones(()),
+            window=g.WINDOW,
+            max_events=9,
+            key=g.KEY,
+            engine=g.ENGINE,
+        ),
+    ),
+    "reference_solve": Call(rs.reference_solve, g.SOLVE | dict(solver=dfx.Heun())),
+    "Lockstep": Call(rs.Lockstep, dict(record={"v": "cells"}, adjoint=rs.DirectAdjoint())),
+    "simulate": Call(
+        rs.simulate,
+        g.RUN
+        | dict(network=g.NETWORK, engine=None, initial=g.STATE, noise=g.NOISE, inputs=g.INPUT),
+    ),
+    "simulate.event": Call(
+        rs.simulate,
+        g.RUN | dict(network=g.NETWORK, engine=rs.EventByEvent(), initial=g.STATE, noise=g.NOISE),
+    ),
+    "clamp": Call(
+        rs.clamp,
+        g.RUN | dict(network=g.QUIET, train=g.TRAIN, observed=[0, 1], engine=rs.Lockstep()),
+    ),
+    "SparseWeights": Call(
+        rs.SparseWeights, dict(targets=np.array([[1], [0]]), values=np.ones((2, 1)))
+    ),
+    "SparseWeights.from_dense": Call(rs.SparseWeights.from_dense, dict(weights=g.WEIGHTS)),
+    "random_targets": Call(rs.random_targets, dict(seed=0, neurons=6, synapses=2)),
+    "Bound": Call(
+        lambda **arguments: rs.Bound(**arguments).check(),
+        dict(name="alpha", value=jnp.ones(2), rule="positive"),
+    ),
+    "constrained": Call(rs.constrained, dict(model=g.NETWORK)),
+    "DaleWeights": Call(rs.DaleWeights, dict(weights=g.WEIGHTS, excitatory=np.array([True, True]))),
+    "eligibility": Call(
+        rs.eligibility, g.RUN | dict(network=g.NETWORK, initial=g.STATE, noise=g.NOISE)
+    ),
+    "ExponentialTrapezoid": Call(
+        rs.ExponentialTrapezoid, dict(rates=rs.NeuronState(jnp.ones(2), jnp.ones(2), None))
+    ),
+    "StochasticFiring": Call(rs.StochasticFiring, dict(intensity=g.SOFTPLUS, alpha=0.03)),
+    "ThresholdFiring": Call(rs.ThresholdFiring, dict(threshold=1.0)),
+    "SpikeInput": Call(rs.SpikeInput, dict(spikes=g.POISSON, weights=np.ones((3, 2)))),
+    "ExponentialIntensity": Call(
+        rs.ExponentialIntensity, dict(beta=5.0, threshold=1.0, timescale=1.0, cap=10.0)
+    ),
+    "SoftplusIntensity": Call(rs.SoftplusIntensity, dict(beta=5.0, threshold=np.ones(2), rate=1.0)),
+    "LIF": Call(rs.LIF, dict(mu=(9.0, 6.0), sigma=((0.2,), (0.0,)), v_reset=1.0)),
+    "MultiplicativeLIF": Call(
+        rs.MultiplicativeLIF,
+        dict(mu=(9.0, 6.0), sigma=((0.2,), (0.0,)), v_reset=1.0, amplitude=jnp.sin),
+    ),
+    "SpikingNetwork": Call(
+        rs.SpikingNetwork,
+        dict(
+            membrane=g.LIF,
+            firing=g.FIRING,
+            weights=g.WEIGHTS,
+            mask=~np.eye(2, dtype=bool),
+            conditions="check",
+        ),
+    ),
+}
