@@ -5,11 +5,10 @@ import errno
 import json
 import os
 import socket
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
-
-from .._misc import warn
 
 _Lock: TypeAlias = Callable[[int], None]
 # Windows lets nobody read the bytes that are locked: the lock is on one far behind the text.
@@ -82,7 +81,7 @@ def _take(handle: int, file: Path, category: type[Warning]) -> _Lock:
         f"The folder {file.parent} could not be locked ({reason}): see to it that no other fit "
         "writes its checkpoints there."
     )
-    warn(message, category)
+    warnings.warn(message, category, stacklevel=6)
     return lambda handle: None
 
 
