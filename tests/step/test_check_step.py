@@ -15,11 +15,14 @@ import pytest
 import roughsnn as rs
 from roughsnn._path.grid import divided
 
+from ..fit.test_fit_program import compilations
+
 # pyright: reportArgumentType=false, reportCallIssue=false
 
 WINDOW = rs.Window(0.0, 1.0, 0.01)
 WEIGHTS = jnp.array([[0.0, 0.5], [0.3, 0.0]])
 INPUT = jnp.array([1.2, 1.0])
+STILL = optax.sgd(1e-9)
 SLOW, FAST = jnp.array([20.0, 10.0]), jnp.array([750.0, 500.0])
 
 
@@ -195,7 +198,7 @@ def trains():
 
 
 def fit(mu, data, loss=mle, **options):
-    return rs.fit(mu, loss, data, optax.sgd(1e-9), steps=2, key=jr.key(0), **options)
+    return rs.fit(mu, loss, data, STILL, steps=2, key=jr.key(0), **options)
 
 
 def test_a_fit_in_short_cells_says_nothing(trains):
@@ -278,3 +281,27 @@ def test_a_known_time_constant_below_a_cell_is_told_at_once():
     net = network((200.0, 5.0))
     with pytest.warns(rs.StepWarning, match=r"time constant of the membrane is 0.005, less than"):
         rs.simulate(net, INPUT, WINDOW, max_spikes=200, key=jr.key(0), throw=False)
+
+
+def test_programs_of_the_caller_are_made_again_in_shorter_cells():
+    """Also those that JAX has kept, from before and from another check."""
+    inner = jax.jit(lambda mu, key: statistics(mu, key, rs.Window(0.0, 1.0, 0.02))["count"])
+    inner(SLOW, jr.key(0))
+    for scale in (1.0, 2.0):
+        outer = lambda mu, key, scale=scale: scale * inner(mu, key)
+        report = rs.testing.check_step(outer, SLOW, jr.key(0), samples=64)
+        first, second = report.lines[0].values[:2]
+        assert first != second
+    # And the caller's own is as it was.
+    np.testing.assert_array_equal(
+        inner(SLOW, jr.key(7)), statistics(SLOW, jr.key(7), rs.Window(0.0, 1.0, 0.02))["count"]
+    )
+
+
+def test_a_second_fit_compiles_nothing(trains):
+    fit(SLOW, trains)
+    with compilations() as found:
+        result = fit(1.1 * SLOW, trains)
+    assert len(result.step_reports) == 2
+    # What makes the other parameters.
+    assert len(found) <= 1
