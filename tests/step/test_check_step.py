@@ -305,3 +305,30 @@ def test_a_second_fit_compiles_nothing(trains):
     assert len(result.step_reports) == 2
     # What makes the other parameters.
     assert len(found) <= 1
+
+
+def test_bits_per_spike_of_sixteen_units_are_those_of_short_cells():
+    """A likelihood fit whose free time constants have gone far below dt0 = 0.01."""
+    rng = np.random.default_rng(0)
+    weights = jnp.asarray(rng.normal(0, 0.1, (16, 16)) * (1 - np.eye(16)))
+    drive, window = jnp.full(16, 0.9), rs.Window(0.0, 2.0, 0.01)
+    one = lambda key: (
+        rs.simulate(network(SLOW, weights), drive, window, max_spikes=400, key=key).spikes
+    )
+    data = jax.jit(jax.vmap(one))(jr.split(jr.key(0), 8))
+
+    def minus(params, data, key, window=window):
+        value = lambda train: (
+            rs.log_likelihood(network(params["mu"], params["weights"]), drive, train, window).value
+        )
+        return -jnp.mean(jax.vmap(value)(data))
+
+    start = {"mu": jnp.array([400.0, 300.0]), "weights": weights}
+    with pytest.warns(rs.StepWarning) as found:
+        result = rs.fit(start, minus, data, optax.adam(0.01), steps=1, key=jr.key(1))
+    assert any("At the end of the fit the loss depends" in str(w.message) for w in found)
+    bits = lambda loss: rs.scores.bits_per_spike(-8 * loss, data, data)
+    (line,) = result.step_reports[-1].lines
+    exact = bits(float(jax.jit(minus)(result.model, data, None, window.refined(64))))
+    assert abs(bits(line.values[0]) / exact - 1) > 0.1
+    assert bits(line.limit) == pytest.approx(exact, rel=0.02)
