@@ -321,7 +321,18 @@ rs.scores.rescaled_quantiles(clamped, recorded)
 rs.testing.time_rescaling_test(single, quiet, drive, dt0=0.02)
 for score in ("fano_factor", "intervals", "isi_cv", "local_variation", "mean_rates"):
     getattr(rs.scores, score)(data)
-rs.scores.explosions(data, data)
+simulations = jax.vmap(
+    lambda key: rs.simulate(quiet, drive, EDGES, max_spikes=40, key=key, throw=False)
+)(jr.split(KEY, 3))
+rs.scores.explosions(rs.drop_failed(simulations), simulations.spikes)
+rs.testing.check_step(
+    lambda c, key: (
+        rs.simulate(quiet, c, EDGES, max_spikes=40, key=key).spikes.counts().astype(float)
+    ),
+    jnp.array([1.5, 1.2]),
+    KEY,
+    samples=2,
+)
 rs.scores.psth_correlation(data, data, ts, 0.1)
 rs.scores.bits_per_spike(0.0, recorded, recorded)
 rs.scores.connectivity_recovery(WEIGHTS, WEIGHTS)

@@ -14,7 +14,8 @@ SCRIPT = Path(__file__).with_name("programs.py")
 def test_every_public_function_is_traced():
     """Functions, and classes that are made by users (not abstract, nor what a function returns)."""
     code = SCRIPT.read_text()
-    returned = {"RESULTS", "Boundary", "FinalState", "CheckpointWarning", "Checkpoint"}
+    returned = {"RESULTS", "Boundary", "FinalState", "Checkpoint", "StepLine"}
+    returned |= {"CheckpointWarning", "StepWarning", "SelectionWarning"}
     for module in (rs, rs.losses, roughsnn.scores, roughsnn.testing):
         for name, thing in vars(module).items():
             if inspect.isfunction(thing) and not name.startswith("_"):

@@ -19,7 +19,8 @@ def check_cell(membrane: AbstractMembrane, dt0: float) -> None:
     if is_concrete(membrane):
         # In NumPy, as each operation of JAX would be a program.
         known = jax.tree.map(lambda x: np.asarray(x) if eqx.is_array(x) else x, membrane)
-        rates = jax.device_get(known.rates)
+        with jax.ensure_compile_time_eval():
+            rates = jax.device_get(known.rates)
         fastest = max(float(np.max(np.asarray(rate), initial=0.0)) for rate in rates)
         if fastest * dt0 > 1 and active is None:
             warn(too_fast(fastest, dt0), StepWarning)

@@ -80,7 +80,7 @@ def compare_means(
 
 def _resolves(bound: float, size: float) -> bool:
     """Whether a mean derivative of this size that is wrong by half of itself would be seen."""
-    return bound <= max(_RESOLVED * size, 1e-9)
+    return bool(bound <= max(_RESOLVED * size, 1e-9))
 
 
 def growth(names: list[str], dts: Sequence[float], sizes: np.ndarray) -> list[Comparison]:

@@ -129,6 +129,7 @@ def test_bad_input():
             rs.DaleWeights(weights("sparse"), EXCITATORY),
             np.ones((3, 3), bool),
         )
-    for synapses in (0, 5):
-        with pytest.raises(ValueError, match="must be in 1 ... 4 for 5 neurons"):
-            rs.random_targets(0, 5, synapses)
+    with pytest.raises(ValueError, match="`synapses` must be a positive integer, got 0"):
+        rs.random_targets(0, 5, 0)
+    with pytest.raises(ValueError, match="must be in 1 ... 4 for 5 neurons"):
+        rs.random_targets(0, 5, 5)

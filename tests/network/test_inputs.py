@@ -321,9 +321,9 @@ def test_bad_input(method):
         engine=ENGINES[method],
     )
     with pytest.raises(ValueError, match="on the window of the simulation"):
-        run(rs.Window(0.0, 2.0, 0.1), inputs=rs.SpikeInput(train, np.ones((2, 2))))
+        run(rs.Window(0.0, 2.0, 0.05), inputs=rs.SpikeInput(train, np.ones((2, 2))))
     with pytest.raises(ValueError, match=r"shape \(inputs, 2\)"):
-        run(rs.Window(0.0, 1.0, 0.1), inputs=rs.SpikeInput(train, np.ones((2, 3))))
+        run(rs.Window(0.0, 1.0, 0.05), inputs=rs.SpikeInput(train, np.ones((2, 3))))
     draw = functools.partial(rs.poisson_spikes, 0.0, 1.0, rates=np.array([50.0]), max_spikes=2)
     full = jax.jit(lambda: draw(key=jr.key(0)))()
     with pytest.raises(ValueError, match="spikes missing"):

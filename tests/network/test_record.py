@@ -167,7 +167,7 @@ def test_bad_records():
         rs.simulate(
             hard,
             constant(1.5),
-            rs.Window(0.0, 1.0, 0.1),
+            rs.Window(0.0, 1.0, 0.05),
             key=jr.key(0),
             max_spikes=9,
             engine=engine,

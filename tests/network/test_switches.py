@@ -15,6 +15,8 @@ WEIGHTS = jnp.array([[0.0, 0.5], [-0.4, 0.0]])
 VALUES = jnp.array([[0.5, 0.6], [1.6, 1.4], [0.3, 0.9], [1.0, 1.2]])
 # One inside of a cell, two in one cell, none of them in the window's first.
 TIMES = jnp.array([0.213, 0.6177, 0.6191])
+# Of the first spikes; one may be near the end.
+NUMBER = 8
 EVENT, LOCKSTEP = rs.EventByEvent(), rs.Lockstep()
 
 
@@ -32,8 +34,7 @@ def spikes(times, dt0, engine, window=None, **options):
 
 
 def total(times, dt0, engine):
-    found = spikes(times, dt0, engine).times
-    return jnp.sum(jnp.where(jnp.isfinite(found), found, 0))
+    return jnp.sum(spikes(times, dt0, engine).times[:NUMBER])
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +46,15 @@ def exact():
 
 def test_lockstep_is_of_second_order(exact):
     train, slopes = exact
-    assert int(train.count) > 10
+    assert int(train.count) > NUMBER
     errors = []
     for dt0 in (0.005, 0.0025, 0.00125):
         run = jax.jit(
             lambda t, dt0=dt0: (spikes(t, dt0, LOCKSTEP), jax.grad(total)(t, dt0, LOCKSTEP))
         )
         found, slope = run(TIMES)
-        assert int(found.count) == int(train.count)
-        time_error = jnp.max(jnp.abs(found.times - train.times)[: int(train.count)])
+        np.testing.assert_array_equal(found.marks[:NUMBER], train.marks[:NUMBER])
+        time_error = jnp.max(jnp.abs(found.times - train.times)[:NUMBER])
         errors.append((float(time_error), float(jnp.max(jnp.abs(slope - slopes)))))
     ratios = np.array(errors)[:-1] / np.array(errors)[1:]
     # Four, if there were nothing else.

@@ -338,7 +338,7 @@ def test_noise_that_does_not_fit_a_network(key):
         rs.simulate(
             rs.SpikingNetwork(NETWORK["membrane"], NETWORK["firing"]),
             lambda t: jnp.ones(3),
-            rs.Window(0.0, 1.0, 0.1),
+            rs.Window(0.0, 1.0, 0.05),
             max_spikes=3,
             key=key,
             noise=lambda t: t,  # pyright: ignore[reportArgumentType]
