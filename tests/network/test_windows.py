@@ -107,6 +107,7 @@ def test_the_origin_passes_through_batches_and_programs():
         jax.jit(lambda train: train.origin)(trains[0])
 
 
+@pytest.mark.filterwarnings("ignore::roughsnn.StepWarning")
 def test_a_rounding_beside_a_border_is_on_it():
     """Where a train is cut, a state is asked for, and a train is moved."""
     start = 0.1 + 0.2  # a rounding behind 0.3
