@@ -107,7 +107,7 @@ class Stop(BaseException):
 
 
 def interrupt(step, model, metrics):
-    """As a user does, also where the shell has the tests ignore it, as it does in the background."""
+    """As a user does, also where a shell has the tests ignore it, as those in the background."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         os.kill(os.getpid(), signal.SIGINT)
