@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from .._check import as_integers, as_times, check_choice
 from .._misc import as_float_array, as_numbers, check_positive_float, described, matmul
@@ -202,18 +202,20 @@ def matched_correlation(
 def nearest_types(
     x: Float[Array, "trials ..."],
     y: Float[Array, "other_trials ..."],
-    types: Int[Array, " other_trials"],
-) -> Int[Array, " trials"]:
+    types: Int[Array, " other_trials"] | Bool[Array, " other_trials"],
+) -> Int[Array, " trials"] | Bool[Array, " trials"]:
     """The type of each generated trial: that of the recorded trial which it is most like.
 
     **Arguments:**
 
     - `x`, `y`: features of generated and recorded trials.
-    - `types`: the type of each recorded trial (hit, miss, ...).
+    - `types`: the type of each recorded trial (hit, miss, ...): whole numbers, or whether it is of
+        one type.
     """
     x, y = _flat(x, y)
     types = as_numbers("types", types)
-    if types.shape != y.shape[:1] or not jnp.issubdtype(types.dtype, jnp.integer):
+    whole = types.dtype == bool or jnp.issubdtype(types.dtype, jnp.integer)
+    if types.shape != y.shape[:1] or not whole:
         raise ValueError(
             f"`types` must be {y.shape[0]} integers, one for each trial of `y`, got "
             f"{described(types)}."
