@@ -242,6 +242,16 @@ def as_float_array(name: str, value: Any) -> Array:
     return check_finite(name, array)
 
 
+def as_positive_scalar(name: str, value: Any) -> Array:
+    """`value` as a floating scalar that is positive, as far as that is known."""
+    scalar = as_float_array(name, value)
+    if scalar.shape != ():
+        raise ValueError(f"`{name}` must be a scalar, got shape {scalar.shape}.")
+    if is_concrete(scalar) and float(scalar) <= 0:
+        raise ValueError(f"`{name}` must be positive, got {float(scalar)}.")
+    return scalar
+
+
 def check_finite(name: str, array: Array) -> Array:
     """`array`, once its numbers (if it has any yet) are known to be finite."""
     if is_concrete(array) and not bool(np.all(np.isfinite(np.asarray(array)))):

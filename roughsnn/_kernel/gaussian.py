@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._misc import as_float_array, is_concrete, matmul
+from .._misc import as_positive_scalar, matmul
 from .._types import Scalar
 
 T = TypeVar("T")
@@ -14,14 +14,7 @@ T = TypeVar("T")
 
 def as_bandwidth(value: Any) -> Array | None:
     """A positive scalar; `None` if it is left open."""
-    if value is None:
-        return None
-    bandwidth = as_float_array("bandwidth", value)
-    if bandwidth.shape != ():
-        raise ValueError(f"`bandwidth` must be a scalar, got shape {bandwidth.shape}.")
-    if is_concrete(bandwidth) and float(bandwidth) <= 0:
-        raise ValueError(f"`bandwidth` must be positive, got {float(bandwidth)}.")
-    return bandwidth
+    return None if value is None else as_positive_scalar("bandwidth", value)
 
 
 def mean_square_distance(features: Float[Array, "samples features"]) -> Scalar:

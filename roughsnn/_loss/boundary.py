@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from .._check import as_tuple, check_function
-from .._misc import as_float_array, described, is_concrete, static_float, tensordot
+from .._misc import as_positive_scalar, described, static_float, tensordot
 from .._train.borders import before
 from .._train.check import check_trains
 from .._train.marks import sum_by_mark
@@ -155,16 +155,6 @@ def binned_counts(
     return or_nan(jnp.diff(until, axis=0), train)
 
 
-def as_timescale(timescale: float | Scalar) -> Scalar:
-    """A positive scalar, as far as it is known."""
-    tau = as_float_array("timescale", timescale)
-    if tau.shape != ():
-        raise ValueError(f"`timescale` must be a scalar, got shape {tau.shape}.")
-    if is_concrete(tau) and float(tau) <= 0:
-        raise ValueError(f"`timescale` must be positive, got {float(tau)}.")
-    return tau
-
-
 def filtered(
     train: SpikeTrain,
     ts: Float[Array, " times"],
@@ -190,7 +180,8 @@ def filtered(
         a time scale that is not positive, and a train with spikes missing.
     """
     check_trains("train", train)
-    train, ts, timescale = accepted(train, missing), check_ts(ts, train), as_timescale(timescale)
+    train, ts = accepted(train, missing), check_ts(ts, train)
+    timescale = as_positive_scalar("timescale", timescale)
     there = train.marks >= 0
     age = ts[:, None] - jnp.where(there, train.times, train.t1)[None]
     active = there[None] & (age > 0)

@@ -57,8 +57,8 @@ def check_step(
 
     **Returns:** a [`roughsnn.testing.StepReport`][]; print it, or `.raise_if_failed()` in a test.
     An output is "settled" if what it is off by is within the tolerance, "depends on dt0" if it is
-    not, and "unresolved" if three standard errors are larger than the tolerance. Entries that are
-    not finite in all samples (padding) are left out.
+    not, and "unresolved" if three standard errors are larger than the tolerance, or nothing is
+    finite in shorter cells. Entries that are not finite in all samples (padding) are left out.
 
     **Raises:** `ValueError` if `fn` simulates nothing and no `dts` are given, has no finite
         output, or for other numbers that are out of their range; `TypeError` for a key that is
@@ -97,7 +97,7 @@ def check_step(
 
     def allowed(ladder: Ladder) -> np.ndarray:
         largest = np.zeros(len(names))
-        np.maximum.at(largest, owner, np.abs(ladder.values[-1]))
+        np.maximum.at(largest, owner, np.where(ladder.finite, np.abs(ladder.values[-1]), 0))
         return tolerance * largest[owner]
 
     ladder = climb(lambda level: evaluate(level)[:, known], halvings + 1, allowed)
@@ -116,18 +116,19 @@ def report_of(
     """A line for each output: the entry that is off most."""
     lines = []
     for number, name in enumerate(names):
-        mine = owner == number
-        if not np.any(mine):
+        own = owner == number
+        if not np.any(own):
             continue
+        mine = own & ladder.finite
         ratio = np.abs(ladder.error) / np.maximum(allowed, 1e-300)
         exceeds = ladder.exceeds(allowed)
         unclear = 3 * ladder.standard_error > allowed
         pool = mine & exceeds if np.any(mine & exceeds) else mine
-        at = int(np.argmax(np.where(pool, ratio, -1)))
+        at = int(np.argmax(np.where(pool if np.any(pool) else own, ratio, -1)))
         verdict: Verdict = "settled"
         if np.any(mine & exceeds):
             verdict = "depends on dt0"
-        elif np.any(mine & unclear):
+        elif np.any(mine & unclear) or not np.any(mine):
             verdict = "unresolved"
         lines.append(
             StepLine(

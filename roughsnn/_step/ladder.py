@@ -30,6 +30,11 @@ class Ladder:
         return (np.abs(self.error) > tolerance) & self.seen
 
     @property
+    def finite(self) -> np.ndarray:
+        """Which outputs are finite in all cells that were looked at."""
+        return np.isfinite(self.error) & np.isfinite(self.standard_error)
+
+    @property
     def seen(self) -> np.ndarray:
         """Which outputs are known to be off."""
         return np.abs(self.error) > _SEEN * self.standard_error
@@ -61,17 +66,20 @@ def climb(
 
 
 def _extrapolated(found: Sequence[np.ndarray], order: float) -> Ladder:
-    limits = found[-1] - (found[-2] - found[-1]) / (2**order - 1)
-    gap = found[0] - limits
-    values = np.stack([x.mean(0) for x in found])
-    return Ladder(values, limits.mean(0), gap.mean(0), _standard_error(gap))
+    # What is infinite in some cells has no limit.
+    with np.errstate(invalid="ignore"):
+        limits = found[-1] - (found[-2] - found[-1]) / (2**order - 1)
+        gap = found[0] - limits
+        values = np.stack([x.mean(0) for x in found])
+        return Ladder(values, limits.mean(0), gap.mean(0), _standard_error(gap))
 
 
 def _moves(found: Sequence[np.ndarray], tolerance: np.ndarray) -> bool:
     """Whether the last halving changed more than a fourth of what is allowed."""
-    change = found[-2] - found[-1]
-    size = np.abs(change.mean(0))
-    return bool(np.any((size > tolerance / 4) & (size > _SEEN * _standard_error(change))))
+    with np.errstate(invalid="ignore"):
+        change = found[-2] - found[-1]
+        size = np.abs(change.mean(0))
+        return bool(np.any((size > tolerance / 4) & (size > _SEEN * _standard_error(change))))
 
 
 def _standard_error(x: np.ndarray) -> np.ndarray:

@@ -10,6 +10,8 @@ import pytest
 
 import roughsnn as rs
 
+from .helpers import plain
+
 with warnings.catch_warnings(action="ignore"):
     import neo as neo_
     import pynwb as pynwb_
@@ -21,15 +23,6 @@ pq: Any = pq_
 
 pytestmark = pytest.mark.filterwarnings("ignore", "error::roughsnn.io.DataWarning")
 START = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def plain(thing):
-    """Tables and arrays as dicts and lists."""
-    if isinstance(thing, dict):
-        return {name: plain(part) for name, part in thing.items()}
-    if isinstance(thing, (np.ndarray, list, tuple)):
-        return [plain(part) for part in thing]
-    return thing.item() if isinstance(thing, np.generic) else thing
 
 
 class TestForeignNWB:

@@ -11,6 +11,8 @@ import pytest
 
 import roughsnn as rs
 
+from .helpers import plain
+
 with warnings.catch_warnings(action="ignore"):
     import neo as neo_
     import neo.io as neo_io
@@ -186,15 +188,6 @@ def pynapple(given, folder, **options):
 
 
 WAYS = (nwb, through_neo, pynapple)
-
-
-def plain(thing):
-    """Tables and arrays as dicts and lists."""
-    if isinstance(thing, dict):
-        return {name: plain(part) for name, part in thing.items()}
-    if isinstance(thing, (np.ndarray, list, tuple)):
-        return [plain(part) for part in thing]
-    return thing.item() if isinstance(thing, np.generic) else thing
 
 
 def same(found, expected, atol):

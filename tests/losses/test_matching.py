@@ -83,8 +83,8 @@ def test_matching_tells_two_kinds_of_trials_from_their_mean():
     assert bad["none"] < good["none"]
     found = jax.jit(L.nearest_types)(right, data, types)
     # One type or not.
-    hits = np.asarray(types) == 0
-    np.testing.assert_array_equal(L.nearest_types(right, data, hits), np.asarray(found) == 0)
+    hits = jax.jit(L.nearest_types)(right, data, jnp.asarray(types) == 0)
+    np.testing.assert_array_equal(hits, np.asarray(found) == 0)
     np.testing.assert_array_equal(found, [0, 1, 1, 1, 1, 0, 1, 1])
 
 

@@ -23,6 +23,7 @@ WINDOW = rs.Window(0.0, 1.0, 0.01)
 WEIGHTS = jnp.array([[0.0, 0.5], [0.3, 0.0]])
 INPUT = jnp.array([1.2, 1.0])
 STILL = optax.sgd(1e-9)
+NO_FLAG: Any = 3
 SLOW, FAST = jnp.array([20.0, 10.0]), jnp.array([750.0, 500.0])
 
 
@@ -84,7 +85,21 @@ def test_lengths_of_ones_own():
     assert report.lines[0].values[0] == pytest.approx(2 * 0.7**10, rel=1e-6)
 
 
-BAD = {
+def test_what_is_not_finite_in_shorter_cells_is_not_settled():
+    """Entries of that kind are left out, and an output of nothing else is unresolved."""
+    fn = lambda p, key, dt: {
+        "some": jnp.array([1.0, 2.0 if dt > 0.06 else jnp.inf]),
+        "none": jnp.array(1.0 if dt > 0.06 else jnp.nan),
+    }
+    report = rs.testing.check_step(fn, 0.0, jr.key(0), dts=[0.1, 0.05], samples=4)
+    assert {line.output: line.verdict for line in report.lines} == {
+        "['none']": "unresolved",
+        "['some']": "settled",
+    }
+    assert report.lines[1].values == (1.0, 1.0)
+
+
+BAD: Any = {
     "no window": (dict(fn=lambda p, key: p), ValueError, "simulates nothing in a roughsnn.Window"),
     "no number": (
         dict(fn=lambda p, key, dt: jnp.inf * p, dts=[0.2, 0.1]),
@@ -255,7 +270,14 @@ def test_fits_that_are_not_looked_at(trains):
     batched = jax.vmap(lambda mu: fit(mu, trains))(jnp.stack([FAST, SLOW]))
     assert plain.step_reports == off.step_reports == batched.step_reports == ()
     with pytest.raises(TypeError, match="`check_step` must be True or False"):
-        rs.Loop(check_step=3)  # type: ignore
+        rs.Loop(check_step=NO_FLAG)
+
+
+def number(pattern, message):
+    """The number in a message."""
+    found = re.search(pattern, message)
+    assert found is not None
+    return float(found[1])
 
 
 def test_a_likelihood_warns_by_how_much_it_is_off_for_each_spike(trains):
@@ -265,10 +287,10 @@ def test_a_likelihood_warns_by_how_much_it_is_off_for_each_spike(trains):
     with pytest.warns(rs.StepWarning) as found:
         value = rs.log_likelihood(fast, INPUT, train, WINDOW).value
     message = next(str(w.message) for w in found if "log-likelihood depends" in str(w.message))
-    limit = float(re.search(r"([-\d.e+]+) as dt0", message)[1])  # type: ignore
+    limit = number(r"([-\d.e+]+) as dt0", message)
     fine = rs.log_likelihood(fast, INPUT, train, WINDOW.refined(128), check_step=False).value
     assert limit == pytest.approx(float(fine), rel=0.02)
-    off = float(re.search(r"([-\d.e+]+) off for each", message)[1])  # type: ignore
+    off = number(r"([-\d.e+]+) off for each", message)
     assert off == pytest.approx((float(value) - limit) / int(train.count), rel=0.02)
 
 
