@@ -284,7 +284,7 @@ def test_known_values_are_checked_outside_of_the_program():
     net, drive, key = values(1.0)
     call: Any = dict(window=rs.Window(0.0, 1.0, 0.02), max_spikes=60, key=key)
     with pytest.raises(ValueError, match="must be negative"):
-        rs.simulate(net, drive, **call, initial=rs.NeuronState(*jnp.zeros((2, 3)), jnp.ones(3)))
+        rs.simulate(net, drive, **call, initial=rs.NeuronState(*[jnp.ones(3)] * 3))
     with pytest.raises(ValueError, match="lie in the window"):
         rs.simulate(net, drive, **call, engine=rs.Lockstep(record={"v": jnp.array([1.5])}))
     spikes = rs.SpikeTrain.from_lists([[0.1, 0.5]], t0=0.0, t1=1.0)
