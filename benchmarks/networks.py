@@ -7,7 +7,7 @@ import numpy as np
 import roughsnn as rs
 
 SYNAPSES = 100
-MU, SIGMA, BETA, ALPHA = (20.0, 100.0), 0.3, 5.0, 0.03
+TAU, SIGMA, BETA, ALPHA = (0.05, 0.01), 0.3, 5.0, 0.03
 
 
 class Network:
@@ -29,11 +29,13 @@ class Network:
     def simulate(self, weights, key=None, *, dt0: float = 0.001, max_spikes: int | None = None):
         """One sample."""
         drive = jnp.asarray(self.drive)
-        network = rs.SpikingNetwork(
-            rs.LIF(mu=MU, sigma=((SIGMA, 0.0), (0.0, 0.0)), v_reset=1.0),
+        population = rs.Population(
+            self.neurons,
+            rs.neurons.LIF(TAU[0], sigma=SIGMA),
             rs.StochasticFiring(rs.ExponentialIntensity(BETA, 1.0, 1.0), ALPHA),
-            weights,
+            ports={"syn": rs.synapses.Exponential(TAU[1])},
         )
+        network = rs.SpikingNetwork(population, weights=weights)
         return rs.simulate(
             network,
             drive,

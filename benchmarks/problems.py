@@ -13,10 +13,9 @@ ENGINES = {"event": rs.EventByEvent(), "lockstep": rs.Lockstep()}
 
 def single_neuron(c: float, max_spikes: int = 3, *, engine: str = "event"):
     """One neuron on [0, 5] with 500 cells, ended at its third spike; the input is trained."""
-    network = rs.SpikingNetwork(
-        rs.LIF(mu=(15.0, 0.0), sigma=((0.25, 0.0), (0.0, 0.0)), v_reset=1.4),
-        rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 1.0), alpha=0.03),
-    )
+    neuron = rs.neurons.LIF(1 / 15, rs.Subtract(1.4), sigma=0.25)
+    firing = rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 1.0), alpha=0.03)
+    network = rs.SpikingNetwork(rs.Population(1, neuron, firing))
 
     def run(c, key):
         return rs.simulate(
@@ -43,13 +42,17 @@ def feed_forward(dt0: float = 0.01, *, engine: str = "event"):
         shape = (layers[pre], layers[pre + 1])
         mask[rows, columns] = True
         weights[rows, columns] = rng.uniform(0.5, 1.5, shape) * 3 / layers[pre]
-    membrane = rs.LIF(mu=(6.0, 5.0), sigma=((0.25, 0.0), (0.0, 0.25)), v_reset=1.2)
-    firing = rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 1.0), alpha=0.03)
+    population = rs.Population(
+        22,
+        rs.neurons.LIF(1 / 6, rs.Subtract(1.2), (0.25, 0.0)),
+        rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 1.0), alpha=0.03),
+        ports={"syn": rs.synapses.Exponential(1 / 5, (0.0, 0.25))},
+    )
     drive = jnp.asarray(1.5 * (np.arange(22) < 4), jnp.float32)
-    initial = rs.NeuronState(jnp.full(22, 1.1), jnp.full(22, 0.6), None)
+    initial = {"v": jnp.full(22, 1.1), "syn": jnp.full(22, 0.6)}
 
     def run(weights, key):
-        network = rs.SpikingNetwork(membrane, firing, weights, mask)
+        network = rs.SpikingNetwork(population, weights=weights, mask=mask)
         return rs.simulate(
             network,
             drive,

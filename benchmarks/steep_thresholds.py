@@ -18,10 +18,9 @@ SAMPLES, STEP, END = 20_000, 0.02, 2.0
 
 def first_spike(beta: float, c: jax.Array, key: jax.Array) -> jax.Array:
     """The time of the first spike, or the end of the window."""
-    network = rs.SpikingNetwork(
-        rs.LIF((15.0, 0.0), ((0.5,), (0.0,)), 1.4),
-        rs.StochasticFiring(rs.ExponentialIntensity(beta, 1.0, 0.02)),
-    )
+    neuron = rs.neurons.LIF(1 / 15, rs.Subtract(1.4), sigma=0.5)
+    firing = rs.StochasticFiring(rs.ExponentialIntensity(beta, 1.0, 0.02))
+    network = rs.SpikingNetwork(rs.Population(1, neuron, firing))
     window = rs.Window(0.0, END, 0.005, stop_after=1)
     train = rs.simulate(network, c[None], window, max_spikes=1, key=key).spikes
     return jnp.minimum(train.times[0], END)

@@ -17,7 +17,7 @@ import pytest
 
 import roughsnn as rs
 
-from .networks import ALPHA, BETA, MU, SIGMA, Network
+from .networks import ALPHA, BETA, SIGMA, TAU, Network
 
 brian2: Any = pytest.importorskip("brian2")
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -31,12 +31,12 @@ class Peer:
         b.prefs.codegen.target = "cython"
         b.defaultclock.dt = dt0 * b.second
         equations = """
-        dv/dt = mu1 * (current + c - v) / second + sigma * xi / second**0.5 : 1
-        dcurrent/dt = -mu2 * current / second : 1
+        dv/dt = (current + c - v) / tau1 / second + sigma * xi / second**0.5 : 1
+        dcurrent/dt = -current / tau2 / second : 1
         ds/dt = exp(beta * (v - 1)) / second : 1
         c : 1 (constant)
         """
-        names = dict(mu1=MU[0], mu2=MU[1], sigma=SIGMA, beta=BETA, alpha=ALPHA)
+        names = dict(tau1=TAU[0], tau2=TAU[1], sigma=SIGMA, beta=BETA, alpha=ALPHA)
         reset = "v -= 1; s = log(rand()) - alpha"
         group = b.NeuronGroup(
             network.neurons,
@@ -147,11 +147,11 @@ def poisson_peer():
     b.prefs.codegen.target = "cython"
     b.defaultclock.dt = 0.0001 * b.second
     equations = """
-    dv/dt = mu1 * (current + c - v) / second : 1
-    dcurrent/dt = -mu2 * current / second : 1
+    dv/dt = (current + c - v) / tau1 / second : 1
+    dcurrent/dt = -current / tau2 / second : 1
     ds/dt = exp(beta * (v - 1)) / second : 1
     """
-    names = dict(mu1=MU[0], mu2=MU[1], beta=BETA, alpha=ALPHA, c=POISSON["c"])
+    names = dict(tau1=TAU[0], tau2=TAU[1], beta=BETA, alpha=ALPHA, c=POISSON["c"])
     group = b.NeuronGroup(
         n,
         equations,
@@ -185,11 +185,17 @@ def test_poisson_input():
     """Rate and CV of neurons driven by Poisson spikes: the means over runs agree."""
     n, runs, peer = POISSON["neurons"], 12, poisson_peer()
     theirs = np.stack([statistics(*peer(seed), n) for seed in range(runs)])[:, :2]
-    network = rs.SpikingNetwork(
-        rs.LIF(mu=MU, v_reset=1.0),
-        rs.StochasticFiring(rs.ExponentialIntensity(BETA, 1.0, 1.0), ALPHA),
-    )
     weights = np.concatenate([w * np.eye(n) for w in POISSON["weights"]]).astype(np.float32)
+    population = rs.Population(
+        n,
+        rs.neurons.LIF(TAU[0]),
+        rs.StochasticFiring(rs.ExponentialIntensity(BETA, 1.0, 1.0), ALPHA),
+        ports={"syn": rs.synapses.Exponential(TAU[1])},
+    )
+    network = rs.SpikingNetwork(
+        {"input": rs.Source(len(weights)), "neurons": population},
+        [rs.Projection("input", "neurons", weights)],
+    )
     rates = np.repeat(POISSON["rates"], n).astype(np.float32)
 
     @jax.jit
@@ -202,7 +208,7 @@ def test_poisson_input():
             rs.Window(0.0, 1.0, 0.001),
             max_spikes=20_000,
             key=key,
-            inputs=rs.SpikeInput(train, weights),
+            inputs={"input": train},
         ).spikes
 
     ours = []

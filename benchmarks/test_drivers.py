@@ -35,18 +35,25 @@ DRIVERS = {
 def test_driver(benchmark, name, engine, mode):
     """Forward; Poisson: 20 input spikes on average, onto all neurons."""
     draw = jax.jit(jax.vmap(DRIVERS[name]))
-    weights = 0.1 * jnp.ones((4, NEURONS))
     noisy = name not in ("none", "Poisson")
-    network = rs.SpikingNetwork(
-        rs.LIF(mu=(6.0, 5.0), sigma=((0.25,), (0.0,)) if noisy else None, v_reset=1.2),
+    population = rs.Population(
+        NEURONS,
+        rs.neurons.LIF(1 / 6, rs.Subtract(1.2), 0.25 if noisy else None),
         rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 1.0), 0.03),
-        jnp.full((NEURONS, NEURONS), 0.02) * (1 - jnp.eye(NEURONS)),
+        ports={"syn": rs.synapses.Exponential(1 / 5)},
     )
+    own = jnp.full((NEURONS, NEURONS), 0.02) * (1 - jnp.eye(NEURONS))
+    parts: dict[str, rs.Population | rs.Source] = {"neurons": population}
+    projections = [rs.Projection("neurons", "neurons", own)]
+    if name == "Poisson":
+        parts["input"] = rs.Source(4)
+        projections += [rs.Projection("input", "neurons", 0.1 * jnp.ones((4, NEURONS)))]
+    network = rs.SpikingNetwork(parts, projections)
 
     def one(key, driver):
         options: Any = {"noise": driver if noisy else None}
         if name == "Poisson":
-            options["inputs"] = rs.SpikeInput(driver, weights)
+            options["inputs"] = {"input": driver}
         return rs.simulate(
             network,
             jnp.full(NEURONS, 1.0),

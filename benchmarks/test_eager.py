@@ -19,11 +19,13 @@ WEIGHTS = np.random.default_rng(0).uniform(0, 0.5, (6, 6)) * (1 - np.eye(6))
 
 def simulated(x: float, engine):
     """Spikes of a network of six neurons, 100 cells."""
-    network = rs.SpikingNetwork(
-        rs.LIF((6.0, 5.0), ((0.25, 0.0), (0.0, 0.25)), 1.2),
+    population = rs.Population(
+        6,
+        rs.neurons.LIF(1 / 6, rs.Subtract(1.2), (0.25, 0.0)),
         rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 1.0)),
-        jnp.asarray(x * WEIGHTS, jnp.float32),
+        ports={"syn": rs.synapses.Exponential(1 / 5, (0.0, 0.25))},
     )
+    network = rs.SpikingNetwork(population, weights=jnp.asarray(x * WEIGHTS, jnp.float32))
 
     def first(drive):
         train = rs.simulate(

@@ -56,7 +56,7 @@ def recorded_neuron(module):
     spikes = np.asarray(recording.spikes.to_lists()[0], float)
     losses, train = module.make_losses("score", level, 32, 8), module.train_of(spikes, split)
     start = module.Receptor(
-        log_mu=jnp.log(0.2),
+        log_tau=jnp.log(5.0),
         log_reset=jnp.log(1.0),
         log_beta=jnp.log(5.0),
         gain=jnp.array(0.3),

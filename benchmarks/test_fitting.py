@@ -18,7 +18,9 @@ TS, TAU = jnp.linspace(0.02, 1.0, 50), 0.02
 
 def network(weights):
     firing = rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 0.02))
-    return rs.SpikingNetwork(rs.LIF((50.0, 100.0)), firing, weights)
+    ports = {"syn": rs.synapses.Exponential(0.01)}
+    population = rs.Population(NEURONS, rs.neurons.LIF(0.02), firing, ports)
+    return rs.SpikingNetwork(population, weights=weights)
 
 
 def drive(t):

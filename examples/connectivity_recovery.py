@@ -66,7 +66,9 @@ class Circuit(eqx.Module):
     def network(self) -> rs.SpikingNetwork:
         """The network without its input."""
         firing = rs.StochasticFiring(rs.ExponentialIntensity(3.0, 1.0, 10.0))
-        return rs.SpikingNetwork(rs.LIF((0.1, 0.2)), firing, self.weights)
+        neuron, ports = rs.neurons.LIF(tau=10.0), {"syn": rs.synapses.Exponential(tau=5.0)}
+        population = rs.Population(self.weights.shape[0], neuron, firing, ports)
+        return rs.SpikingNetwork(population, weights=self.weights)
 
     def drive(self, t: jax.Array) -> jax.Array:
         """The input at t."""

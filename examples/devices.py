@@ -28,11 +28,13 @@ TARGETS = rs.random_targets(0, NEURONS, SYNAPSES)
 
 def loss(values: jax.Array, drive: jax.Array, keys: jax.Array) -> jax.Array:
     """The mean square of all spike times."""
-    network = rs.SpikingNetwork(
-        rs.LIF(mu=(20.0, 100.0), sigma=((0.3, 0.0), (0.0, 0.0)), v_reset=1.0),
+    population = rs.Population(
+        NEURONS,
+        rs.neurons.LIF(tau=0.05, sigma=0.3),
         rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 1.0), alpha=0.03),
-        rs.SparseWeights(TARGETS, values),
+        ports={"syn": rs.synapses.Exponential(tau=0.01)},
     )
+    network = rs.SpikingNetwork(population, weights=rs.SparseWeights(TARGETS, values))
 
     def one(key):
         train = rs.simulate(

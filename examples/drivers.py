@@ -27,7 +27,7 @@ STEPS = (32, 64, 128, 256)
 RATES, JUMP = 60.0, 0.06
 
 
-# --- the drivers: noise for the potentials, or spikes for the currents ---------------------------
+# --- the drivers: noise for the potentials, or spikes for the ports ------------------------------
 def brownian(key, cells):
     """White noise."""
     return rs.BrownianPath(0.0, T1, T1 / cells, shape=(NEURONS, 1), key=key, interpolation="linear")
@@ -71,25 +71,31 @@ NOISE = {
 }
 
 
-def poisson_input(key) -> rs.SpikeInput:
+def poisson_input(key) -> rs.SpikeTrain:
     """Each neuron has an input of its own."""
-    train = rs.poisson_spikes(
+    return rs.poisson_spikes(
         0.0, T1, rates=jnp.full(NEURONS, RATES), max_spikes=int(3 * RATES * T1), key=key
     )
-    return rs.SpikeInput(train, JUMP * 8 * jnp.eye(NEURONS))
 
 
-def simulate(key, noise=None, inputs=(), *, cells=FINEST):
+def simulate(key, noise=None, spikes=None, *, cells=FINEST):
     """Uncoupled neurons: what they have in common comes from the driver."""
-    sigma = None if noise is None else ((0.5,), (0.0,))
-    network = rs.SpikingNetwork(
-        rs.LIF(mu=(8.0, 40.0), sigma=sigma, v_reset=1.0),
+    population = rs.Population(
+        NEURONS,
+        rs.neurons.LIF(tau=1 / 8, sigma=None if noise is None else 0.5),
         rs.StochasticFiring(rs.ExponentialIntensity(8.0, 0.9, timescale=0.05), alpha=0.02),
+        ports={"syn": rs.synapses.Exponential(tau=1 / 40)},
     )
-    drive = jnp.full(NEURONS, 0.1 if inputs else 0.8)
+    network, drive, inputs = rs.SpikingNetwork(population), 0.8, {}
+    if spikes is not None:
+        network = rs.SpikingNetwork(
+            {"input": rs.Source(NEURONS), "neurons": population},
+            [rs.Projection("input", "neurons", JUMP * 8 * jnp.eye(NEURONS))],
+        )
+        drive, inputs = 0.1, {"input": spikes}
     return rs.simulate(
         network,
-        drive,
+        jnp.full(NEURONS, drive),
         rs.Window(0.0, T1, T1 / cells),
         max_spikes=20 * NEURONS,
         key=key,
@@ -149,7 +155,7 @@ def draw(path: Path) -> None:
             train = simulate(key, noise)
         else:
             spikes = poisson_input(noise_key)
-            for m, times in enumerate(spikes.spikes.to_lists()[:3]):
+            for m, times in enumerate(spikes.to_lists()[:3]):
                 axes[0, n].step(
                     [0, *times, T1],
                     [*range(len(times) + 1), len(times)],
@@ -157,7 +163,7 @@ def draw(path: Path) -> None:
                     where="post",
                     color=f"C{m}",
                 )
-            train = simulate(key, inputs=(spikes,))
+            train = simulate(key, spikes=spikes)
         axes[1, n].eventplot(train.to_lists(), linewidths=1.0, colors="0.15")
         axes[0, n].set_title(name, fontsize=9)
         axes[1, n].set(xlabel="time", ylim=(-0.7, NEURONS - 0.3), xlim=(0, T1), yticks=[])

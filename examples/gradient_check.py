@@ -33,13 +33,12 @@ T1, COARSEST = 2.56, 0.04
 # --- five models: parameters, (params, key, dt) -> outputs -------------------------------------
 def slif_network(p, sigma=0.25):
     """The stochastic LIF neuron of Holberg & Salvi, Section 5.1."""
-    return rs.SpikingNetwork(
-        rs.LIF(p["mu"], jnp.array([[sigma], [0.0]]), v_reset=p["reset"]),
-        rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 1.0), alpha=0.03),
-    )
+    neuron = rs.neurons.LIF(p["tau"], rs.Subtract(p["reset"]), sigma)
+    firing = rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 1.0), alpha=0.03)
+    return rs.SpikingNetwork(rs.Population(1, neuron, firing))
 
 
-def three_spikes(network, drive, key, dt, interpolation: Literal["linear", "parabola"] = "linear"):
+def three_spikes(network, drive, key, dt, noise=None):
     """The first three spike times; one that has left the window counts as its end."""
     train = rs.simulate(
         network,
@@ -47,13 +46,13 @@ def three_spikes(network, drive, key, dt, interpolation: Literal["linear", "para
         rs.Window(0.0, T1, dt, stop_after=3),
         max_spikes=3,
         key=key,
-        noise=rs.Brownian(interpolation),
+        noise=noise,
         engine=rs.EventByEvent(),
     ).spikes
     return jnp.where(train.marks >= 0, train.times, T1)
 
 
-NEURON = {"c": jnp.array([1.5]), "mu": jnp.array([15.0, 0.5]), "reset": jnp.asarray(1.4)}
+NEURON = {"c": jnp.array([1.5]), "tau": jnp.asarray(1 / 15), "reset": jnp.asarray(1.4)}
 
 
 def noise_on_v(p, key, dt):
@@ -63,16 +62,19 @@ def noise_on_v(p, key, dt):
 
 def noise_on_i(p, key, dt):
     """A hard threshold; the noise reaches v through the current only."""
-    membrane = rs.LIF(p["mu"] + jnp.array([0.0, 4.0]), jnp.array([[0.0], [0.5]]), p["reset"])
-    network = rs.SpikingNetwork(membrane, rs.ThresholdFiring())
+    neuron = rs.neurons.LIF(p["tau"], rs.Subtract(p["reset"]))
+    ports = {"syn": rs.synapses.Exponential(p["tau of i"], sigma=0.5)}
+    network = rs.SpikingNetwork(rs.Population(1, neuron, rs.HardThreshold(), ports))
     return three_spikes(network, p["c"], key, dt)
 
 
 def recurrent(p, key, dt):
     """Four coupled neurons that swap the order of their spikes."""
-    membrane = rs.LIF(p["mu"], jnp.array([[0.25, 0.0], [0.0, 0.25]]), v_reset=1.2)
+    neuron = rs.neurons.LIF(p["tau"][0], rs.Subtract(1.2), (0.25, 0.0))
+    ports = {"syn": rs.synapses.Exponential(p["tau"][1], (0.0, 0.25))}
     firing = rs.StochasticFiring(rs.ExponentialIntensity(), alpha=0.03)
-    network = rs.SpikingNetwork(membrane, firing, p["weights"] * (1 - jnp.eye(4)))
+    population = rs.Population(4, neuron, firing, ports)
+    network = rs.SpikingNetwork(population, weights=p["weights"] * (1 - jnp.eye(4)))
     train = rs.simulate(
         network,
         p["c"],
@@ -87,7 +89,7 @@ def recurrent(p, key, dt):
 
 WEIGHTS = {
     "c": jnp.array([1.5, 1.3, 1.2, 1.0]),
-    "mu": jnp.array([6.0, 5.0]),
+    "tau": jnp.array([1 / 6, 1 / 5]),
     "weights": 0.6 * jnp.array(np.random.default_rng(0).normal(size=(4, 4)), float),
 }
 
@@ -119,14 +121,15 @@ PARTICLE = {k: jnp.asarray(v) for k, v in dict(pull=2.0, drag=0.5, back=1.0, los
 
 def hard_and_noisy(p, key, dt, conditions: Literal["check", "waive"] = "check"):
     """A hard threshold on a noisy membrane: no pathwise gradient exists."""
-    membrane = rs.LIF(p["mu"], jnp.array([[0.5], [0.0]]), v_reset=p["reset"])
-    network = rs.SpikingNetwork(membrane, rs.ThresholdFiring(), conditions=conditions)
+    neuron = rs.neurons.LIF(p["tau"], rs.Subtract(p["reset"]), sigma=0.5)
+    population = rs.Population(1, neuron, rs.HardThreshold())
+    network = rs.SpikingNetwork(population, conditions=conditions)
     return three_spikes(network, p["c"], key, dt)[:1]
 
 
 MODELS = {
     "SLIF, noise on v": (noise_on_v, NEURON),
-    "hard threshold, noise on i": (noise_on_i, NEURON),
+    "hard threshold, noise on i": (noise_on_i, NEURON | {"tau of i": jnp.asarray(1 / 4.5)}),
     "recurrent network": (recurrent, WEIGHTS),
     "particle and wall": (kicked_particle, PARTICLE),
     "hard threshold, noise on v": (hard_and_noisy, NEURON),
@@ -165,7 +168,7 @@ def thresholds(c, key):
         engine=rs.EventByEvent(saveat=dfx.SaveAt(t0=True, steps=True)),
     )
     train, sol = sim.spikes, sim.states
-    s = sol.ys.s[:, 0]
+    s = sol.ys["s"][:, 0]
     # The first entry is the start; right limits follow left ones.
     after = [jnp.max(jnp.where(sol.ts == t, jnp.arange(s.shape[0]), 0)) for t in train.times[:2]]
     return jnp.stack([s[0], *(s[n] for n in after)])
@@ -197,17 +200,19 @@ def relative_errors(samples: int, finest: int, dts):
     """Relative RMS errors of d tau_1..3 / dc, path by path, against a fine grid."""
     keys, c = jr.split(jr.key(1), samples), jnp.asarray(1.5)
 
+    def motion(key, dt, interpolation: Literal["linear", "parabola"] = "linear"):
+        """The same Brownian motion at every dt."""
+        key, shape = jr.fold_in(key, 1), (1, 1)
+        return rs.BrownianPath(0.0, T1, dt, shape=shape, key=key, interpolation=interpolation)
+
     def times(c, key, dt, interpolation: Literal["linear", "parabola"] = "linear"):
-        network = slif_network(NEURON | {"mu": jnp.array([15.0, 0.0])})
-        return three_spikes(network, c[None], key, dt, interpolation)
+        noise = motion(key, dt, interpolation)
+        return three_spikes(slif_network(NEURON), c[None], key, dt, noise)
 
     levels = jax.jit(jax.vmap(lambda key: thresholds(c, key)))(keys)
 
     def restarted(c, key, level, dt):
-        # simulate splits its key into that of the path and that of the thresholds.
-        path_key, _ = jr.split(key)
-        path = rs.BrownianPath(0.0, T1, dt, shape=(1, 1), key=path_key, interpolation="linear")
-        return recipe(c, path.increments[:, 0, 0], level, dt)
+        return recipe(c, motion(key, dt).increments[:, 0, 0], level, dt)
 
     def slopes(fn, *inputs):
         tangent = lambda *x: jax.jvp(lambda c: fn(c, *x), (c,), (jnp.ones_like(c),))

@@ -59,12 +59,9 @@ def better_optimiser(steps: int) -> Optimiser:
 
 def network(sigma: jax.Array) -> rs.SpikingNetwork:
     """The neuron of the paper; noise of size `sigma` on the membrane."""
-    return rs.SpikingNetwork(
-        membrane=rs.LIF(
-            mu=(15.0, 0.0), sigma=jnp.stack([sigma, 0.0 * sigma])[:, None], v_reset=1.4
-        ),
-        firing=rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 1.0), alpha=0.03),
-    )
+    neuron = rs.neurons.LIF(tau=1 / 15, reset=rs.Subtract(1.4), sigma=sigma)
+    firing = rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 1.0), alpha=0.03)
+    return rs.SpikingNetwork(rs.Population(1, neuron, firing))
 
 
 @functools.partial(jax.jit, static_argnames="samples")

@@ -249,10 +249,11 @@ def two_renewals(p, key, samples):
 
 def two_coupled(p, key, samples):
     """A network of two stochastic LIF neurons; the parameters are its input and a weight."""
-    membrane = rs.LIF(mu=(15.0, 6.0), sigma=((0.25, 0.0), (0.0, 0.1)), v_reset=1.4)
+    neuron = rs.neurons.LIF(tau=1 / 15, reset=rs.Subtract(1.4), sigma=(0.25, 0.0))
+    synapse = rs.synapses.Exponential(tau=1 / 6, sigma=(0.0, 0.1))
     firing = rs.StochasticFiring(rs.ExponentialIntensity(beta=5.0, threshold=1.0), alpha=0.03)
-    weights = jnp.zeros((2, 2)).at[0, 1].set(p[1])
-    network = rs.SpikingNetwork(membrane, firing, weights)
+    pair = rs.Population(2, neuron, firing, ports={"syn": synapse})
+    network = rs.SpikingNetwork(pair, weights=jnp.zeros((2, 2)).at[0, 1].set(p[1]))
 
     def one(key):
         return rs.simulate(

@@ -40,11 +40,13 @@ def build(neurons: int, seed: int) -> rs.SpikingNetwork:
     size = np.where(excitatory, WEIGHT, -INHIBITION * WEIGHT).astype(np.float32)
     weights = np.broadcast_to(size[:, None], (neurons, SYNAPSES))
     lists = rs.SparseWeights(rs.random_targets(seed, neurons, SYNAPSES), jnp.asarray(weights))
-    return rs.SpikingNetwork(
-        rs.LIF(mu=(50.0, 200.0), sigma=((1.0, 0.0), (0.0, 0.0)), v_reset=1.0),
+    population = rs.Population(
+        neurons,
+        rs.neurons.LIF(tau=0.02, sigma=1.0),
         rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 0.2), alpha=0.03),
-        rs.DaleWeights(lists, excitatory),
+        ports={"syn": rs.synapses.Exponential(tau=0.005)},
     )
+    return rs.SpikingNetwork(population, weights=rs.DaleWeights(lists, excitatory))
 
 
 def simulate(model, key: jax.Array) -> rs.SpikeTrain:
@@ -165,9 +167,10 @@ def main(argv: list[str] | None = None) -> Path:
         flush=True,
     )
 
-    # The membrane stays as it is: what is trained are the weights and the input.
+    # The neurons stay as they are: what is trained are the weights and the input.
     trained = jax.tree.map(lambda _: False, model)
-    trained = eqx.tree_at(lambda m: (m[0].weights.raw.values, m[1]), trained, (True, True))
+    values = lambda network: network.projections[0].weights.raw.values
+    trained = eqx.tree_at(lambda m: (values(m[0]), m[1]), trained, (True, True))
     weights, fixed = eqx.partition(model, trained)
     gradient = jax.value_and_grad(lambda w, k: loss(eqx.combine(w, fixed), k), has_aux=True)
     made, compile_time, memory = compiled(gradient, weights, key)

@@ -53,7 +53,7 @@ METHODS = ("likelihood", "score", "both")
 class Receptor(eqx.Module):
     """The parameters that are estimated; positive ones as logarithms."""
 
-    log_mu: jax.Array
+    log_tau: jax.Array
     log_reset: jax.Array
     log_beta: jax.Array
     gain: jax.Array
@@ -67,11 +67,9 @@ class Receptor(eqx.Module):
 
     def network(self) -> rs.SpikingNetwork:
         """The neuron without its input."""
-        rates = jnp.stack([jnp.exp(self.log_mu), jnp.zeros(())])
-        return rs.SpikingNetwork(
-            membrane=rs.LIF(mu=rates, v_reset=jnp.exp(self.log_reset)),
-            firing=rs.StochasticFiring(self.intensity()),
-        )
+        neuron = rs.neurons.LIF(jnp.exp(self.log_tau), rs.Subtract(jnp.exp(self.log_reset)))
+        firing = rs.StochasticFiring(self.intensity())
+        return rs.SpikingNetwork(rs.Population(1, neuron, firing))
 
     def current(self, level: jax.Array, t: jax.Array) -> jax.Array:
         """The input at times `t`, in ms."""
@@ -104,13 +102,12 @@ def train_of(spikes: np.ndarray, t1: float) -> rs.SpikeTrain:
 @eqx.filter_jit
 def clamped(model: Receptor, level: jax.Array, train: rs.SpikeTrain) -> rs.Clamped:
     """The neuron that spikes when the recorded one did, from rest on."""
-    rest = rs.NeuronState(model.current(level, jnp.zeros(1)), jnp.zeros(1), None)
     return rs.clamp(
         model.network(),
         lambda t: model.current(level, t)[None],
         train,
         rs.Window(train.t0, train.t1, DT),
-        initial=rest,
+        initial={"v": model.current(level, jnp.zeros(1))},
     )
 
 
@@ -150,7 +147,7 @@ def make_losses(method: str, level: jax.Array, batch: int, samples: int):
         def score(start, key):
             begin = spikes[start]
             observed = jax.lax.dynamic_slice(spikes, (start + 1,), (NEXT,)) - begin
-            initial = rs.NeuronState(after[start][None], jnp.zeros(1), None)
+            initial = {"v": after[start][None]}
 
             def predict(key):
                 train = rs.simulate(
@@ -257,7 +254,7 @@ def simulate_freely(model, level, v, t0: float, t1: float, room: int, trials: in
             rs.Window(t0, t1, DT),
             max_spikes=room,
             key=key,
-            initial=rs.NeuronState(v, jnp.zeros(1), None),
+            initial={"v": v},
             engine=rs.EventByEvent(),
         ).spikes
 
@@ -274,7 +271,7 @@ def judge_glm(data: Held, trials: int, *, history: bool) -> dict:
 def train(method: str, data: Held, steps: int, batch: int, samples: int) -> rs.Fit:
     """One fit."""
     start = Receptor(
-        log_mu=jnp.log(0.2),
+        log_tau=jnp.log(5.0),
         log_reset=jnp.log(1.0),
         log_beta=jnp.log(5.0),
         gain=jnp.array(0.3),
@@ -295,7 +292,7 @@ def train(method: str, data: Held, steps: int, batch: int, samples: int) -> rs.F
 def parameters(model: Receptor) -> dict:
     """In units of ms."""
     return {
-        "decay_rate_per_ms": float(jnp.exp(model.log_mu)),
+        "time_constant_ms": float(jnp.exp(model.log_tau)),
         "reset": float(jnp.exp(model.log_reset)),
         "beta": float(jnp.exp(model.log_beta)),
         "gain_per_sd": float(model.gain),

@@ -42,8 +42,8 @@ EXCITATORY = np.tile(np.arange(PER_AREA) < 0.8 * PER_AREA, 2)
 T1, DT, ONSET, DELAY = 100.0, 2.0, 20.0, 4.0  # ms
 BASELINE, PEAK, RISE = 0.008, 0.08, 8.0  # 1/ms, 1/ms, ms
 TS, SMOOTHING = jnp.arange(4.0, T1 + 1, 4.0), 4.0  # ms
-# Of the model: decay of the potential and of the currents (1/ms), room for spikes.
-RATES, MAX_SPIKES = (0.1, 0.2), 800
+# Of the model: time constants of the potential and of the currents (ms), capacity for spikes.
+TAU_V, TAU_I, MAX_SPIKES = 10.0, 5.0, 800
 BATCH = 100  # generated trials in a step
 Method: TypeAlias = Literal["none", "hard", "soft"]
 METHODS: tuple[Method, ...] = ("none", "hard", "soft")
@@ -110,7 +110,9 @@ class Areas(eqx.Module):
     def network(self) -> rs.SpikingNetwork:
         """The network without its input."""
         firing = rs.StochasticFiring(rs.ExponentialIntensity(2.0, 1.0, 10.0))
-        return rs.SpikingNetwork(rs.LIF(RATES), firing, self.weights, mask())
+        neuron, ports = rs.neurons.LIF(TAU_V), {"syn": rs.synapses.Exponential(TAU_I)}
+        population = rs.Population(NEURONS, neuron, firing, ports)
+        return rs.SpikingNetwork(population, weights=self.weights, mask=mask())
 
 
 def mask() -> np.ndarray:

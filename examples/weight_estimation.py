@@ -63,14 +63,15 @@ def simulate(
 ) -> rs.SpikeTrain:
     """A batch of trains of all neurons."""
     matrix = jnp.zeros((NEURONS, NEURONS)).at[PRE, POST].set(weights)
-    network = rs.SpikingNetwork(
-        rs.LIF(mu=(6.0, 5.0), sigma=((0.25, 0.0), (0.0, 0.25)), v_reset=1.2),
+    population = rs.Population(
+        NEURONS,
+        rs.neurons.LIF(tau=1 / 6, reset=rs.Subtract(1.2), sigma=(0.25, 0.0)),
         rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 1.0), alpha=0.03),
-        matrix,
-        MASK,
+        ports={"syn": rs.synapses.Exponential(tau=1 / 5, sigma=(0.0, 0.25))},
     )
+    network = rs.SpikingNetwork(population, weights=matrix, mask=MASK)
     drive = jnp.asarray(1.5 * (np.arange(NEURONS) < LAYERS[0]), jnp.float32)
-    initial = rs.NeuronState(jnp.full(NEURONS, 1.1), jnp.full(NEURONS, 0.6), None)
+    initial = {"v": jnp.full(NEURONS, 1.1), "syn": jnp.full(NEURONS, 0.6)}
 
     def one(key):
         return rs.simulate(network, drive, WINDOW, max_spikes=room, key=key, initial=initial).spikes

@@ -54,34 +54,45 @@ from ._solve.recursion import online_gradient as online_gradient
 from ._solve.reference import reference_solve as reference_solve
 from ._solve.solution import Solution as Solution
 
-# networks
-from ._engine.base import Lockstep as Lockstep
-from ._engine.final import FinalState as FinalState
-from ._engine.base import Simulation as Simulation
-from ._engine.clamp import Clamped as Clamped
-from ._engine.clamp import clamp as clamp
+# neurons, synapses, networks
+from . import neurons as neurons
+from . import synapses as synapses
 from ._model.connectivity import SparseWeights as SparseWeights
 from ._model.connectivity import random_targets as random_targets
-from ._model.domain import Bound as Bound
 from ._model.constrained import constrained as constrained
 from ._model.dale import DaleWeights as DaleWeights
-from ._engine.eligibility import Eligibility as Eligibility
-from ._engine.eligibility import eligibility as eligibility
-from ._engine.exponential import ExponentialTrapezoid as ExponentialTrapezoid
+from ._model.domain import Bound as Bound
 from ._model.firing import AbstractFiring as AbstractFiring
+from ._model.firing import AbstractHazard as AbstractHazard
+from ._model.firing import HardThreshold as HardThreshold
 from ._model.firing import StochasticFiring as StochasticFiring
-from ._model.firing import ThresholdFiring as ThresholdFiring
-from ._model.inputs import SpikeInput as SpikeInput
 from ._model.intensity import AbstractIntensity as AbstractIntensity
 from ._model.intensity import ExponentialIntensity as ExponentialIntensity
 from ._model.intensity import SoftplusIntensity as SoftplusIntensity
-from ._model.membrane import LIF as LIF
-from ._model.membrane import AbstractLinearMembrane as AbstractLinearMembrane
-from ._model.membrane import AbstractMembrane as AbstractMembrane
-from ._model.multiplicative import MultiplicativeLIF as MultiplicativeLIF
 from ._model.network import SpikingNetwork as SpikingNetwork
+from ._model.neuron import AbstractLinearNeuron as AbstractLinearNeuron
+from ._model.neuron import AbstractNeuron as AbstractNeuron
+from ._model.population import Poisson as Poisson
+from ._model.population import Population as Population
+from ._model.population import Source as Source
+from ._model.projection import Projection as Projection
+from ._model.reset import AbstractReset as AbstractReset
+from ._model.reset import ResetTo as ResetTo
+from ._model.reset import Subtract as Subtract
+from ._model.state import NetworkState as NetworkState
+from ._model.state import PopulationState as PopulationState
+from ._model.synapse import AbstractLinearSynapse as AbstractLinearSynapse
+from ._model.synapse import AbstractSynapse as AbstractSynapse
+
+# simulation
+from ._engine.base import Lockstep as Lockstep
+from ._engine.base import Simulation as Simulation
+from ._engine.clamp import Clamped as Clamped
+from ._engine.clamp import clamp as clamp
+from ._engine.eligibility import Eligibility as Eligibility
+from ._engine.eligibility import eligibility as eligibility
+from ._engine.final import FinalState as FinalState
 from ._engine.simulate import simulate as simulate
-from ._model.state import NeuronState as NeuronState
 
 # kernels
 from ._kernel.base import AbstractTrainKernel as AbstractTrainKernel

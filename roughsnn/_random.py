@@ -115,7 +115,7 @@ def seeds(key: RandomKey) -> UInt32[Array, "3"]:
     return jnp.append(words, jnp.uint32(flipped))
 
 
-def _bits(words: UInt32[Array, "3"], counter: tuple[Array, Array]) -> tuple[Array, Array]:
+def _bits(words: Array, counter: tuple[Array, Array]) -> tuple[Array, Array]:
     high, low = threefry_2x32((words[0], words[1]), counter)
     return high ^ words[2], low ^ words[2]
 
@@ -129,7 +129,10 @@ def _fraction(high: Array, low: Array, dtype: Any) -> Array:
 
 
 def uniform(
-    words: UInt32[Array, "3"], coordinate: Any, number: IntScalar | Int[Array, "..."], dtype: Any
+    words: UInt32[Array, "3 *neurons"],
+    coordinate: Any,
+    number: IntScalar | Int[Array, "..."],
+    dtype: Any,
 ) -> Float[Array, "..."]:
     """The u in (0, 1) of the `number`-th event of `coordinate`; number 0 is the start.
 
@@ -140,7 +143,7 @@ def uniform(
 
 
 def normals(
-    words: UInt32[Array, "3"],
+    words: UInt32[Array, "3 *columns"],
     rows: tuple[UInt32[Array, " rows"], UInt32[Array, " rows"]],
     columns: UInt32[Array, " columns"],
     scales: Float[Array, " rows"],
@@ -151,6 +154,7 @@ def normals(
     The same in float32 and float64 up to rounding.
     """
     dtype, shape = scales.dtype, (scales.shape[0], columns.shape[0])
+    words = words if words.ndim == 1 else words[:, None]
 
     def draw():
         row, kind = rows[0][:, None], rows[1][:, None]
@@ -160,7 +164,7 @@ def normals(
 
     # Always true, but XLA does not know: it would copy the generator into whatever reads its
     # numbers, and so draw each one again for each of its uses.
-    wanted = any_in_batch((words[0] | 1) != 0)
+    wanted = any_in_batch(jnp.any((words[0] | 1) != 0))
     return jax.lax.cond(wanted, draw, lambda: jnp.zeros(shape, dtype))
 
 
@@ -171,3 +175,22 @@ def standard_normals(
     number, one = jnp.arange(rows, dtype=jnp.uint32), jnp.ones(rows, dtype)
     columns_of = jnp.arange(columns, dtype=jnp.uint32)
     return normals(words, (number, jnp.zeros_like(number)), columns_of, one)
+
+
+class Labels(eqx.Module):
+    """The words that random numbers of coordinates come from, one for all of them or one for each,
+    and the numbers of the coordinates among those with the same words; by default their own."""
+
+    words: UInt32[Array, "3 *coordinates"]
+    entries: Int[Array, " coordinates"] | None = None
+
+    def of_all(self, numbers: Int[Array, " coordinates"], dtype: Any) -> Float[Array, "..."]:
+        """The random numbers of these events of all coordinates."""
+        every = jnp.arange(numbers.shape[0], dtype=jnp.int32)
+        return uniform(self.words, every if self.entries is None else self.entries, numbers, dtype)
+
+    def of(self, coordinate: Int[Array, ""], number: IntScalar, dtype: Any) -> Float[Array, ""]:
+        """The random number of an event of one coordinate."""
+        words = self.words if self.words.ndim == 1 else self.words[:, coordinate]
+        own = coordinate if self.entries is None else self.entries[coordinate]
+        return uniform(words, own, number, dtype)

@@ -24,7 +24,7 @@ class Refinement(NamedTuple):
 
 _active: ContextVar[Refinement | None] = ContextVar("refinement", default=None)
 _numbers = itertools.count()
-# The fastest rates of membranes and the cells that were asked for, from programs that were traced
+# The fastest rates of networks and the cells that were asked for, from programs that were traced
 # inside. One list for all, as a program that is kept does not know for whom it runs.
 seen_rates: list[tuple[float, float]] = []
 

@@ -58,7 +58,7 @@ class RESULTS(eqx.Enumeration):
     )
     parameter_outside = (
         "A parameter is outside of its domain: a rate, a time constant or `alpha` is negative or "
-        "nan, or `initial.s` is not negative. Keep it inside by "
+        'nan, or `initial["s"]` is not negative. Keep it inside by '
         "roughsnn.constrained; outside of `jit` the error says which one it is."
     )
 

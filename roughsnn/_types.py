@@ -3,7 +3,7 @@
 Axis names: `neurons`, `spikes`, `times`, `channels`, `samples`, `cells`, `events`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import diffrax as dfx
@@ -22,4 +22,5 @@ State: TypeAlias = PyTree[Shaped[Array, "..."]]
 Args: TypeAlias = Any
 # The input of a network as a function of time, and what it may be given as.
 DriveFunction: TypeAlias = Callable[[Any], Float[Array, " neurons"]] | dfx.AbstractPath
-Drive: TypeAlias = DriveFunction | Numeric
+# A drive by population, or one of all neurons.
+Drive: TypeAlias = DriveFunction | Numeric | Mapping[str, DriveFunction | Numeric]

@@ -31,16 +31,44 @@ def in_float32(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda x: x.astype(jnp.float32) if eqx.is_inexact_array(x) else x, tree)
 
 
+def lif_network(
+    firing: rs.AbstractFiring | None = None,
+    weights: Any = None,
+    *,
+    mu: Any = (15.0, 6.0),
+    sigma: Any = None,
+    reset: Any = 1.0,
+    size: int | None = None,
+    **options: Any,
+) -> rs.SpikingNetwork:
+    """Leaky neurons of Holberg & Salvi: decay rates of v and of the current "syn", and the noise on
+    them, a row for each. By default as many as the weights say, or one."""
+    noise = (None, None) if sigma is None else (sigma[0], sigma[1])
+    lists = isinstance(weights, rs.SparseWeights | rs.DaleWeights)
+    shape = weights.shape if lists else (1,) if weights is None else np.shape(weights)
+    size = int(shape[0]) if size is None else size
+    neuron = rs.neurons.LIF(1 / mu[0], rs.Subtract(reset), noise[0])
+    ports = {"syn": rs.synapses.Exponential(1 / mu[1], noise[1])}
+    firing = rs.StochasticFiring(rs.ExponentialIntensity(), 0.03) if firing is None else firing
+    population = rs.Population(size, neuron, firing, ports)
+    return rs.SpikingNetwork(population, weights=weights, **options)
+
+
+def fed(network: rs.SpikingNetwork, feed: Any) -> rs.SpikingNetwork:
+    """A network with spikes from outside, "in", onto its neurons by the weights `feed`."""
+    parts = {"in": rs.Source(np.shape(feed)[0]), **network.populations}
+    return rs.SpikingNetwork(parts, [rs.Projection("in", "neurons", feed), *network.projections])
+
+
 def single_neuron(
     sigma: float = 0.25, alpha: float = 0.03, beta: float = 5.0, dtype=jnp.float64
 ) -> rs.SpikingNetwork:
     """The neuron of Holberg & Salvi, Section 5.1."""
     cast = lambda x: jnp.asarray(x, dtype)
     intensity = rs.ExponentialIntensity(cast(beta), cast(1.0), cast(1.0))
-    return rs.SpikingNetwork(
-        rs.LIF(mu=cast([15.0, 0.0]), sigma=cast([[sigma], [0.0]]), v_reset=cast(1.4)),
-        rs.StochasticFiring(intensity, alpha=cast(alpha)),
-    )
+    neuron = rs.neurons.LIF(cast(1 / 15), rs.Subtract(cast(1.4)), cast(sigma), cast(0.0))
+    firing = rs.StochasticFiring(intensity, alpha=cast(alpha))
+    return rs.SpikingNetwork(rs.Population(1, neuron, firing))
 
 
 def constant(*values: Any, dtype=jnp.float64) -> Array:
@@ -51,7 +79,7 @@ def constant(*values: Any, dtype=jnp.float64) -> Array:
 def recurrent_parameters() -> PyTree:
     """Every parameter of three coupled neurons with noise on v and on i."""
     return {
-        "mu": jnp.array([15.0, 6.0]),
+        "tau": jnp.array([1 / 15, 1 / 6]),
         "sigma": jnp.array([[0.3, 0.1], [0.05, 0.2]]),
         "reset": jnp.asarray(1.4),
         "beta": jnp.asarray(5.0),
@@ -65,16 +93,18 @@ def recurrent_parameters() -> PyTree:
 def recurrent_network(p: PyTree, hard: bool = False) -> rs.SpikingNetwork:
     """Three coupled neurons from their parameters."""
     if hard:
-        firing = rs.ThresholdFiring(p["threshold"])
+        firing = rs.HardThreshold(p["threshold"])
     else:
         intensity = rs.ExponentialIntensity(p["beta"], p["threshold"], jnp.ones_like(p["beta"]))
         firing = rs.StochasticFiring(intensity, p["alpha"])
-    membrane = rs.LIF(p["mu"], p["sigma"], p["reset"])
-    return rs.SpikingNetwork(membrane, firing, p["weights"])
+    neuron = rs.neurons.LIF(p["tau"][0], rs.Subtract(p["reset"]), p["sigma"][0])
+    ports = {"syn": rs.synapses.Exponential(p["tau"][1], p["sigma"][1])}
+    population = rs.Population(3, neuron, firing, ports)
+    return rs.SpikingNetwork(population, weights=p["weights"])
 
 
 def run_recurrent(p: PyTree, key, *, hard: bool = False, t1: float = 0.8, **options):
-    """Spike times (0 where padded), final v and i, and the marks."""
+    """Spike times (0 where padded), final potentials and currents, and the marks."""
     network = recurrent_network(p, hard)
     sim = rs.simulate(
         network,
@@ -87,7 +117,7 @@ def run_recurrent(p: PyTree, key, *, hard: bool = False, t1: float = 0.8, **opti
     )
     spikes, sol = sim.spikes, sim.states
     times = jnp.where(spikes.marks >= 0, spikes.times, 0)
-    return {"times": times, "v": sol.y1.v, "i": sol.y1.i}, spikes.marks
+    return {"times": times, "v": sol.y1["v"], "syn": sol.y1["syn"]}, spikes.marks
 
 
 def random_direction(p: PyTree, seed: int, *, hard: bool = False) -> PyTree:

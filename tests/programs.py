@@ -62,12 +62,19 @@ WINDOW: Any = dict(window=rs.Window(0.0, 0.4, 0.02))
 ROOM: Any = dict(max_spikes=20, key=KEY, **WINDOW)
 EDGES = rs.Window(0.0, 0.4, 0.02, edges=(0.2,))
 EVENT = rs.EventByEvent()
-MEMBRANE = rs.LIF(mu=(15.0, 6.0), sigma=((0.2, 0.0), (0.0, 0.1)), v_reset=1.4)
+NEURON = rs.neurons.LIF(1 / 15, rs.Subtract(1.4), sigma=(0.2, 0.0))
+SILENT = rs.neurons.LIF(1 / 15, rs.Subtract(1.4))
 FIRING = rs.StochasticFiring(rs.ExponentialIntensity(), alpha=0.03)
 
 
-def network(weights: Any = WEIGHTS, membrane: Any = MEMBRANE, firing: Any = FIRING):
-    return rs.SpikingNetwork(membrane, firing, weights)
+def population(neuron: Any = NEURON, firing: Any = FIRING, size: int = 2):
+    """Noise on the current goes with noise on the potential."""
+    ports = {"syn": rs.synapses.Exponential(1 / 6, (0.0, 0.1) if neuron is NEURON else None)}
+    return rs.Population(size, neuron, firing, ports)
+
+
+def network(weights: Any = WEIGHTS, neuron: Any = NEURON, firing: Any = FIRING):
+    return rs.SpikingNetwork(population(neuron, firing, weights.shape[0]), weights=weights)
 
 
 def simulated(c, *, net=None, **options):
@@ -81,7 +88,6 @@ def batch(c, samples: int = 3, **options):
 
 
 C = jnp.asarray(1.5)
-RATES = jnp.array(15.0), jnp.array(6.0)
 
 # Networks, in both engines, of every kind of weights, noise, input and solver.
 large = 0.1 * np.ones((70, 70)) * ~np.eye(70, dtype=bool)
@@ -121,22 +127,50 @@ def kept_positive(alpha):
 
 trace(kept_positive, jnp.asarray(0.03))
 spikes = rs.poisson_spikes(0.0, 0.4, rates=np.full(3, 5.0), max_spikes=20, key=KEY)
-hard = network(membrane=rs.LIF(mu=(15.0, 0.0), v_reset=1.0), firing=rs.ThresholdFiring(1.0))
-multiplicative = rs.MultiplicativeLIF((15.0, 6.0), ((0.2,), (0.0,)), 0.1)
-inputs = rs.SpikeInput(spikes, np.ones((3, 2)))
+hard = network(neuron=rs.neurons.LIF(1 / 15, rs.ResetTo(0.0)), firing=rs.HardThreshold(1.0))
+parts: Any = dict(
+    currents=[rs.neurons.AfterSpikeCurrent(0.2, -0.3)],
+    spike_threshold=rs.neurons.SpikeThreshold(0.1, 0.2),
+    voltage_threshold=rs.neurons.VoltageThreshold(0.3, 0.1),
+)
+for neuron, port in (
+    (rs.neurons.AdaptiveLIF(0.1, 0.5, 0.2), rs.synapses.Alpha(0.1)),
+    (rs.neurons.GLIF(0.1, **parts), rs.synapses.DoubleExponential(0.05, 0.1)),
+    (rs.neurons.ResonateAndFire(0.1, 20.0), rs.synapses.Alpha(0.1)),
+):
+    net = rs.SpikingNetwork(rs.Population(2, neuron, FIRING, {"a": port}), weights=WEIGHTS)
+    for engine in (None, EVENT):
+        one = functools.partial(simulated, net=net, engine=engine)
+        trace(one, C, derivatives=engine is None)
+multiplicative = rs.neurons.MultiplicativeLIF(1 / 15, 0.2, 0.1)
+driven = rs.SpikingNetwork(
+    {"in": rs.Source(3), "noise": rs.Poisson(2, 5.0), "neurons": population()},
+    [
+        rs.Projection("in", "neurons", np.ones((3, 2))),
+        rs.Projection("noise", "neurons", np.ones((2, 2)), "syn"),
+        rs.Projection("neurons", "neurons", WEIGHTS, autapses=True),
+    ],
+)
+
+
+def from_outside(c, **options):
+    """A network of two populations and a source."""
+    drive = {"neurons": c * jnp.ones(2)}
+    return rs.simulate(driven, drive, **(ROOM | options), inputs={"in": spikes}).spikes
+
+
+trace(from_outside, C)
+trace(functools.partial(from_outside, window=EDGES, engine=EVENT), C)
 for options in (
-    dict(inputs=inputs),
-    dict(window=EDGES, inputs=(inputs, inputs), engine=EVENT),
     dict(noise=rs.Brownian("parabola"), key=rs.antithetic(KEY), engine=EVENT),
     dict(
-        net=network(membrane=multiplicative),
+        net=network(neuron=multiplicative),
         engine=rs.EventByEvent(adjoint=rs.CheckpointAdjoint(4)),
     ),
 ):
     trace(functools.partial(simulated, **options), C)
-exact = rs.ExponentialTrapezoid(rs.NeuronState(*RATES, None))
 for engine in (
-    rs.EventByEvent(solver=exact, adjoint=rs.DirectAdjoint()),
+    rs.EventByEvent(adjoint=rs.DirectAdjoint()),
     rs.EventByEvent(solver=dfx.Heun(), root_finder=rs.QuadraticCrossing(2)),
 ):
     trace(functools.partial(simulated, engine=engine), C, derivatives=False)
@@ -150,10 +184,7 @@ soft = network(firing=rs.StochasticFiring(rs.SoftplusIntensity()))
 trace(functools.partial(simulated, net=soft, engine=EVENT), C, derivatives=False)
 record = {"v": ("cells", np.array([0.05, 0.1]), "mean", "max"), "s": "last"}
 recorder = rs.Lockstep(record=record)
-trace(
-    lambda c: rs.simulate(network(), c * jnp.ones((20, 2)), **ROOM, engine=recorder, inputs=inputs),
-    C,
-)
+trace(lambda c: rs.simulate(network(), c * jnp.ones((20, 2)), **ROOM, engine=recorder), C)
 saveat = dfx.SaveAt(ts=[0.05, 0.15], steps=True, t0=True, t1=True, dense=True)
 step = rs.StepPath([0.1, 0.2], [[0.0, 0.0], [3.0, 2.0], [0.0, 0.0]])
 controller = dfx.PIDController(1e-6, 1e-6)
@@ -200,12 +231,15 @@ trace(
     C,
     derivatives=False,
 )
-path = rs.BrownianPath(0.0, 0.4, 0.02, shape=(2, 2), key=KEY)
+path = rs.BrownianPath(0.0, 0.4, 0.02, shape=(2,), key=KEY)
 path.evaluate(0.3, 0.4)
 path.derivative(jnp.asarray(0.3))
 half = jnp.full(2, 0.5)
-terms = network().terms(lambda t: jnp.ones(2), path)
-assert rs.check_event(terms, network().event(), 0.0, rs.NeuronState(half, half, -half)).holds
+terms = dfx.MultiTerm(
+    dfx.ODETerm(lambda t, y, args: 2 - y),
+    dfx.ControlTerm(lambda t, y, args: jnp.diag(jnp.array([0.0, 0.1])), path),
+)
+assert rs.check_event(terms, event, 0.0, half).holds
 
 # Trains, kernels and losses.
 lists_of = lambda n: [[0.05 + 0.01 * n, 0.2], [0.11, 0.13 + 0.02 * n]]
@@ -298,7 +332,7 @@ trace(lambda c: rs.losses.rate_penalty(batch(c), 2.0), C)
 
 # Recordings, fits and scores.
 softplus = rs.StochasticFiring(rs.SoftplusIntensity())
-quiet = network(membrane=rs.LIF(mu=(15.0, 6.0), v_reset=1.4), firing=softplus)
+quiet = network(neuron=SILENT, firing=softplus)
 drive = np.ones(2)
 recorded = rs.io.Session.from_trials(data, gap=0.1).aligned("event_time", (0.0, 0.4))
 trial = jax.tree.map(lambda x: x[0], recorded)

@@ -58,6 +58,8 @@ LAYERS = {
     "_testing": GROUND
     | {"_path", "_train", "_event", "_conditions", "_solve", "_model", "_engine"},
     "losses": {"_loss"},
+    "neurons": {"_model"},
+    "synapses": {"_model"},
     "testing": {"_step", "_testing"},
     "pytest_plugin": {"_testing"},
     "io": {"_io"},

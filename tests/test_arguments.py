@@ -38,25 +38,37 @@ REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "key that is a number": (lambda: simulate(key=0), "`key` must be one key"),
     "keys of a batch": (lambda: rs.antithetic(jax.random.split(c.KEY)), "Use|use jax.vmap"),
-    "inputs in a dictionary": (lambda: simulate(inputs={"a": c.INPUT}), "`inputs` must be a"),
-    "inputs that are none": (lambda: simulate(inputs=[c.INPUT, 1]), "`inputs` must be a"),
+    "inputs that are a train": (lambda: simulate(inputs=c.POISSON), "`inputs` must be a"),
+    "inputs that are no trains": (lambda: driven(inputs={"in": 1}), "`inputs"),
+    "inputs without a source": (lambda: simulate(inputs={"a": c.POISSON}), "'a'"),
+    "a source without inputs": (lambda: driven(), "`inputs`.*'in'"),
     "parameters of another size": (
-        lambda: simulate(network=network_of(rs.LIF(jnp.ones((2, 3))))),
-        r"`mu` must .*2 neurons.*\(2, 3\)",
+        lambda: population(rs.neurons.LIF(jnp.ones(3))),
+        r"`tau` must have shape \(\) or \(2,\) for 2 neurons, got \(3,\)",
+    ),
+    "noise of another size": (
+        lambda: population(rs.neurons.LIF(sigma=jnp.ones((3, 4)))),
+        r"`sigma` must have shape \(4,\) or \(2, 4\) for 2 neurons, got \(3, 4\)",
+    ),
+    "resets of another size": (
+        lambda: population(rs.neurons.LIF(reset=rs.Subtract(np.ones(3)))),
+        r"`by` must .*2 neurons.*\(3,\)",
     ),
     "thresholds of another size": (
-        lambda: simulate(network=network_of(firing=rs.ThresholdFiring(np.ones(3)))),
+        lambda: population(firing=rs.HardThreshold(np.ones(3))),
         r"`threshold` must .*2 neurons.*\(3,\)",
     ),
     "alpha of another size": (
-        lambda: simulate(network=network_of(firing=rs.StochasticFiring(c.SOFTPLUS, np.ones(3)))),
+        lambda: population(firing=rs.StochasticFiring(c.SOFTPLUS, np.ones(3))),
         r"`alpha` must .*2 neurons.*\(3,\)",
     ),
     "slopes of another size": (
-        lambda: simulate(
-            network=network_of(firing=rs.StochasticFiring(rs.SoftplusIntensity(np.ones(3))))
-        ),
+        lambda: population(firing=rs.StochasticFiring(rs.SoftplusIntensity(np.ones(3)))),
         r"`beta` must .*2 neurons.*\(3,\)",
+    ),
+    "synapses of another size": (
+        lambda: population(ports={"syn": rs.synapses.Exponential(np.ones(3))}),
+        r"`tau` must .*2 neurons.*\(3,\)",
     ),
     "negative time scale": (
         lambda: rs.losses.filtered(c.TRAIN, c.TS, -0.1),
@@ -90,7 +102,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
         lambda: rs.Event(lambda y: y, c.EVENT.transition),
         r"`fn` must be a function `fn\(t, y, args\)`",
     ),
-    "text for a number": (lambda: rs.LIF("fast"), "`mu` must be a number or an array of numbers"),
+    "text for a number": (
+        lambda: rs.neurons.LIF("fast"),
+        "`tau` must be a number or an array of numbers",
+    ),
     "text that reads as a number": (
         lambda: rs.Window(0.0, "1.0", 0.1),
         "`t1` must be a number, got '1.0'",
@@ -106,9 +121,12 @@ def simulate(**changed: Any):
     return rs.simulate(**(c.RUN | dict(network=c.NETWORK) | changed))
 
 
-def network_of(membrane: Any = None, firing: Any = c.FIRING) -> rs.SpikingNetwork:
-    membrane = rs.LIF((15.0, 6.0)) if membrane is None else membrane
-    return rs.SpikingNetwork(membrane, firing, c.WEIGHTS)
+def driven(**changed: Any):
+    return simulate(network=c.DRIVEN, **changed)
+
+
+def population(neuron: Any = c.LIF, firing: Any = c.FIRING, ports: Any = None) -> rs.Population:
+    return rs.Population(2, neuron, firing, ports)
 
 
 @pytest.mark.parametrize("kind", REFUSED)
@@ -124,15 +142,6 @@ def test_a_traced_time_outside_of_the_window_gives_nan():
     values = jax.jit(jax.vmap(at))(jnp.array([0.1, 0.4, 10.0]))
     assert values.shape == (3, *shape)
     np.testing.assert_array_equal(np.isnan(values).any((1, 2)), [False, False, True])
-
-
-def test_rates_of_which_one_is_shared():
-    """The docstring allows each of them to be a scalar or one number for each neuron."""
-    expected = np.array([[15.0, 10.0], [6.0, 6.0]])
-    np.testing.assert_array_equal(rs.LIF((jnp.array([15.0, 10.0]), 6.0)).mu, expected)
-    np.testing.assert_array_equal(rs.LIF(([15.0, 10.0], 6.0)).mu, expected)
-    traced = jax.jit(lambda rate: rs.LIF((rate, 6.0)).mu)(jnp.array([15.0, 10.0]))
-    np.testing.assert_array_equal(traced, expected)
 
 
 TENTH = np.float64(0.1)

@@ -26,8 +26,10 @@ NOT_CALLED = {
         *("losses.TwoSampleTest", "scores.ConnectivityRecovery", "scores.Explosions"),
         *("testing.GradientReport", "testing.RescalingTest", "testing.StepLine"),
         *("testing.StepReport", "io.Finding", "io.Recording", "io.Report"),
+        *("NetworkState", "PopulationState", "neurons.LIFState", "neurons.AdaptiveState"),
+        *("neurons.GLIFState", "neurons.ResonatorState", "synapses.AlphaState"),
+        "synapses.DoubleState",
     },
-    "the functions that take it check it": {"NeuronState"},
     "no function": {
         *("RESULTS", "CheckpointWarning", "SelectionWarning", "StepWarning", "io.DataWarning"),
     },
@@ -46,6 +48,9 @@ ALLOWED = {
     ("io.write_nwb", "path", "nonsense"): "any text will do",
     ("Checkpoint", "folder", "nonsense"): "any text will do",
     ("Bound", "name"): "any text will do",
+    ("Projection", "pre", "nonsense"): "any text will do",
+    ("Projection", "post", "nonsense"): "any text will do",
+    ("Projection", "port", "nonsense"): "any text will do",
     ("save", "names", "words"): "these are names",
     ("io.Session", "names", "words"): "these are names",
     ("online_gradient", "params"): "what nan does to them is a matter of the problem",
@@ -65,6 +70,8 @@ EXAMPLES_OF_AN_ARGUMENT = 4
 def public_names():
     for prefix, module in (
         ("", rs),
+        ("neurons.", rs.neurons),
+        ("synapses.", rs.synapses),
         ("losses.", rs.losses),
         ("scores.", rs.scores),
         ("testing.", rs.testing),

@@ -52,3 +52,12 @@ def is_constant(fn: Callable, *primals) -> bool:
     """Whether `fn` does not read `primals`. Conservative in the same way."""
     closed = jax.make_jaxpr(fn)(*primals)
     return not any(_depends(closed.jaxpr, [True] * len(closed.jaxpr.invars)))
+
+
+def dependence(fn: Callable, *primals) -> list[list[bool]]:
+    """For each output of `fn`, which of the arrays `primals` it reads. Conservative in the same
+    way."""
+    closed = jax.make_jaxpr(fn)(*primals)
+    number = len(closed.jaxpr.invars)
+    marked = [_depends(closed.jaxpr, [n == k for n in range(number)]) for k in range(number)]
+    return [list(row) for row in zip(*marked, strict=True)]

@@ -13,8 +13,8 @@ from .._solve.engine import check_adjoint
 from .._solve.solution import Solution
 from .._train.spike_train import SpikeTrain
 from .._window import Window
+from .check_record import check_record
 from .final import FinalState
-from .record import check_record
 
 
 class Simulation(eqx.Module):
@@ -62,12 +62,14 @@ class Lockstep(eqx.Module):
 
     Spikes keep their exact offsets; what neurons do to one another *within* a cell is left out, an
     error of second order in `dt0`. The same noise and thresholds as with
-    [`roughsnn.EventByEvent`][], so both agree as `dt0` becomes small. For membranes with linear
-    decay; `edges` lie on the borders of cells. A [`roughsnn.StepPath`][] may jump inside of cells.
+    [`roughsnn.EventByEvent`][], so both agree as `dt0` becomes small. For linear neurons and
+    synapses; `edges` lie on the borders of cells. A [`roughsnn.StepPath`][] may jump inside of
+    cells.
 
     **Arguments:**
 
-    - `record`: which states to keep: a dictionary from `"v"`, `"i"` or `"s"` to one of
+    - `record`: which states to keep: a dictionary from the names of parts of the state (see
+        [`roughsnn.PopulationState`][]), with several populations by population and part, to one of
 
         - `"cells"`: at the borders of the cells, shape `(cells + 1, neurons)`;
         - an array of increasing times in the window, shape `(times, neurons)`;

@@ -3,48 +3,68 @@
 import equinox as eqx
 from jaxtyping import Array, Float, Int
 
-from .._model.state import NeuronState
+from .._model.state import PopulationState
+from .phis import Vector
+
+
+class Slopes(eqx.Module):
+    """What the noise adds to the slopes of the components of a group."""
+
+    neuron: Vector
+    ports: dict[str, Vector]
 
 
 class CellInput(eqx.Module):
-    """What drives a cell, at its start and its end; for the loop, of all cells."""
+    """What drives a cell; for the loop, of all cells. Tuples have an entry for each group."""
 
     begin: Float[Array, "*cells"]
     length: Float[Array, "*cells"]
+    # What the clock shows at the start.
+    clock: Float[Array, "*cells"]
     # How long before the cell's start a spike of it may have been.
     late: Float[Array, "*cells"]
-    # The drive just after the start and just before the end.
-    drive: tuple[Float[Array, "*cells neurons"], Float[Array, "*cells neurons"]]
-    # What the noise adds to dv/dt and di/dt; one entry if it is constant in a cell.
-    noise: tuple[tuple[Float[Array, "*cells neurons"], Float[Array, "*cells neurons"]], ...]
-    # What spikes from outside deliver, and what a change of the weights does.
-    outside: Float[Array, "*cells 3 neurons"] | None = None
-    extra: Float[Array, "*cells 3 neurons"] | None = None
+    # The drive just after the start and just before the end, and the lag of its jumps, see `Line`.
+    drive: tuple[tuple[Array, Array, Array | None], ...]
+    # The noise at the start, and how it changes along the cell; `None` without noise.
+    noise: tuple[Slopes | None, ...]
+    change: tuple[Slopes | None, ...]
+    # The moments of the spikes of sources, by port.
+    arrivals: tuple[dict[str, Float[Array, "*cells 3 neurons"]], ...]
+    # What a change of the weights of each link does to its sums.
+    extra: tuple[Float[Array, "*cells kinds neurons"] | None, ...]
     # When the observed neurons spike, after the cell's start; inf where they do not.
-    given: Float[Array, "*cells neurons"] | None = None
+    given: tuple[Float[Array, "*cells neurons"] | None, ...]
+
+
+class GroupCarry(eqx.Module):
+    """A group at the start of a cell."""
+
+    y: PopulationState
+    # How many spikes each neuron has had, and the random numbers of the thresholds after the next.
+    counts: Int[Array, " neurons"]
+    u: Float[Array, " neurons"] | None
+    # What is reduced over the borders of the cells so far.
+    reduced: dict[tuple[str, str], Float[Array, " neurons"]]
 
 
 class LockstepCarry(eqx.Module):
     """The state of the loop over cells, at the start of `cell`."""
 
     cell: Int[Array, ""]
-    y: NeuronState
-    # How many spikes each neuron has had, and the random numbers of the thresholds after the next.
-    counts: Int[Array, " neurons"]
-    u: Float[Array, " neurons"]
+    groups: tuple[GroupCarry, ...]
     fault: Int[Array, ""]
-    # What is reduced over the borders of the cells so far, and over how many.
-    reduced: dict[tuple[str, str], Float[Array, " neurons"]]
+    # Over how many borders there was a reduction.
     borders: Int[Array, ""]
 
 
 class LockstepEmitted(eqx.Module):
-    """When spikes happen after the start of a cell, inf where there are none; the hidden state
-    at its end; of given spikes the hazard since the last one and the log intensity; records."""
+    """When spikes happen after the start of a cell, inf where there are none, group after group;
+    the hidden state at its end; of given spikes the hazard since the last one and the log
+    intensity; records."""
 
     offsets: Float[Array, " neurons"]
     s: Float[Array, " neurons"] | None
     density: tuple[Float[Array, " neurons"], Float[Array, " neurons"]] | None
-    # Parts of the state at the start of the cell, and the carry there, if they are wanted.
-    kept: dict[str, Float[Array, " neurons"]]
+    # Parts of the states at the start of the cell, and the carry there, if they are wanted.
+    kept: tuple[dict[str, Float[Array, "neurons ..."]], ...]
     origin: LockstepCarry | None

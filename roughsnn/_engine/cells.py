@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._model.connectivity import SparseWeights
+from .._model.links import Weights
 from .._solve.adjoint import AbstractAdjoint
 from .._solve.setup import compact
 from .cell_map import CellMap
@@ -28,6 +29,12 @@ def _loop(engine: CellMap, carry, inputs, adjoint: AbstractAdjoint):
     return final, jax.tree.map(lambda x: x[: engine.cells], emitted)
 
 
+def _large(engine: CellMap) -> list[int]:
+    """The links whose weights are not carried along; a small matrix is, faster than its spikes are
+    sorted out."""
+    return [n for n, link in enumerate(engine.links) if not is_small(link.weights)]
+
+
 def run_cells(
     engine: CellMap,
     carry: LockstepCarry,
@@ -37,9 +44,7 @@ def run_cells(
     room: int,
 ) -> tuple[LockstepCarry, LockstepEmitted]:
     """The carry behind the last cell, and what the cells emitted: up to `room` spikes."""
-    weights = engine.weights
-    if weights is None or is_small(weights):
-        # A small matrix is carried along faster than spikes are sorted out.
+    if not _large(engine):
         return _loop(engine, carry, inputs, adjoint)
     return _through_weights(engine, carry, inputs, adjoint=adjoint, room=room)
 
@@ -52,45 +57,69 @@ def _through_weights(engine, carry, inputs, *, adjoint, room):
 
 @_through_weights.def_jvp
 def _rule(primals, tangents, *, adjoint, room):
-    none = lambda x: x is None
-    with_weights = lambda p, weights: eqx.tree_at(lambda p: p[0].weights, p, weights, is_leaf=none)
-    change = tangents[0].weights
-    tangents, held = with_weights(tangents, None), with_weights(primals, None)
+    large = _large(primals[0])
+    none, upward = lambda x: x is None, len(primals[0].upward)
+
+    def get(p):
+        # Not by the property, as `tree_at` puts leaves of its own in their places.
+        first, second = p[0].upward, p[0].loops
+        return [(first[n] if n < upward else second[n - upward]).weights for n in large]
+
+    with_weights = lambda p, weights: eqx.tree_at(get, p, weights, is_leaf=none)
+    change = get(tangents)
+    nothing = [None] * len(large)
+    tangents, held = with_weights(tangents, nothing), with_weights(primals, nothing)
     moving = jax.tree.map(lambda _, t: t is not None, held, tangents, is_leaf=none)
     moving, fixed = eqx.partition(held, moving)
 
     def run(moving, extra):
-        now = with_weights(eqx.combine(moving, fixed), primals[0].weights)
+        now = with_weights(eqx.combine(moving, fixed), get(primals))
         if extra is not None:
-            now = eqx.tree_at(lambda p: p[2].extra, now, extra, is_leaf=none)
+            where = lambda p: [p[2].extra[n] for n in extra]
+            now = eqx.tree_at(where, now, list(extra.values()), is_leaf=none)
         engine, carry, inputs = now
         return eqx.partition(_loop(engine, carry, inputs, adjoint), eqx.is_inexact_array)
 
-    if not jax.tree.leaves(change):
+    changes = dict(zip(large, change, strict=True))
+    changes = {n: c for n, c in changes.items() if jax.tree.leaves(c)}
+    if not changes:
         out, moved, other = jax.jvp(lambda m: run(m, None), (moving,), (tangents,), has_aux=True)
     else:
         engine, carry, inputs = primals
-        extra = jnp.zeros((engine.cells, 3, *carry.y.v.shape), carry.y.v.dtype)
+        lengths = inputs.length
+        extra = {}
+        for n in changes:
+            link = engine.links[n]
+            kinds = len(jax.eval_shape(lambda h, n=n: engine.sources(n, h, h), lengths[0]))
+            size = engine.layout.groups[link.group].size
+            extra[n] = jnp.zeros((engine.cells, kinds, size), lengths.dtype)
         out, push, other = jax.linearize(run, moving, extra, has_aux=True)
         offsets = eqx.combine(out, other)[1].offsets
-        moved = push(tangents, _delivered(engine, change, offsets, inputs.length, room))
+        moved = push(
+            tangents,
+            {n: _delivered(engine, n, c, offsets, lengths, room) for n, c in changes.items()},
+        )
     whole = eqx.combine(out, other)
     return whole, eqx.combine(moved, jax.tree.map(lambda _: None, other))
 
 
 def _delivered(
     engine: CellMap,
-    change: Array | SparseWeights,
+    number: int,
+    change: Weights,
     offsets: Float[Array, "cells neurons"],
     lengths: Float[Array, " cells"],
     room: int,
-) -> Float[Array, "cells 3 neurons"]:
-    """What a change of the weights adds to each cell, by the spikes that there were."""
+) -> Float[Array, "cells kinds neurons"]:
+    """What a change of the weights of a link adds to the sums of each cell, by the spikes that
+    there were."""
+    link = engine.links[number]
+    offsets = link.of_rows(offsets)
     cells, n = offsets.shape
     if isinstance(change, SparseWeights):
         # Targets have no tangent.
-        assert isinstance(engine.weights, SparseWeights)
-        change = eqx.combine(change, engine.weights)
+        assert isinstance(link.weights, SparseWeights)
+        change = eqx.combine(change, link.weights)
     numbers = jnp.arange(cells * n, dtype=jnp.int32)
     marks = jnp.where(jnp.isfinite(offsets.reshape(-1)), numbers, -1)
     (spikes,) = compact(marks, room, (marks, -1))
@@ -98,4 +127,5 @@ def _delivered(
     cell, neuron = at // n, at % n
     left = lengths[cell] - offsets[cell, neuron]
     pre = jnp.where(spikes >= 0, neuron, -1)
-    return deliver_all(change, pre, cell, left, lengths, engine.response)
+    sources = lambda length, r: engine.sources(number, length, r)
+    return deliver_all(change, pre, cell, left, lengths, sources)

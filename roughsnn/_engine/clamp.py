@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Unpack
+from typing import Any, Unpack
 
 import equinox as eqx
 import jax
@@ -14,10 +14,11 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from .._check import as_integers
 from .._misc import at_least, at_most
 from .._model.connectivity import SparseWeights
-from .._model.firing import StochasticFiring
+from .._model.layout import Group, Layout
+from .._model.links import Link
 from .._model.network import SpikingNetwork
-from .._model.state import NeuronState
-from .._random import RandomKey, seeds
+from .._model.state import NetworkState
+from .._random import RandomKey
 from .._results import RESULTS, Failure
 from .._solve.step import Grid
 from .._train.check import check_trains
@@ -26,22 +27,21 @@ from .._train.spike_train import SpikeTrain
 from .._types import Drive
 from .._window import Window, as_window
 from .base import Lockstep
-from .cell_map import LATE, CellMap
 from .cells import run_cells
-from .delivery import deliver_all
 from .final import FinalState
-from .inputs import in_cells
+from .group_cell import LATE
 from .lockstep import (
     cell_inputs,
+    cell_map_of,
     check_lockstep,
     failure_of,
-    linear,
     marked,
     result_of,
     train_of,
 )
 from .problem import Given, Problem, as_network, pose
 from .record import Plan
+from .sources import arriving, in_cells
 
 
 class Clamped(eqx.Module):
@@ -104,7 +104,7 @@ def clamp(
 
     **Arguments:**
 
-    - `network`: fires by [`roughsnn.StochasticFiring`][]; its membrane decays linearly.
+    - `network`: fires by [`roughsnn.StochasticFiring`][]; its neurons and synapses are linear.
     - `drive`: as for [`roughsnn.simulate`][].
     - `train`: one train, of the observed neurons, on the window of the simulation; for a batch
         `jax.vmap` over it.
@@ -112,10 +112,10 @@ def clamp(
         intervals between spikes of a neuron: a second spike in a cell is exact only to first order.
     - `observed`: which neurons of the network those of the train are, in its order; by default all.
     - `key`: of the noise and of the hidden spikes, where there are any.
-    - `max_spikes`: the room for spikes of all neurons together, needed if some are hidden.
+    - `max_spikes`: the capacity for spikes of all neurons together, needed if some are hidden.
     - `engine`: a [`roughsnn.Lockstep`][]; it records at the borders of cells only.
     - `throw`: as for [`roughsnn.simulate`][].
-    - `given`: `initial` (its `s` is for hidden neurons), `noise` and `inputs`, as for
+    - `given`: `initial` (its `"s"` is for hidden neurons), `noise` and `inputs`, as for
         [`roughsnn.simulate`][].
 
     **Returns:** a [`roughsnn.Clamped`][].
@@ -125,11 +125,13 @@ def clamp(
     lockstep; a runtime error for bursts of more spikes than there are cells.
     """
     network = as_network(network)
-    if not isinstance(network.firing, StochasticFiring):
-        raise TypeError(
-            "Spikes have a density only with random thresholds: `network.firing` must be a "
-            f"roughsnn.StochasticFiring, got {type(network.firing).__name__}."
-        )
+    for name, population in network.simulated.items():
+        if population.hazard is None:
+            raise TypeError(
+                "Spikes have a density only with random thresholds: the firing of a clamped "
+                "network must be a roughsnn.AbstractHazard like roughsnn.StochasticFiring, got "
+                f"{type(population.firing).__name__} in {name!r}."
+            )
     check_trains("train", train)
     train = train.complete()
     window, engine = as_window(window), Lockstep() if engine is None else engine
@@ -138,20 +140,20 @@ def clamp(
     placeholder = jr.key(0) if key is None else key
     if isinstance(given.get("initial"), FinalState):
         raise TypeError(
-            "`initial` of a clamped network must be a roughsnn.NeuronState: its hazards start with "
-            "the window."
+            "`initial` of a clamped network must be a dictionary of parts of the state: its "
+            "hazards start with the window."
         )
     problem = pose(network, drive, window, key=placeholder, max_spikes=room, engine=engine, **given)
     index = _check_observed(train, observed, problem.neurons)
     free = len(index) < problem.neurons
-    random = problem.noise is None and len(problem.channels) > 0
+    random = problem.noise is None and any(problem.channels)
     if key is None and (random or free):
         what = "noise" if random else "hidden neurons"
         raise ValueError(f"The network has {what}, which must be drawn: give a `key`.")
     if free and max_spikes is None:
         raise ValueError(
             f"Only {len(index)} of {problem.neurons} neurons are observed: give `max_spikes`, "
-            "the room for the spikes of all of them."
+            "the capacity for the spikes of all of them."
         )
     check_lockstep(problem, engine, window)
     clamped, failure = _clamp(problem, train.local(), engine, index=tuple(index.tolist()))
@@ -171,7 +173,7 @@ def _check_window(train: SpikeTrain, window: Window, engine: Lockstep) -> None:
         )
     if window.stop_after is not None:
         raise ValueError("`stop_after` of the window goes with a simulation: leave it out.")
-    if Plan.of(engine.record).at_times:
+    if any(not isinstance(how, str) for how in jax.tree.leaves(engine.record)):
         raise ValueError(
             "`record` of a clamped network asks for 'cells', 'mean', 'max' or 'last', got times."
         )
@@ -182,53 +184,62 @@ def _clamp(
     problem: Problem, train: SpikeTrain, engine: Lockstep, *, index: tuple[int, ...]
 ) -> tuple[Clamped, Failure]:
     """What [`roughsnn.clamp`][] returns, compiled once for functions and shapes."""
-    network, window, neurons = problem.network, problem.window, problem.neurons
+    window, neurons, layout = problem.window, problem.neurons, problem.layout
     observed, room = np.array(index), problem.max_spikes
     y0, key, path = problem.draw()
     dtype, cells, grid = problem.dtype, window.cells, problem.grid
     free, known = len(index) < neurons, np.isin(np.arange(neurons), observed)
-    weights, plan = network.effective_weights(), Plan.of(engine.record)
-    cell_map = CellMap(
-        membrane=linear(network),
-        firing=network.firing,
-        weights=_hidden_rows(weights, known) if free else None,
-        seeds=seeds(key),
-        cells=cells,
-        dt0=grid.dt0,
-        stop_after=None,
-        emit_s=False,
-        observed=jnp.asarray(known),
-        free=free,
-        record=plan.at_cells,
-        reduce=plan.on_the_way,
+    plan = Plan.of(engine.record, layout.members)
+    is_known = jnp.asarray(known)
+    of_groups = lambda x: tuple(group.of_network(x) for group in layout.groups)
+    cell_map = cell_map_of(
+        problem, key, path, plan, emit_s=False, observed=of_groups(is_known), free=free
     )
-    assert y0.s is not None
-    y0 = NeuronState(y0.v, y0.i, jnp.where(known, 0, y0.s))
-    carry = cell_map.start(y0, problem.counts, problem.outside)
-    inputs = cell_inputs(problem, path, grid)
+    links = cell_map.links
+    silent = is_known[layout.indices]
+    if free:
+        hidden = tuple(_hidden_rows(link, silent) for link in links)
+        number = len(cell_map.upward)
+        upward, loops = hidden[:number], hidden[number:]
+    else:
+        upward, loops = (), ()
+    cell_map = dataclasses.replace(cell_map, upward=upward, loops=loops)
+    groups = tuple(
+        dataclasses.replace(y, s=None if y.s is None else jnp.where(own, 0, y.s))
+        for own, y in zip(of_groups(is_known), y0.groups, strict=True)
+    )
+    y0 = NetworkState(groups, y0.members)
+    carry = cell_map.start(y0, layout.split(problem.counts), problem.outside)
+    inputs = cell_inputs(problem, path, grid, len(cell_map.links))
 
     marks = jnp.where(train.marks >= 0, jnp.asarray(observed, jnp.int32)[train.marks], -1)
     begin = jnp.append(inputs.begin, jnp.full(LATE, grid.t1, dtype))
     cell, given, burst = _given(train, marks, begin, grid, (cells + LATE, neurons))
-    outside = _delivered(cell_map, weights, train, marks, grid, inputs.length)
-    if inputs.outside is not None:
-        outside = inputs.outside if outside is None else outside + inputs.outside
-    inputs = dataclasses.replace(inputs, outside=outside, given=given[:cells])
+    arrivals = tuple(dict(own) for own in inputs.arrivals)
+    for link in links:
+        own = arrivals[link.group]
+        came = arriving(link, _of_link(train, marks, link, layout), grid, inputs.length)
+        own[link.port] = own[link.port] + came if link.port in own else came
+    given = of_groups(given)
+    inputs = dataclasses.replace(inputs, arrivals=arrivals, given=tuple(x[:cells] for x in given))
 
     final, emitted = run_cells(cell_map, carry, inputs, adjoint=engine.adjoint, room=room)
-    final, last = cell_map.finish(final, jnp.asarray(LATE * grid.dt0, dtype), given[cells:])
-    states = plan.states(cell_map, inputs, emitted, final, grid, ())
+    late = jnp.asarray(LATE * grid.dt0, dtype)
+    clock = grid.clock.start(grid.cells, dtype)
+    final, last = cell_map.finish(final, late, clock, tuple(x[cells:] for x in given))
+    states = plan.states(cell_map, inputs, emitted, final, problem)
     emitted = jax.tree.map(lambda x, y: jnp.concatenate([x, y]), emitted, last)
     total = jnp.sum(jnp.isfinite(emitted.offsets), dtype=jnp.int32)
-    spikes = train_of(begin[:, None] + emitted.offsets, room, total, grid, neurons)
+    spikes = train_of(begin[:, None] + emitted.offsets, room, total, grid, layout.indices)
     result = RESULTS.where(burst, RESULTS.crowded_cell, result_of(final, total, room, None))
     spikes = marked(spikes, result)
-    assert emitted.density is not None and final.y.s is not None
+    assert emitted.density is not None
     at = cell, jnp.maximum(marks, 0)
-    hazards, log_intensities = (jnp.where(marks >= 0, x[at], 0) for x in emitted.density)
-    last = final.y.s[observed]
-    assert isinstance(network.firing, StochasticFiring)
-    alpha = jnp.broadcast_to(network.firing.alpha, (neurons,))[observed]
+    density = (layout.numbered(x) for x in emitted.density)
+    hazards, log_intensities = (jnp.where(marks >= 0, x[at], 0) for x in density)
+    join = lambda xs: layout.numbered(jnp.concatenate(xs))[observed]
+    last = join([one.y.s for one in final.groups])
+    alpha = join([_alpha(group, dtype) for group in layout.groups])
     excess = hazards - alpha[jnp.maximum(train.marks, 0)]
     clamped = Clamped(
         log_likelihood=_log_likelihood(train, excess, log_intensities, last - alpha),
@@ -240,7 +251,8 @@ def _clamp(
         states=states,
         result=result,
     )
-    base = failure_of(result, room, total, final.counts, cells)
+    counts = jnp.concatenate([one.counts for one in final.groups])
+    base = failure_of(result, room, total, counts, cells)
     message = (
         f"A neuron of the train has so many spikes in a few cells that the last one is {LATE} "
         "cells late: choose a smaller `dt0`, or remove spikes that are there twice."
@@ -268,21 +280,30 @@ def _check_observed(train: SpikeTrain, observed, neurons: int) -> np.ndarray:
     return index
 
 
-def _hidden_rows(weights, known: np.ndarray):
-    """The weights without what observed neurons do."""
-    mask = jnp.asarray(known)[:, None]
+def _hidden_rows(link: Link, silent: Bool[Array, " neurons"]) -> Link:
+    """The synapses without those of observed neurons."""
+    mask, weights = link.of_rows(silent)[:, None], link.weights
     if isinstance(weights, SparseWeights):
-        return eqx.tree_at(lambda w: w.values, weights, jnp.where(mask, 0, weights.values))
-    return None if weights is None else jnp.where(mask, 0, weights)
+        values = jnp.where(mask, 0, weights.values)
+        return eqx.tree_at(lambda one: one.weights.values, link, values)
+    return eqx.tree_at(lambda one: one.weights, link, jnp.where(mask, 0, weights))
 
 
-def _delivered(cell_map: CellMap, weights, train: SpikeTrain, marks: Array, grid: Grid, lengths):
-    """What the observed spikes do to their targets, in each cell."""
-    if weights is None:
-        return None
-    cell, offset = in_cells(train, grid, lengths)
-    left = lengths[cell] - offset
-    return deliver_all(weights, marks, cell, left, lengths, cell_map.response)
+def _of_link(train: SpikeTrain, marks: Array, link: Link, layout: Layout) -> SpikeTrain:
+    """The spikes of the rows of a link, numbered by row; the others are padding, at the end."""
+    row = np.full(layout.size, -1, np.int32)
+    row[layout.indices[link.indices]] = np.arange(len(link.indices), dtype=np.int32)
+    rows = jnp.where(marks >= 0, jnp.asarray(row)[jnp.maximum(marks, 0)], -1)
+    times = train.times
+    if np.any(row < 0):
+        order = jnp.argsort(rows < 0, stable=True)
+        rows, times = rows[order], times[order]
+    return dataclasses.replace(train, times=times, marks=rows)
+
+
+def _alpha(group: Group, dtype: Any) -> Float[Array, " neurons"]:
+    assert group.hazard is not None
+    return jnp.broadcast_to(group.hazard.alpha, (group.size,)).astype(dtype)
 
 
 def _given(

@@ -9,67 +9,70 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .._misc import at_most, matmul, max_in_batch
 from .._model.connectivity import SparseWeights
-from .spread import Weights, is_small, spread
-
-
-class Quadratic(NamedTuple):
-    """a + b r + c r^2, for each neuron or for all."""
-
-    a: Array
-    b: Array
-    c: Array
-
-    @classmethod
-    def through(cls, a, b, end, length) -> "Quadratic":
-        """The one with value a and slope b at 0, and value `end` at `length`."""
-        return cls(a, b, (end - a - b * length) / length**2)
-
-    def __call__(self, r):
-        return self.a + r * (self.b + r * self.c)
+from .._model.links import Weights
+from .cell_parts import Quadratic
+from .phis import Vector, plus, times
+from .spread import is_small, spread
 
 
 class Response(NamedTuple):
-    """How targets respond to a unit jump of the current: v and i after a time r."""
+    """How targets respond to a unit arrival at a port: the states of the port and of the neuron,
+    and the potential, after a time r; that they are for one port of one group."""
 
-    v: Quadratic
-    i: Quadratic
+    port: list[Quadratic]
+    neuron: list[Quadratic]
+    potential: Quadratic
     length: Array
 
     def sources(self, r: Float[Array, "*neurons"]) -> list[Array]:
         """What is to be summed over spikes a time r before the end of the cell."""
         early = at_most(r / self.length, 1)
         if not self._own:
-            v = self.v(r)
-            return [v, self.i(r), v * early]
-        powers = [jnp.ones_like(r), r, r**2]
-        return [*powers, *(early * p for p in powers)]
+            found = [q(r) for q in (*self.port, *self.neuron)]
+            v = self.potential(r)
+            there = [x for x in found if x is not None]
+            return [jnp.broadcast_to(x, r.shape) for x in there] + [
+                jnp.zeros_like(r) if v is None else v * early
+            ]
+        return [jnp.ones_like(r), r, r**2, early * r, early * r**2]
 
-    def targets(self, sums: Sequence[Array]) -> tuple[Array, Array, Array]:
-        """What the sums make of v, of i, and of the potential in the hazard, where a spike counts
-        with r as a part of the cell."""
+    def targets(self, sums: Sequence[Array]) -> tuple[Vector, Vector, Array]:
+        """What the sums make of the states of port and neuron, and of the potential in the hazard,
+        where a spike counts with r as a fraction of the cell."""
         if not self._own:
-            v, i, early = sums
-            return v, i, early
-        of = lambda q, a, b, c: q.a * a + q.b * b + q.c * c
-        return of(self.v, *sums[:3]), of(self.i, *sums[:3]), of(self.v, *sums[3:])
+            left = iter(sums)
+            zero = jnp.zeros_like(self.length)
+            each = [next(left) if q(zero) is not None else None for q in (*self.port, *self.neuron)]
+            return each[: len(self.port)], each[len(self.port) :], next(left)
+        of = lambda q: plus(*(times(x, sums[k]) for k, x in enumerate(q)))
+        q = self.potential
+        early = plus(times(q.b, sums[3]), times(q.c, sums[4]))
+        early = jnp.zeros_like(sums[0]) if early is None else early
+        return [of(q) for q in self.port], [of(q) for q in self.neuron], early
 
     @property
     def _own(self) -> bool:
         """Whether each target has its own response."""
-        return max(jnp.ndim(x) for x in (*self.v, *self.i)) > 0
+        values = [x for q in (*self.port, *self.neuron, self.potential) for x in q]
+        return max((jnp.ndim(x) for x in values if x is not None), default=0) > 0
+
+
+def moments(length: Array, r: Float[Array, "*neurons"]) -> list[Array]:
+    """What is to be summed over spikes that are known before their targets step, a time r before
+    the end of the cell."""
+    del length
+    return [jnp.ones_like(r), r, r**2]
 
 
 def deliver(
-    weights: Weights, hit: Bool[Array, " neurons"], r: Float[Array, " neurons"], response: Response
-) -> tuple[Array, Array, Array]:
-    """What the neurons that were `hit`, a time r before the cell's end, add to v, to i, and to the
-    potential in the hazard."""
-    sources = response.sources(r)
+    weights: Weights, hit: Bool[Array, " sources"], sources: list[Float[Array, " sources"]]
+) -> list[Float[Array, " targets"]]:
+    """The sums over the neurons that were `hit`, for each kind of source."""
     if is_small(weights):
         # Stacking would cost more than the products do.
-        return response.targets([matmul(jnp.where(hit, x, 0), weights) for x in sources])
+        return [matmul(jnp.where(hit, x, 0), weights) for x in sources]
     sums = spread(weights, hit, jnp.stack(sources))
-    return response.targets([sums[k] for k in range(len(sources))])
+    return [sums[k] for k in range(len(sources))]
 
 
 def deliver_all(
@@ -78,18 +81,18 @@ def deliver_all(
     cell: Int[Array, " spikes"],
     left: Float[Array, " spikes"],
     lengths: Float[Array, " cells"],
-    response: Callable[[Array], Response],
-) -> Float[Array, "cells 3 targets"]:
-    """What all spikes together add to each cell: to v, to i, and to the potential in the hazard.
+    sources: Callable[[Array, Array], list[Array]],
+) -> Float[Array, "cells kinds targets"]:
+    """The sums over all spikes of each cell, for each kind of source.
 
     Each is of neuron `pre` (-1: none; these come last), a time `left` before the end of `cell`.
-    `response` is that in a cell of a given length.
+    `sources(length, left)` are those of spikes in a cell of a length.
     """
     room, cells = pre.shape[0], lengths.shape[0]
     sparse = isinstance(weights, SparseWeights)
     rows, width = weights.values.shape if sparse else weights.shape
     n = weights.shape[1]
-    kinds = len(response(lengths[0]).sources(left[:1]))
+    kinds = len(jax.eval_shape(sources, lengths[0], left[0]))
     # So many spikes at a time that they take less memory than the weights or the result.
     size = max(1, min(room, max(2**16 // (kinds * width), max(rows, cells) // 3)))
     blocks = -(-room // size)
@@ -103,12 +106,12 @@ def deliver_all(
         pre, cell, left = spikes
         there, pre, length = pre >= 0, jnp.maximum(pre, 0), lengths[cell]
         left = jnp.where(there, left, 0)
-        sources = jax.vmap(lambda h, r: jnp.stack(response(h).sources(r)))(length, left)
-        sources = jnp.where(there[:, None], sources, 0)
+        of_spikes = jax.vmap(lambda h, r: jnp.stack(sources(h, r)))(length, left)
+        of_spikes = jnp.where(there[:, None], of_spikes, 0)
         if isinstance(weights, SparseWeights):
-            values = sources[:, None, :] * weights.values[pre][:, :, None]
+            values = of_spikes[:, None, :] * weights.values[pre][:, :, None]
             return total.at[cell[:, None], weights.targets[pre]].add(values), None
-        return total.at[cell].add(sources[:, :, None] * weights[pre][:, None, :]), None
+        return total.at[cell].add(of_spikes[:, :, None] * weights[pre][:, None, :]), None
 
     def first(number):
         def branch(weights, spikes):
@@ -127,9 +130,4 @@ def deliver_all(
     number = max_in_batch(jnp.sum(pre >= 0, dtype=jnp.int32))
     level = sum((number > k * size).astype(jnp.int32) for k in levels[:-1])
     spikes = blocked(pre, -1), blocked(cell, 0), blocked(left, 0)
-    sums = jax.lax.switch(level, [first(k) for k in levels], weights, spikes)
-
-    def of_cell(length, sums):
-        return jnp.stack(response(length).targets([sums[k] for k in range(kinds)]))
-
-    return jax.vmap(of_cell)(lengths, sums)
+    return jax.lax.switch(level, [first(k) for k in levels], weights, spikes)

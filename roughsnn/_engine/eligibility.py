@@ -1,6 +1,8 @@
 """Per-synapse derivatives of spike times, carried forward: a three-factor rule."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -9,11 +11,13 @@ from jaxtyping import Array, Float
 
 from .._conditions.fields import smooth_drift
 from .._misc import entry, one_hot, where_tree
+from .._model.equation import Spike, received
 from .._model.network import SpikingNetwork
-from .._model.state import NeuronState
+from .._model.projection import Projection
+from .._model.state import NetworkState
 from .._path.base import AbstractGridPath
 from .._path.brownian import Brownian
-from .._random import RandomKey, uniform
+from .._random import RandomKey
 from .._results import RESULTS, Failure
 from .._solve.engine import EventByEvent, as_event_by_event
 from .._solve.failure import failure_of, result_of
@@ -50,13 +54,13 @@ def eligibility(
     key: RandomKey,
     max_spikes: int,
     engine: EventByEvent | None = None,
-    initial: NeuronState | None = None,
+    initial: Mapping[str, Any] | None = None,
     noise: AbstractGridPath | Brownian | None = None,
     throw: bool = True,
 ) -> Eligibility:
     r"""Spike trains and, as each spike happens, its derivative in the weights onto its neuron.
 
-    Each synapse j → k carries an eligibility trace $a^{jk}$, the derivative of $(v, i, s)$ of
+    Each synapse j → k carries an eligibility trace $a^{jk}$, the derivative of the state of
     neuron $k$ in $w_{jk}$ with the spike times of all other neurons held fixed. It follows the
     linearised flow of neuron $k$; a spike of $j$ adds 1 to its current; at a spike of $k$
 
@@ -79,7 +83,7 @@ def eligibility(
     Costs neurons² per step; memory does not grow with time.
 
     **Arguments:** as for [`roughsnn.simulate`][] with a [`roughsnn.EventByEvent`][], of which
-    solver and root finder are used; the network must have a matrix of weights.
+    solver and root finder are used; the network must be one population with a matrix of weights.
 
     **Returns:** an [`roughsnn.Eligibility`][].
 
@@ -101,20 +105,28 @@ def eligibility(
         initial=initial,
         noise=noise,
     )
-    if network.mask is None:
-        raise ValueError(
-            "`network` must have a matrix of weights: the derivatives are with respect to them, "
-            "and one is kept for each pair of neurons. Use `SparseWeights.to_dense()`."
-        )
+    _projection(problem.network)
     found, failure = _eligibility(problem, engine)
     found = failure.raised(found) if throw else found
     return dataclasses.replace(found, spikes=found.spikes.in_frame(window))
 
 
+def _projection(network: SpikingNetwork) -> Projection:
+    """The only projection, and its mask."""
+    projections = network.projections
+    if len(network.parts) != 1 or len(projections) != 1 or projections[0].mask is None:
+        raise ValueError(
+            "`network` must be one population with a matrix of weights onto itself: the "
+            "derivatives are with respect to them, and one is kept for each pair of neurons. Use "
+            "`SparseWeights.to_dense()`."
+        )
+    return projections[0]
+
+
 @eqx.filter_jit
 def _eligibility(problem: Problem, engine: EventByEvent) -> tuple[Eligibility, Failure]:
     """What [`roughsnn.eligibility`][] returns, compiled once for functions and shapes."""
-    window, neurons, mask = problem.window, problem.neurons, problem.network.mask
+    window, neurons, projection = problem.window, problem.neurons, _projection(problem.network)
     max_spikes = problem.max_spikes
     equation, engine = equation_of(problem, engine)
     stepper, start, length = set_up(equation, engine, window=window, max_events=max_spikes)
@@ -128,8 +140,8 @@ def _eligibility(problem: Problem, engine: EventByEvent) -> tuple[Eligibility, F
         # Neurons are uncoupled between spikes, so row j moves all synapses of j at once.
         left, push = jax.linearize(lambda y: stepper.flow(carry, y, local), carry.y)
         traces = jax.vmap(push)(traces)
-        u = uniform(stepper.seeds, k, entry(new.counts, k), local.dtype)
-        dtau, after = _at_spike(equation, mask, t, left, traces, k, u)
+        u = stepper.labels.of(k, entry(new.counts, k), local.dtype)
+        dtau, after = _at_spike(equation, projection, t, left, traces, k, u)
         traces = where_tree(fires, after, traces)
         return (new, traces), (emitted.time, emitted.mark, jnp.where(fires, dtau, 0))
 
@@ -149,9 +161,12 @@ def _eligibility(problem: Problem, engine: EventByEvent) -> tuple[Eligibility, F
     return found, failure_of(result, stepper, final)
 
 
-def _at_spike(p: Equation, mask, t, left: NeuronState, traces: NeuronState, k, u):
+def _at_spike(
+    p: Equation, projection: Projection, t, left: NetworkState, traces: NetworkState, k, u
+):
     """The derivatives of the time of a spike of `k`, and the traces just after it."""
-    fired = one_hot(k, left.v.shape[0])
+    assert projection.mask is not None
+    fired = one_hot(k, projection.mask.shape[0])
     zero, one = jnp.zeros_like(t), jnp.ones_like(t)
 
     def level(t, y):
@@ -169,5 +184,16 @@ def _at_spike(p: Equation, mask, t, left: NeuronState, traces: NeuronState, k, u
     # The spike moves with the weights onto its own neuron; to the others it is given.
     own = lambda a, g: a - jnp.where(fired[None], dtau[:, None] * g[None], 0)
     after = jax.tree.map(own, after, gap)
-    delivered = (fired[:, None] & mask).astype(after.i.dtype)
-    return dtau, eqx.tree_at(lambda a: a.i, after, after.i + delivered)
+    # A unit more of the weights of k arrives at its targets.
+    assert isinstance(p.event.transition, Spike) and projection.port is not None
+    layout, name = p.event.transition.layout, projection.port
+    unit = jnp.ones_like(fired, dtau.dtype)
+    arrive = lambda w: received(layout, left, 0, name, w)
+    came = jax.jvp(arrive, (jnp.zeros_like(unit),), (unit,))[1].groups[0].ports[name]
+    delivered = fired[:, None] & projection.mask
+    port = jax.tree.map(
+        lambda a, c: a + delivered.astype(a.dtype) * c[None],
+        after.groups[0].ports[name],
+        came,
+    )
+    return dtau, eqx.tree_at(lambda y: y.groups[0].ports[name], after, port)

@@ -3,13 +3,16 @@
 import dataclasses
 
 import diffrax as dfx
+import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from .._event.crossing import QuadraticCrossing
-from .._model.firing import StochasticFiring
-from .._model.membrane import AbstractLinearMembrane
-from .._model.state import NeuronState
-from .._path.base import AbstractJumpPath
+from .._model.equation import Arrivals, Diffusion, Drift
+from .._model.firing import HardThreshold
+from .._model.links import links_of
+from .._model.state import NetworkState
+from .._path.base import AbstractCellPath, AbstractJumpPath
 from .._results import RESULTS, Failure
 from .._solve.engine import EventByEvent
 from .._solve.eventsolve import solve
@@ -19,8 +22,11 @@ from .._train.spike_train import SpikeTrain
 from .._window import Window
 from .base import Simulation
 from .boundary import boundary_of
-from .exponential import ExponentialTrapezoid, is_cascade
+from .exponential import ExponentialTrapezoid, LinearGroups, is_linear
+from .known import event_of
+from .labels import flat_labels, labels_of
 from .problem import Problem
+from .sources import jumps_of
 
 
 def check_event_by_event(problem: Problem, engine: EventByEvent, window: Window) -> None:
@@ -28,7 +34,7 @@ def check_event_by_event(problem: Problem, engine: EventByEvent, window: Window)
     if engine.adaptive and problem.noisy:
         raise ValueError(
             "Adaptive steps are for networks without noise: the noise is known on cells of length "
-            "`dt0`. Leave out `controller`, or give the membrane sigma=None."
+            "`dt0`. Leave out `controller`, or give neurons and synapses sigma=None."
         )
     if engine.saveat is not None:
         check_saveat(engine.saveat, window.t0, window.t1)
@@ -40,36 +46,62 @@ def check_event_by_event(problem: Problem, engine: EventByEvent, window: Window)
 
 def equation_of(problem: Problem, engine: EventByEvent) -> tuple[Equation, EventByEvent]:
     """The network as an event SDE, and the engine with the parts that suit it."""
-    network, clock = problem.network, problem.clock
+    network, clock, layout = problem.network, problem.clock, problem.layout
     y0, key, path = problem.draw()
-    begin = clock.start(0, problem.dtype)
-    jumps = [one.path(0.0, problem.window.t1, begin) for one in problem.inputs]
     solver, root_finder = engine.solver, engine.root_finder
-    if solver is None and not engine.adaptive:
-        membrane, zero = network.membrane, jnp.zeros(problem.neurons, problem.dtype)
-        if isinstance(membrane, AbstractLinearMembrane) and is_cascade(membrane, zero):
-            curved = path is not None and path.arrays()[1] is not None
-            solver = ExponentialTrapezoid(NeuronState(*membrane.rates, None), curved)
-            if root_finder is None and isinstance(network.firing, StochasticFiring):
-                root_finder = QuadraticCrossing(pieces=2 if curved else 1)
+    if solver is None and not engine.adaptive and is_linear(layout):
+        curved = path is not None and path.arrays()[1] is not None
+        solver = ExponentialTrapezoid(LinearGroups.of(layout, problem.dtype), curved)
+        hard = any(isinstance(group.firing, HardThreshold) for group in layout.groups)
+        if root_finder is None and not hard:
+            root_finder = QuadraticCrossing(pieces=2 if curved else 1)
     engine = dataclasses.replace(engine, solver=solver, root_finder=root_finder)
     drive = problem.drive
-    terms, event = network.terms(drive, path, jumps), network.event()
+    terms, event = terms_of(problem, path), event_of(network, layout)
     jump_ts = drive.jump_times if isinstance(drive, AbstractJumpPath) else None
     window, counts = problem.window, problem.counts
     y0 = check_problem(terms, window, y0, None, event=event, engine=engine, jump_ts=jump_ts)
-    known = problem.conditions == "hold"
-    equation = Equation(terms, event, y0, None, key, jump_ts, clock, counts, known, problem.outside)
+    equation = Equation(
+        terms=terms,
+        event=event,
+        y0=y0,
+        args=None,
+        key=key,
+        jump_ts=jump_ts,
+        clock=clock,
+        counts=counts,
+        resets=problem.conditions == "hold",
+        outside=problem.outside,
+        labels=flat_labels(labels_of(layout, key)),
+    )
     return equation, engine
+
+
+def terms_of(problem: Problem, path: AbstractCellPath | None) -> dfx.AbstractTerm:
+    """The network between spikes as diffrax terms; noise only if `path` is given, arrivals for
+    each source."""
+    layout = problem.layout
+    terms: list[dfx.AbstractTerm] = [dfx.ODETerm(Drift(layout, problem.drive))]
+    if path is not None:
+        terms.append(dfx.ControlTerm(Diffusion(layout), path))
+    begin = problem.clock.start(0, problem.dtype)
+    for link in links_of(problem.network, layout, known=True):
+        if link.source is not None:
+            train = problem.inputs[link.source]
+            jumps = jumps_of(link.weights, train, problem.window.t1, begin)
+            terms.append(dfx.ControlTerm(Arrivals(layout, link.group, link.port), jumps))
+    return terms[0] if len(terms) == 1 else dfx.MultiTerm(*terms)
 
 
 def run_event_by_event(problem: Problem, engine: EventByEvent) -> tuple[Simulation, Failure]:
     """The simulation of a problem, one spike after the other."""
-    window, wanted = problem.window, engine.saveat is not None
+    window, wanted, layout = problem.window, engine.saveat is not None, problem.layout
     equation, engine = equation_of(problem, engine)
-    if window.edges:
+    excess = lambda y: layout.numbered(hidden(y))
+    random = any(group.hazard is not None for group in layout.groups)
+    if window.edges and random:
         ts = jnp.asarray(window.edges, problem.dtype)
-        excess_at = dfx.SubSaveAt(ts=ts, fn=lambda t, y, args: y.s)
+        excess_at = dfx.SubSaveAt(ts=ts, fn=lambda t, y, args: excess(y))
         engine = dataclasses.replace(engine, saveat=dfx.SaveAt(subs=excess_at))
     solution, failure, final = solve(
         equation,
@@ -78,6 +110,11 @@ def run_event_by_event(problem: Problem, engine: EventByEvent) -> tuple[Simulati
         max_events=problem.max_spikes,
         conditions=problem.conditions,
     )
+    if not layout.in_order:
+        marks = solution.event_marks
+        numbers = jnp.asarray(layout.indices)[jnp.maximum(marks, 0)]
+        marks = jnp.where(marks >= 0, numbers, -1)
+        solution = dataclasses.replace(solution, event_marks=marks)
     train = SpikeTrain(
         times=solution.event_times,
         marks=solution.event_marks,
@@ -87,16 +124,23 @@ def run_event_by_event(problem: Problem, engine: EventByEvent) -> tuple[Simulati
         t1=window.t1,
         num_neurons=problem.neurons,
     )
-    s = solution.y1.s
-    if s is not None:
-        excess = s[None]
+    if random:
+        last = excess(solution.y1)[None]
         if window.edges:
-            excess = jnp.concatenate([solution.ys, excess])
-        train = dataclasses.replace(
-            train, boundary=boundary_of(problem, train, excess, equation.key)
-        )
+            last = jnp.concatenate([solution.ys, last])
+        train = dataclasses.replace(train, boundary=boundary_of(problem, train, last, equation.key))
     states = solution if wanted else None
     good = solution.result == RESULTS.successful
     told = jnp.zeros_like(final.counts)
     end = problem.end(solution.y1, final.counts, told, engine, good)
     return Simulation(train, states, solution.result, end, problem.conditions), failure
+
+
+def hidden(y: NetworkState) -> Float[Array, " neurons"]:
+    """The hidden states, group after group; below 0 where there are none."""
+    each = []
+    for one in y.groups:
+        like = jax.tree.leaves(one.neuron)[0]
+        still = jnp.full(like.shape[:1], -1.0, like.dtype)
+        each.append(still if one.s is None else one.s)
+    return each[0] if len(each) == 1 else jnp.concatenate(each)

@@ -3,10 +3,13 @@
 from typing import Any
 
 import equinox as eqx
+import jax
+import numpy as np
 from jaxtyping import Array, Bool, Int
 
+from .._misc import is_concrete
 from .._model.network import SpikingNetwork
-from .._model.state import NeuronState
+from .._model.state import NetworkState
 from .._window import Clock
 
 
@@ -19,7 +22,7 @@ class FinalState(eqx.Module):
 
     **Attributes:**
 
-    - `state`: a [`roughsnn.NeuronState`][]; nan where the simulation failed.
+    - `state`: a [`roughsnn.NetworkState`][]; nan where the simulation failed.
     - `counts`: how many spikes each neuron has had since the first window.
     - `told`: how many late spikes of each neuron the engine will find again although the ended
         window holds them already.
@@ -28,24 +31,33 @@ class FinalState(eqx.Module):
     - `kind`: of what engine and network it is.
     """
 
-    state: NeuronState
+    state: NetworkState
     counts: Int[Array, " neurons"]
     told: Int[Array, " neurons"]
-    given: Bool[Array, ""]
+    given: Bool[Array, " neurons"]
     clock: Clock
     kind: tuple[str, ...] = eqx.field(static=True)
 
-    def check(self, kind: tuple[str, ...], neurons: int, dt0: float) -> None:
+    def check(self, kind: tuple[str, ...], dt0: float) -> None:
         """`ValueError` unless the next window may start here."""
-        wanted = (*kind, f"{neurons} neurons", f"dt0={dt0}")
-        got = (*self.kind, f"{self.counts.shape[0]} neurons", f"dt0={self.clock.dt0}")
+        wanted, got = (*kind, f"dt0={dt0}"), (*self.kind, f"dt0={self.clock.dt0}")
         if wanted != got:
             raise ValueError(
                 f"`initial` is the end of another simulation: of {', '.join(got)}, where this one "
-                f"is of {', '.join(wanted)}. Give a roughsnn.NeuronState to start anew from it."
+                f"is of {', '.join(wanted)}. Give parts of its state to start anew from it: "
+                '`initial={"v": final.state["v"]}`.'
+            )
+        leaves = jax.tree.leaves(self.state)
+        if is_concrete(leaves) and any(np.any(np.isnan(np.asarray(x))) for x in leaves):
+            raise ValueError(
+                "`initial` is the end of a simulation that failed: nothing goes on there."
             )
 
 
 def kind_of(network: SpikingNetwork, engine: Any) -> tuple[str, ...]:
     """What has to be the same for one simulation to go on where another ended."""
-    return tuple(type(x).__name__ for x in (engine, network.membrane, network.firing))
+    found = [type(engine).__name__]
+    for name, p in network.simulated.items():
+        parts = (p.neuron, p.firing, *p.ports.values())
+        found.append(f"{name}: {p.size} of {', '.join(type(x).__name__ for x in parts)}")
+    return tuple(found)

@@ -1,20 +1,22 @@
 """The lockstep engine: the loop over cells, and the spike train that comes out of it."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from .._conditions.affine import is_affine, is_constant
 from .._misc import at_least, is_concrete
 from .._model.drive import Rows, evaluate_drive
-from .._model.membrane import AbstractLinearMembrane
-from .._model.network import SpikingNetwork
+from .._model.layout import Group
+from .._model.links import links_of
+from .._model.neuron import AbstractLinearNeuron
+from .._model.synapse import AbstractLinearSynapse
 from .._path.base import AbstractJumpPath
 from .._path.step import StepPath
-from .._random import seeds
+from .._random import RandomKey
 from .._results import RESULTS, Failure, capacity_messages, is_busy
 from .._solve.setup import compact
 from .._solve.step import GRAZED, OUTSIDE, RETRIGGERED, Grid
@@ -22,39 +24,29 @@ from .._train.spike_train import SpikeTrain
 from .._window import Window
 from .base import Lockstep, Simulation
 from .boundary import boundary_of
-from .cell_map import CROWDED, LATE, CellMap
-from .cell_state import CellInput
+from .cell_map import CellMap
+from .cell_state import CellInput, Slopes
 from .cells import run_cells
-from .exponential import is_cascade
 from .final import FinalState
-from .inputs import outside_of
+from .group_cell import CROWDED, LATE, GroupCell
+from .labels import labels_of
+from .linear import check_linear, matrices_of, slopes_of
 from .problem import Problem
 from .record import Plan
-from .switches import Switches
+from .sources import arriving
+from .switches import switches_of
 
 
 def run_lockstep(problem: Problem, engine: Lockstep) -> tuple[Simulation, Failure]:
     """The simulation of a problem, all neurons of a cell at once."""
-    network, window, dtype = problem.network, problem.window, problem.dtype
+    window, dtype, layout = problem.window, problem.dtype, problem.layout
     y0, key, path = problem.draw()
     grid = problem.grid
-    plan = Plan.of(engine.record)
-    cell_map = CellMap(
-        membrane=linear(network),
-        firing=network.firing,
-        weights=network.effective_weights(),
-        seeds=seeds(key),
-        cells=grid.cells,
-        dt0=grid.dt0,
-        stop_after=window.stop_after,
-        emit_s=bool(window.edges),
-        record=plan.at_cells,
-        reduce=plan.on_the_way,
-        emit_origin=plan.at_times,
-        earlier=jnp.sum(problem.counts + problem.told, dtype=jnp.int32),
-    )
-    carry = cell_map.start(y0, problem.counts, problem.outside)
-    inputs = cell_inputs(problem, path, grid)
+    plan = Plan.of(engine.record, layout.members)
+    cell_map = cell_map_of(problem, key, path, plan, emit_s=bool(window.edges))
+    counts = layout.split(problem.counts)
+    carry = cell_map.start(y0, counts, problem.outside)
+    inputs = cell_inputs(problem, path, grid, len(cell_map.links))
     # The last cells may hold more spikes than are wanted, and not in order.
     room = problem.max_spikes
     if window.stop_after is not None:
@@ -62,7 +54,8 @@ def run_lockstep(problem: Problem, engine: Lockstep) -> tuple[Simulation, Failur
     # Those that the window before holds come again.
     again = LATE * problem.neurons if isinstance(problem.initial, FinalState) else 0
     border, emitted = run_cells(cell_map, carry, inputs, adjoint=engine.adjoint, room=room + again)
-    final, overdue = cell_map.finish(border, jnp.asarray(LATE * grid.dt0, dtype))
+    late = jnp.asarray(LATE * grid.dt0, dtype)
+    final, overdue = cell_map.finish(border, late, grid.clock.start(grid.cells, dtype))
     begin = jnp.append(inputs.begin, jnp.full(LATE, grid.t1, dtype))
     offsets = _untold(problem, jnp.concatenate([emitted.offsets, overdue.offsets]))
     times = begin[:, None] + offsets
@@ -70,25 +63,63 @@ def run_lockstep(problem: Problem, engine: Lockstep) -> tuple[Simulation, Failur
         # A late one that was not told yet.
         times = at_least(times, 0)
     total = jnp.sum(jnp.isfinite(times), dtype=jnp.int32)
-    train = train_of(times, room, total, grid, problem.neurons)
+    train = train_of(times, room, total, grid, layout.indices)
     if window.stop_after is not None:
         train = train.first(window.stop_after).with_room(problem.max_spikes)
     result = result_of(final, total, problem.max_spikes, window.stop_after)
     train = marked(train, result)
-    excess = final.y.s
-    known = outside_of(linear(network), problem.drive, problem.inputs, grid, inputs.length)
-    states = plan.states(cell_map, inputs, emitted, final, grid, known)
-    if excess is not None:
+    states = plan.states(cell_map, inputs, emitted, final, problem)
+    if any(group.hazard is not None for group in layout.groups):
         at = np.array([round(t / grid.dt0) - 1 for t in window.edges], np.int32)
         before = [] if emitted.s is None else [emitted.s[at]]
-        excess = jnp.concatenate([*before, excess[None]])
-        train = dataclasses.replace(train, boundary=boundary_of(problem, train, excess, key))
-    told = final.counts - border.counts
+        last = [
+            jnp.full(group.size, -1.0, dtype) if one.y.s is None else one.y.s
+            for group, one in zip(layout.groups, final.groups, strict=True)
+        ]
+        excess = jnp.concatenate([*before, jnp.concatenate(last)[None]])
+        boundary = boundary_of(problem, train, layout.numbered(excess), key)
+        train = dataclasses.replace(train, boundary=boundary)
+    of_all = lambda carry: jnp.concatenate([one.counts for one in carry.groups])
+    told = of_all(final) - of_all(border)
     good = result == RESULTS.successful
-    end = problem.end(border.y, border.counts, told, engine, good)
+    end = problem.end(cell_map.state(border), of_all(border), told, engine, good)
     sim = Simulation(train, states, result, end, problem.conditions)
-    own = border.counts - problem.counts
+    own = of_all(border) - problem.counts
     return sim, failure_of(result, problem.max_spikes, total, own, grid.cells)
+
+
+def cell_map_of(problem: Problem, key: RandomKey, path, plan: Plan, **options: Any) -> CellMap:
+    """The map of a cell for a problem."""
+    grid, layout, network = problem.grid, problem.layout, problem.network
+    dtype = problem.dtype
+
+    matrices = [matrices_of(group, dtype) for group in layout.groups]
+
+    def parts(length):
+        length = jnp.asarray(length, dtype)
+        pairs = zip(layout.groups, matrices, strict=True)
+        return tuple(GroupCell.of(group, m, length, grid.dt0) for group, m in pairs)
+
+    last = grid.t1 - (grid.cells - 1) * grid.dt0
+    whole = abs(last - grid.dt0) <= 1e-6 * grid.dt0
+    upward = links_of(network, layout, known=True)
+    return CellMap(
+        layout=layout,
+        labels=labels_of(layout, key),
+        parts=parts(grid.dt0),
+        last=None if whole else parts(last),
+        upward=tuple(link for link in upward if link.source is None),
+        loops=links_of(network, layout, known=False),
+        cells=grid.cells,
+        dt0=grid.dt0,
+        stop_after=problem.window.stop_after,
+        bent=path is not None and path.arrays()[1] is not None,
+        record=plan.at_cells,
+        reduce=plan.on_the_way,
+        emit_origin=plan.at_times,
+        earlier=jnp.sum(problem.counts + problem.told, dtype=jnp.int32),
+        **options,
+    )
 
 
 def _untold(problem: Problem, offsets: Float[Array, "cells neurons"]):
@@ -101,43 +132,26 @@ def _untold(problem: Problem, offsets: Float[Array, "cells neurons"]):
     return jnp.concatenate([jnp.where(told, jnp.inf, first), offsets[LATE:]])
 
 
-def linear(network: SpikingNetwork) -> AbstractLinearMembrane:
-    """The membrane of a network that was checked."""
-    assert isinstance(network.membrane, AbstractLinearMembrane)
-    return network.membrane
-
-
 def check_lockstep(problem: Problem, engine: Lockstep, window: Window) -> None:
     """Refuses models that the lockstep engine cannot do, and times that are not on the grid of the
     window, as it was given."""
     other = "Use engine=roughsnn.EventByEvent()."
-    membrane, zero = problem.network.membrane, jnp.zeros(problem.neurons, problem.dtype)
-    if not isinstance(membrane, AbstractLinearMembrane):
-        raise ValueError(
-            "The lockstep engine needs a roughsnn.AbstractLinearMembrane, whose response to a "
-            f"spike is known in closed form, got a {type(membrane).__name__}. {other}"
-        )
-    if not is_affine(membrane.drift, zero, zero, zero):
-        raise ValueError(
-            f"The lockstep engine needs a drift that is affine in v, i and the drive; that of "
-            f"{type(membrane).__name__} is not. {other}"
-        )
-    if not is_cascade(membrane, zero):
-        raise ValueError(
-            "The lockstep engine advances currents before potentials: di/dt must not depend on v, "
-            f"as that of {type(membrane).__name__} does. {other}"
-        )
-    if problem.noisy:
-        dx = jnp.ones((problem.neurons, membrane.channels), problem.dtype)
-        if not is_constant(lambda v, i: membrane.noise(v, i, dx), zero, zero):
+    for name, population in problem.network.simulated.items():
+        if not isinstance(population.neuron, AbstractLinearNeuron):
             raise ValueError(
-                f"The lockstep engine needs noise that does not depend on v and i; that of "
-                f"{type(membrane).__name__} does. {other}"
+                "The lockstep engine needs roughsnn.AbstractLinearNeuron, whose motion is known in "
+                f"closed form, got a {type(population.neuron).__name__} in {name!r}. {other}"
             )
+        for port, synapse in population.ports.items():
+            if not isinstance(synapse, AbstractLinearSynapse):
+                raise ValueError(
+                    "The lockstep engine needs roughsnn.AbstractLinearSynapse at each port, got a "
+                    f"{type(synapse).__name__} at {port!r} of {name!r}. {other}"
+                )
+        check_linear(name, population, problem.dtype)
     _check_grid(problem, window, other)
     if engine.record is not None:
-        hidden = jax.eval_shape(problem.network.firing.draw_threshold, zero) is not None
-        Plan.of(engine.record).check(("v", "i", "s") if hidden else ("v", "i"), window)
+        Plan.of(engine.record, problem.layout.members).check(problem.network, window)
 
 
 def _check_grid(problem: Problem, window: Window, other: str) -> None:
@@ -171,9 +185,9 @@ def _check_grid(problem: Problem, window: Window, other: str) -> None:
             )
 
 
-def cell_inputs(problem: Problem, path, grid: Grid) -> CellInput:
-    """What drives each cell."""
-    membrane, drive, dtype = problem.network.membrane, problem.drive, problem.dtype
+def cell_inputs(problem: Problem, path, grid: Grid, links: int) -> CellInput:
+    """What drives each cell; for a network of so many links."""
+    layout, drive, dtype = problem.layout, problem.drive, problem.dtype
     numbers = jnp.arange(grid.cells, dtype=jnp.int32)
     starts = jax.vmap(lambda n: grid.start(n, dtype))(numbers)
     clock = jax.vmap(lambda n: grid.clock.start(n, dtype))(numbers)
@@ -184,35 +198,53 @@ def cell_inputs(problem: Problem, path, grid: Grid) -> CellInput:
         rounding = float(jnp.finfo(dtype).eps) * (abs(clock[0]) + grid.t1)
         inwards = jnp.maximum(1e-4 * grid.dt0, 8 * rounding)
     at = jax.vmap(lambda t: evaluate_drive(drive, t).astype(dtype))
-    known = outside_of(linear(problem.network), drive, problem.inputs, grid, lengths)
-    switches = next((one for one in known if isinstance(one, Switches)), None)
+    switches = switches_of(drive, grid, lengths)
     if switches is not None:
-        drives = switches.at_starts(), switches.at_starts()
+        drives = switches.lines()
     elif isinstance(drive, Rows):
-        drives = drive.values.astype(dtype), drive.values.astype(dtype)
+        drives = drive.values.astype(dtype), drive.values.astype(dtype), None
     else:
-        drives = at(clock + inwards), at(clock + lengths - inwards)
-    noise = ()
+        drives = at(clock + inwards), at(clock + lengths - inwards), None
+    nothing: tuple[Slopes | None, ...] = (None,) * len(layout.groups)
+    noise, change = nothing, nothing
     if path is not None:
-
-        def slope(n, r):
-            dx = path.cell(n).derivative(r)
-            zero = jnp.zeros(dx.shape[:1], dx.dtype)
-            return membrane.noise(zero, zero, dx)
-
-        noise = (jax.vmap(slope)(numbers, jnp.zeros_like(lengths)),)
+        slope = jax.vmap(lambda n, r: slopes_of(layout, path.cell(n).derivative(r)))
+        noise = slope(numbers, jnp.zeros_like(lengths))
         if path.arrays()[1] is not None:
-            noise = (*noise, jax.vmap(slope)(numbers, lengths))
+            end = slope(numbers, lengths)
+            change = jax.tree.map(jnp.subtract, end, noise)
     # Nothing was before the first window.
     late = jnp.minimum(grid.clock.cells + numbers, LATE).astype(dtype) * grid.dt0
-    delivered = [one.delivered() for one in known]
-    outside = sum(delivered[1:], delivered[0]) if delivered else None
-    return CellInput(starts, lengths, late, drives, noise, outside)
+    arrivals: tuple[dict[str, Array], ...] = tuple({} for _ in layout.groups)
+    for link in links_of(problem.network, layout, known=True):
+        if link.source is not None:
+            came = arriving(link, problem.inputs[link.source], grid, lengths)
+            own = arrivals[link.group]
+            own[link.port] = own[link.port] + came if link.port in own else came
+    return CellInput(
+        begin=starts,
+        length=lengths,
+        clock=clock,
+        late=late,
+        drive=tuple(_of_group(group, drives) for group in layout.groups),
+        noise=noise,
+        change=change,
+        arrivals=arrivals,
+        extra=(None,) * links,
+        given=(None,) * len(layout.groups),
+    )
 
 
-def train_of(times: Array, max_spikes: int, total, grid: Grid, neurons: int) -> SpikeTrain:
-    """The spikes of all cells in order of time."""
-    marks = jnp.broadcast_to(jnp.arange(neurons, dtype=jnp.int32), times.shape)
+def _of_group(group: Group, line: tuple[Array, Array, Array | None]):
+    """The drive of a group."""
+    start, end, lag = line
+    own = group.of_network
+    return own(start), own(end), None if lag is None else own(lag)
+
+
+def train_of(times: Array, max_spikes: int, total, grid: Grid, indices: np.ndarray) -> SpikeTrain:
+    """The spikes of all cells in order of time; `indices` are the numbers of the neurons."""
+    marks = jnp.broadcast_to(jnp.asarray(indices), times.shape)
     marks = jnp.where(jnp.isfinite(times), marks, -1).reshape(-1)
     times, marks = compact(marks, max_spikes, (times.reshape(-1), jnp.inf), (marks, -1))
     # Within a cell they are in the order of the neurons.
@@ -224,12 +256,13 @@ def train_of(times: Array, max_spikes: int, total, grid: Grid, neurons: int) -> 
         overflow=total > max_spikes,
         t0=0.0,
         t1=grid.t1,
-        num_neurons=neurons,
+        num_neurons=len(indices),
     )
 
 
 def result_of(final, total, max_spikes: int, stop_after: int | None) -> RESULTS:
-    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(final.y)]))
+    states = jax.tree.leaves([group.y for group in final.groups])
+    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in states]))
     result = RESULTS.where(finite, RESULTS.successful, RESULTS.nonfinite_state)
     if stop_after is None:
         result = RESULTS.where(total > max_spikes, RESULTS.max_events_reached, result)

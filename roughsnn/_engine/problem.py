@@ -1,7 +1,7 @@
 """What is to be simulated: checked once, at the door, for every engine."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, Literal, TypedDict, Unpack
 
 import equinox as eqx
@@ -9,32 +9,32 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import paramax
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from .._check import check_kind
-from .._conditions.conditions import conditions_of
-from .._misc import as_array, as_numbers, check_finite, described, is_concrete, where_tree
-from .._model.domain import Bound
+from .._misc import is_concrete, where_tree
 from .._model.drive import Constant, Rows, as_drive, evaluate_drive
-from .._model.firing import StochasticFiring, ThresholdFiring
-from .._model.inputs import SpikeInput
-from .._model.membrane import LIF
-from .._model.multiplicative import MultiplicativeLIF
+from .._model.layout import Layout, layout_of
 from .._model.network import SpikingNetwork
-from .._model.state import NeuronState
+from .._model.state import NetworkState
 from .._path.base import AbstractGridPath
-from .._path.brownian import Brownian, BrownianPath
+from .._path.brownian import Brownian
 from .._path.grid import GridPath, divided, local_path
-from .._random import RandomKey, check_key, seeds, split, uniform
+from .._random import RandomKey, check_key, split
 from .._refine import refined_window
 from .._solve.engine import EventByEvent
 from .._solve.localise import check_grid
 from .._solve.step import Grid
+from .._train.spike_train import SpikeTrain
 from .._types import Drive, DriveFunction
 from .._window import Clock, Window, as_window, check_capacity
 from .base import Lockstep
 from .fast import check_cell
 from .final import FinalState, kind_of
+from .initial import as_initial, bounds_of, initial_state
+from .known import check_conditions
+from .noise import check_noise, drawn_path, flat_path
+from .sources import as_trains
 
 
 class Problem(eqx.Module):
@@ -43,30 +43,39 @@ class Problem(eqx.Module):
     network: SpikingNetwork
     drive: DriveFunction
     key: RandomKey
-    initial: NeuronState | FinalState | None
+    initial: dict[str, dict[str, Float[Array, "neurons ..."]]] | FinalState
     noise: AbstractGridPath | None
-    inputs: tuple[SpikeInput, ...]
+    inputs: dict[str, SpikeTrain]
     # The window, and with it noise, inputs and all that comes out, is counted from its start;
     # only the drive reads the clock.
     window: Window
     clock: Clock
-    # The room for spikes.
+    # The capacity for spikes.
     max_spikes: int = eqx.field(static=True)
     interpolation: Literal["linear", "parabola"] = eqx.field(static=True)
-    neurons: int = eqx.field(static=True)
     dtype: jnp.dtype = eqx.field(static=True)
-    # The noise channels that are drawn.
-    channels: tuple[int, ...] = eqx.field(static=True)
+    # The noise channels of each population that are drawn.
+    channels: tuple[tuple[int, ...], ...] = eqx.field(static=True)
     conditions: Literal["hold", "unchecked", "waived"] = eqx.field(static=True)
 
     @property
     def noisy(self) -> bool:
         """Whether there is noise."""
-        return self.noise is not None or len(self.channels) > 0
+        return self.noise is not None or any(self.channels)
+
+    @property
+    def neurons(self) -> int:
+        """The number of neurons."""
+        return self.network.num_neurons
+
+    @property
+    def layout(self) -> Layout:
+        """The groups of the network."""
+        return layout_of(self.network, self.channels)
 
     @property
     def counts(self) -> Int[Array, " neurons"]:
-        """How many spikes each neuron has had in earlier windows."""
+        """How many spikes each neuron, group after group, has had in earlier windows."""
         if isinstance(self.initial, FinalState):
             return self.initial.counts
         return jnp.zeros(self.neurons, jnp.int32)
@@ -84,19 +93,25 @@ class Problem(eqx.Module):
         return Grid.of(self.window, self.clock)
 
     @property
-    def given(self) -> Bool[Array, ""]:
-        """Whether the first thresholds were given."""
+    def given(self) -> Bool[Array, " neurons"]:
+        """Whether the first threshold of each neuron, group after group, was given."""
         if isinstance(self.initial, FinalState):
             return self.initial.given
-        return jnp.array(self.initial is not None and self.initial.s is not None)
+        layout, initial = self.layout, self.initial
+        starts = np.cumsum([0, *(group.size for group in layout.groups)])
+        given = np.zeros(self.neurons, bool)
+        for m in layout.members:
+            at = starts[m.group]
+            given[at + m.start : at + m.stop] = "s" in initial.get(m.name, {})
+        return jnp.asarray(given)
 
     @property
     def outside(self) -> Bool[Array, ""]:
         """Whether a parameter is outside of its domain."""
-        holds = [bound.holds() for bound in _bounds(self.network, self.initial)]
+        holds = [bound.holds() for bound in bounds_of(self.network, self.initial)]
         return ~jnp.all(jnp.stack(holds)) if holds else jnp.array(False)
 
-    def end(self, state: NeuronState, counts, told, engine: Any, good) -> FinalState | None:
+    def end(self, state: NetworkState, counts, told, engine: Any, good) -> FinalState | None:
         """Where the next window starts, if one can; nan if the simulation was not `good`."""
         if self.window.stop_after is not None or not self.window.whole:
             return None
@@ -111,24 +126,19 @@ class Problem(eqx.Module):
             kind=kind_of(self.network, engine),
         )
 
-    def draw(self) -> tuple[NeuronState, RandomKey, AbstractGridPath | None]:
-        """The state at the start, the key of the thresholds, and the noise."""
+    def draw(self) -> tuple[NetworkState, RandomKey, GridPath | None]:
+        """The state at the start, the key of the thresholds, and the noise of all neurons and
+        channels that are drawn, in a row."""
         path_key, event_key = split(self.key)
-        y0 = _initial_state(self.network, self.initial, self.neurons, self.dtype, event_key)
+        layout = self.layout
+        y0 = initial_state(layout, self.initial, self.dtype, event_key)
         if self.noise is not None:
-            return y0, event_key, jax.tree.map(lambda x: x.astype(self.dtype), self.noise)
-        if not self.channels:
+            path = jax.tree.map(lambda x: x.astype(self.dtype), self.noise)
+            return y0, event_key, flat_path(layout, path)
+        if not any(self.channels):
             return y0, event_key, None
-        path = BrownianPath(
-            self.window.t0,
-            self.window.t1,
-            self.window.dt0,
-            shape=(self.neurons, self.network.membrane.channels),
-            key=path_key,
-            interpolation=self.interpolation,
-            dtype=self.dtype,
-            columns=self.channels,
-            first=self.clock.cells,
+        path = drawn_path(
+            layout, path_key, self.window, self.interpolation, self.dtype, self.clock.cells
         )
         return y0, event_key, path
 
@@ -136,9 +146,9 @@ class Problem(eqx.Module):
 class Given(TypedDict, total=False):
     """What a simulation may be given besides; see [`roughsnn.simulate`][]."""
 
-    initial: NeuronState | FinalState | None
+    initial: Mapping[str, Any] | FinalState | None
     noise: AbstractGridPath | Brownian | None
-    inputs: SpikeInput | Sequence[SpikeInput]
+    inputs: Mapping[str, SpikeTrain]
 
 
 def as_network(network: Any) -> SpikingNetwork:
@@ -164,77 +174,51 @@ def pose(
     max_spikes = check_capacity("max_spikes", max_spikes, window)
     initial, noise, interpolation = given.get("initial"), given.get("noise"), "linear"
     clock = initial.clock if isinstance(initial, FinalState) else Clock.of(window)
-    drive = as_drive(drive, asked, clock)
+    drive = as_drive(drive, asked, clock, network)
     if isinstance(drive, Rows) and window != asked:
         drive = drive.repeated(window.cells)
-    neurons, dtype = check_drive(network, drive, window.t0)
-    check_sizes(network, neurons)
+    dtype = check_drive(network, drive, window.t0)
     if isinstance(initial, FinalState):
-        initial.check(kind_of(network, engine), neurons, window.dt0)
-        initial = _check_final(initial)
+        initial.check(kind_of(network, engine), window.dt0)
         # The lockstep engine takes rows by their number.
         if not isinstance(drive, Constant) and not (
             isinstance(drive, Rows) and isinstance(engine, Lockstep)
         ):
             _check_clock(clock, window, dtype)
     else:
-        check_initial(initial, neurons)
-    for bound in _bounds(network, initial):
+        initial = as_initial(initial, network, dtype)
+    for bound in bounds_of(network, initial):
         bound.check()
     if not (isinstance(engine, EventByEvent) and engine.adaptive):
-        check_cell(network.membrane, window.dt0)
+        check_cell(network, window.dt0)
+    channels = tuple(p.channels_drawn() for p in network.simulated.values())
     if noise is None or isinstance(noise, Brownian):
         interpolation = "linear" if noise is None else noise.interpolation
         noise = None
     else:
-        _check_noise(noise, (neurons, network.membrane.channels))
+        check_noise(noise, network)
         check_grid(noise, window.t0, window.t1, asked.dt0)
         noise = divided(local_path(noise), round(asked.dt0 / window.dt0))
-    inputs = as_inputs(given.get("inputs", ()))
-    inputs = tuple(one.checked(neurons, window.t0, window.t1) for one in inputs)
+        channels = tuple(tuple(range(p.channels)) for p in network.simulated.values())
     return Problem(
         network=network,
         drive=drive,
         key=check_key(key),
         initial=initial,
         noise=noise,
-        inputs=inputs,
+        inputs=as_trains(given.get("inputs", {}), network, window),
         window=window.local(),
         clock=clock,
         max_spikes=max_spikes,
         interpolation=interpolation,
-        neurons=neurons,
         dtype=dtype,
-        channels=network.membrane.channels_drawn(),
-        conditions=_check_conditions(network, drive, window.t0, neurons, dtype, noise is not None),
+        channels=channels,
+        conditions=check_conditions(network, drive, channels, window.t0, dtype),
     )
 
 
-def as_inputs(inputs: Any) -> tuple[SpikeInput, ...]:
-    """Spike inputs as a tuple."""
-    inputs = (inputs,) if isinstance(inputs, SpikeInput) else inputs
-    if not isinstance(inputs, tuple | list) or not all(isinstance(x, SpikeInput) for x in inputs):
-        raise TypeError(
-            f"`inputs` must be a roughsnn.SpikeInput or a tuple of them, got {described(inputs)}."
-        )
-    return tuple(inputs)
-
-
-def _check_noise(noise: AbstractGridPath, shape: tuple[int, int]) -> None:
-    if not isinstance(noise, AbstractGridPath):
-        raise TypeError(
-            "`noise` must be a roughsnn.Brownian, or a path like a roughsnn.GridPath, got a "
-            f"{type(noise).__name__}."
-        )
-    got = jax.eval_shape(noise.arrays)[0].shape[1:]
-    if got != shape:
-        raise ValueError(
-            f"`noise` must have values of shape (neurons, channels) = {shape}, with a channel for "
-            f"each column of `sigma`, got {got}."
-        )
-
-
-def check_drive(network: SpikingNetwork, drive: DriveFunction, t0: float) -> tuple[int, jnp.dtype]:
+def check_drive(network: SpikingNetwork, drive: DriveFunction, t0: float) -> Any:
+    """The dtype of the simulation; `ValueError` for a drive that does not fit."""
     leaves = [x for x in jax.tree.leaves(network) if eqx.is_inexact_array(x)]
     dtype = jnp.result_type(*leaves) if leaves else jnp.result_type(float)
     out = eqx.filter_eval_shape(lambda t: evaluate_drive(drive, t), jnp.asarray(t0, dtype))
@@ -243,86 +227,12 @@ def check_drive(network: SpikingNetwork, drive: DriveFunction, t0: float) -> tup
         raise ValueError(f"`drive` must return an array of shape (neurons,), got {got}.")
     if not jnp.issubdtype(out.dtype, jnp.floating):
         raise ValueError(f"`drive` must return a floating dtype, got {out.dtype}.")
-    if network.num_neurons not in (None, out.shape[0]):
+    if out.shape[0] != network.num_neurons:
         raise ValueError(
             f"`drive` must return one input for each of the {network.num_neurons} neurons, "
             f"got shape {out.shape}."
         )
-    return out.shape[0], jnp.result_type(out.dtype, dtype)
-
-
-def check_sizes(network: SpikingNetwork, neurons: int) -> None:
-    """Refuses parameters for another number of neurons, of fields annotated with `*neurons`."""
-    parts = [network.membrane, network.firing]
-    if isinstance(network.firing, StochasticFiring):
-        parts.append(network.firing.intensity)
-    for part in parts:
-        for field in dataclasses.fields(part):
-            axes = getattr(field.type, "dim_str", "").split()
-            if axes[-1:] != ["*neurons"]:
-                continue
-            shape: tuple[int, ...] = np.shape(getattr(part, field.name))
-            if len(shape) >= len(axes) > 0 and shape[-1] not in (1, neurons):
-                fixed = ", ".join(axes[:-1])
-                wanted = f"({fixed}, {neurons})" if fixed else f"({neurons},)"
-                raise ValueError(
-                    f"`{field.name}` must have shape ({fixed}) or {wanted} for {neurons} neurons, "
-                    f"got {shape}."
-                )
-
-
-def _check_conditions(network, drive: DriveFunction, t0: float, neurons: int, dtype, noisy: bool):
-    """What is known of C1-C5. The package's own parts meet them by construction."""
-    if network.conditions == "waive":
-        return "waived"
-    firing = type(network.firing) in (StochasticFiring, ThresholdFiring)
-    own = firing and type(network.membrane) in (LIF, MultiplicativeLIF)
-    if own:
-        return "hold"
-    threshold = network.firing.draw_threshold(jnp.full(neurons, 0.5, dtype))
-    path = None
-    if noisy or network.membrane.channels_drawn():
-        # Where the noise acts, whatever it is.
-        still = jnp.zeros((1, neurons, network.membrane.channels), dtype)
-        path = GridPath(still, t0=0.0, t1=1.0, dt=1.0)
-    with jax.ensure_compile_time_eval():
-        zero, t = jnp.zeros(neurons, dtype), jnp.asarray(t0, dtype)
-        y = NeuronState(zero, zero, threshold)
-    return conditions_of(network.terms(drive, path), network.event(), t, y, None)
-
-
-def check_initial(initial: NeuronState | None, neurons: int) -> None:
-    if initial is None:
-        return
-    if not isinstance(initial, NeuronState):
-        raise TypeError(
-            "`initial` must be a roughsnn.NeuronState, or the `final` of a simulation, got "
-            f"{type(initial).__name__}."
-        )
-    for name in ("v", "i", "s"):
-        value = getattr(initial, name)
-        if name == "s" and value is None:
-            continue
-        value = as_numbers(f"initial.{name}", value)
-        if value.shape != (neurons,) or not jnp.issubdtype(value.dtype, jnp.floating):
-            raise ValueError(
-                f"`initial.{name}` must be a floating array of shape ({neurons},), got "
-                f"{value.dtype} of shape {value.shape}."
-            )
-        check_finite(f"initial.{name}", value)
-
-
-def _bounds(network: SpikingNetwork, initial: NeuronState | FinalState | None):
-    """What the values must be."""
-    s = initial.s if isinstance(initial, NeuronState) else None
-    own = () if s is None else (Bound("initial.s", as_array(s), "negative"),)
-    return (*network.bounds(), *own)
-
-
-def _check_final(final: FinalState) -> FinalState:
-    if is_concrete(final.state.v) and np.any(np.isnan(np.asarray(final.state.v))):
-        raise ValueError("`initial` is the end of a simulation that failed: nothing goes on there.")
-    return final
+    return jnp.result_type(out.dtype, dtype)
 
 
 def _check_clock(clock: Clock, window: Window, dtype) -> None:
@@ -337,17 +247,3 @@ def _check_clock(clock: Clock, window: Window, dtype) -> None:
             f"multiples of {rounding:.2g}: too coarse for dt0={window.dt0}. Use an array of shape "
             "(neurons,) for each window, x64, or start anew from `final.state`."
         )
-
-
-def _initial_state(network, initial, neurons: int, dtype, key: RandomKey) -> NeuronState:
-    initial = initial.state if isinstance(initial, FinalState) else initial
-    zero = jnp.zeros(neurons, dtype)
-    v, i, s = (zero, zero, None) if initial is None else (initial.v, initial.i, initial.s)
-    if s is None:
-        words = seeds(key)
-        numbers = jnp.arange(neurons, dtype=jnp.int32)
-        u = uniform(words, numbers, jnp.zeros_like(numbers), dtype)
-        threshold = network.firing.draw_threshold(u)
-        s = None if threshold is None else jnp.broadcast_to(threshold, (neurons,))
-    s = None if s is None else jnp.asarray(s, dtype)
-    return NeuronState(jnp.asarray(v, dtype), jnp.asarray(i, dtype), s)

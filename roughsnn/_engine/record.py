@@ -1,7 +1,6 @@
 """Which states of a lockstep simulation are kept."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -10,21 +9,24 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree, PyTreeDef
 
-from .._misc import as_numbers, at_most, is_concrete, where_tree
-from .._model.state import NeuronState
-from .._solve.step import Grid
+from .._misc import at_most, is_concrete, where_tree
+from .._model.links import links_of
+from .._model.network import SpikingNetwork, find_value
+from .._model.state import Member, NetworkState
 from .._window import Window
 from .cell_map import CellMap
 from .cell_state import CellInput, LockstepCarry, LockstepEmitted
-from .inputs import InputSpikes
-from .switches import Switches
-
-_REDUCTIONS = ("mean", "max", "last")
+from .group_cell import GroupCell
+from .linear import matrices_of
+from .problem import Problem
+from .sources import arriving_until
+from .switches import switches_of
 
 
 class Record(NamedTuple):
-    """One record: of which part of the state, and at which times or how reduced."""
+    """One record: of which part of the state of a population, and at which times or how reduced."""
 
+    member: Member
     name: str
     how: Any
 
@@ -32,22 +34,47 @@ class Record(NamedTuple):
 class Plan(eqx.Module):
     """What the loop has to do for the records that were asked for."""
 
-    records: tuple[Record, ...]
+    hows: tuple[Any, ...]
+    wanted: tuple[tuple[Member, str], ...] = eqx.field(static=True)
+    groups: int = eqx.field(static=True)
     structure: PyTreeDef = eqx.field(static=True)
 
     @classmethod
-    def of(cls, record: PyTree) -> "Plan":
+    def of(cls, record: PyTree, members: tuple[Member, ...]) -> "Plan":
         """Of `Lockstep.record`."""
         leaves, structure = jax.tree_util.tree_flatten_with_path(record)
-        return cls(tuple(Record(path[0].key, how) for path, how in leaves), structure)
+        names = {m.name: m for m in members}
+        words: list[list[str]] = [[str(getattr(k, "key", "")) for k in path] for path, _ in leaves]
+        by_population = len(members) > 1 or {path[0] for path in words} <= set(names)
+        wanted, hows = [], []
+        for path, (_, how) in zip(words, leaves, strict=True):
+            if not by_population:
+                wanted.append((next(iter(members)), path[0]))
+            else:
+                member = find_value(path[0], names, "population, in `record`")
+                part = path[1] if len(path) > 1 else ""
+                if not part:
+                    raise ValueError(
+                        f"`record[{path[0]!r}]` must be a dictionary from parts of the state "
+                        'to what to keep, e.g. {"v": "cells"}.'
+                    )
+                wanted.append((member, part))
+            hows.append(how)
+        groups = 1 + max(m.group for m in members)
+        return cls(tuple(hows), tuple(wanted), groups, structure)
 
-    def check(self, names: tuple[str, ...], window: Window) -> None:
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """All of them."""
+        pairs = zip(self.wanted, self.hows, strict=True)
+        return tuple(Record(member, name, how) for (member, name), how in pairs)
+
+    def check(self, network: SpikingNetwork, window: Window) -> None:
         """`ValueError` for names of no part of the state, and times outside of the window."""
-        for name, how in self.records:
-            if name not in names:
-                raise ValueError(
-                    f"`record` names {name!r}, which is no part of the state; there are {names}."
-                )
+        for member, name, how in self.records:
+            population = network.simulated[member.name]
+            parts = jax.eval_shape(population.rest).parts()
+            find_value(name, parts, f"part of the state of {member.name!r}, in `record`")
             if isinstance(how, str) or not is_concrete(how):
                 continue
             times, slack = np.asarray(how), 1e-6 * (window.t1 - window.t0)
@@ -60,18 +87,23 @@ class Plan(eqx.Module):
     @property
     def at_times(self) -> bool:
         """Whether states inside of cells are wanted."""
-        return any(not isinstance(how, str) for _, how in self.records)
+        return any(not isinstance(how, str) for how in self.hows)
 
     @property
-    def at_cells(self) -> tuple[str, ...]:
-        """The parts of the state that are wanted at the border of every cell."""
-        return tuple(sorted({name for name, how in self.records if _is(how, "cells")}))
+    def at_cells(self) -> tuple[tuple[str, ...], ...]:
+        """The parts of the state of each group that are wanted at the border of every cell."""
+        own = [{r.name for r in self._of(n) if _is(r.how, "cells")} for n in range(self.groups)]
+        return tuple(tuple(sorted(names)) for names in own)
 
     @property
-    def on_the_way(self) -> tuple[tuple[str, str], ...]:
-        """The reductions that the loop carries."""
-        found = {(r.name, r.how) for r in self.records if _is(r.how, "mean") or _is(r.how, "max")}
-        return tuple(sorted(found))
+    def on_the_way(self) -> tuple[tuple[tuple[str, str], ...], ...]:
+        """The reductions that the loop carries, for each group."""
+        reduced = lambda how: _is(how, "mean") or _is(how, "max")
+        own = [{(r.name, r.how) for r in self._of(n) if reduced(r.how)} for n in range(self.groups)]
+        return tuple(tuple(sorted(names)) for names in own)
+
+    def _of(self, group: int) -> list[Record]:
+        return [record for record in self.records if record.member.group == group]
 
     def states(
         self,
@@ -79,24 +111,22 @@ class Plan(eqx.Module):
         inputs: CellInput,
         emitted: LockstepEmitted,
         final: LockstepCarry,
-        grid: Grid,
-        known: Sequence[InputSpikes | Switches],
+        problem: Problem,
     ) -> PyTree | None:
         """The records, with the structure in which they were asked for."""
-        if not self.records:
+        if not self.hows:
             return None
         ended = cell_map.stopped(final)
-        last = where_tree(
-            ended, jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), final.y), final.y
-        )
+        end = cell_map.state(final)
+        last = where_tree(ended, jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), end), end)
         reduced = cell_map.count_in(final)
 
-        times = [r.how for r in self.records if not isinstance(r.how, str)]
-        inside: list[NeuronState] = []
+        times = [how for how in self.hows if not isinstance(how, str)]
+        inside: list[NetworkState] = []
         if times:
             # All at once, so that the program does not grow with the number of records.
             assert emitted.origin is not None
-            at = _InsideOfCells(cell_map, inputs, emitted.origin, last, grid, tuple(known))
+            at = _InsideOfCells(cell_map, inputs, emitted.origin, last, problem)
             ends = np.cumsum([len(ts) for ts in times])[:-1]
             found = at(jnp.concatenate(times))
             inside = [
@@ -105,15 +135,17 @@ class Plan(eqx.Module):
         next_inside = iter(inside)
 
         def one(record: Record) -> Array:
-            name, how = record
-            end = getattr(last, name)
+            m, name, how = record
+            own = lambda x: x[m.start : m.stop]
             if not isinstance(how, str):
-                return getattr(next(next_inside), name)
+                return next(next_inside).groups[m.group][name][:, m.start : m.stop]
+            end = own(last.groups[m.group][name])
             if how == "cells":
-                return jnp.concatenate([emitted.kept[name], end[None]])
+                kept = emitted.kept[m.group][name][:, m.start : m.stop]
+                return jnp.concatenate([kept, end[None]])
             if how == "last":
                 return end
-            total = reduced.reduced[(name, how)]
+            total = own(reduced.groups[m.group].reduced[(name, how)])
             return total / reduced.borders.astype(total.dtype) if how == "mean" else total
 
         return jax.tree.unflatten(self.structure, [one(r) for r in self.records])
@@ -123,53 +155,17 @@ def _is(how: Any, word: str) -> bool:
     return isinstance(how, str) and how == word
 
 
-def check_record(record: PyTree) -> PyTree:
-    """`Lockstep.record` with its times as arrays."""
-    if record is None:
-        return None
-    if not isinstance(record, Mapping) or not all(isinstance(name, str) for name in record):
-        raise TypeError(
-            "`record` must be a dictionary from names of parts of the state to what to keep, e.g. "
-            f'{{"v": "cells"}}, got {record!r}.'
-        )
-
-    def one(how: Any) -> Any:
-        if isinstance(how, Mapping):
-            return {name: one(part) for name, part in how.items()}
-        if isinstance(how, tuple):
-            return tuple(one(part) for part in how)
-        if isinstance(how, str):
-            if how in ("cells", *_REDUCTIONS):
-                return how
-            raise ValueError(
-                f"`record` may ask for 'cells', {', '.join(map(repr, _REDUCTIONS))} or an array of "
-                f"times, got {how!r}."
-            )
-        times = as_numbers("record", how)
-        if times.ndim != 1 or not jnp.issubdtype(times.dtype, jnp.floating):
-            raise ValueError(
-                "Times in `record` must be a floating array of shape (times,), got "
-                f"{times.dtype} of shape {times.shape}."
-            )
-        if is_concrete(times) and np.any(np.diff(np.asarray(times)) < 0):
-            raise ValueError("Times in `record` must be in increasing order.")
-        return times
-
-    return one(record)
-
-
 class _InsideOfCells(NamedTuple):
     """States at given times: the cell of each is made once more, up to there."""
 
     cell_map: CellMap
     inputs: CellInput
     origin: LockstepCarry
-    last: NeuronState
-    grid: Grid
-    known: tuple[InputSpikes | Switches, ...]
+    last: NetworkState
+    problem: Problem
 
-    def __call__(self, ts: Float[Array, " times"]) -> NeuronState:
-        dtype, grid = self.inputs.begin.dtype, self.grid
+    def __call__(self, ts: Float[Array, " times"]) -> NetworkState:
+        dtype, grid = self.inputs.begin.dtype, self.problem.grid
         since = ts.astype(dtype)
         held = jax.lax.stop_gradient(since)
         number = jnp.floor(held / grid.dt0 + 1e-6).astype(jnp.int32)
@@ -177,25 +173,38 @@ class _InsideOfCells(NamedTuple):
         number = jnp.clip(number, 0, grid.cells - 1)
         return jax.lax.map(lambda args: self._at(*args), (number, since, beyond))
 
-    def _at(self, number: Array, since: Array, beyond: Array) -> NeuronState:
+    def _at(self, number: Array, since: Array, beyond: Array) -> NetworkState:
         row = lambda tree: jax.tree.map(lambda x: x[number], tree)
-        carry, x = row(self.origin), row(self.inputs)
-        r = since - number.astype(since.dtype) * self.grid.dt0
+        carry, x, dt0 = row(self.origin), row(self.inputs), self.problem.grid.dt0
+        r = since - number.astype(since.dtype) * dt0
         # At the border itself nothing has happened yet.
         at_start = jax.lax.stop_gradient(r) <= 1e-6 * x.length
         r = jnp.where(at_start, x.length, at_most(r, x.length))
-        part = _part(x, r)
-        if self.known:
-            until = [one.delivered_until(number, r) for one in self.known]
-            part = dataclasses.replace(part, outside=sum(until[1:], until[0]))
-        y = where_tree(at_start, carry.y, self.cell_map(carry, part)[0].y)
+        groups = self.cell_map.layout.groups
+        parts = tuple(
+            GroupCell.of(group, matrices_of(group, since.dtype), r, dt0) for group in groups
+        )
+        cell_map = dataclasses.replace(self.cell_map, parts=parts, last=None)
+        after = cell_map.state(cell_map(carry, self._part(x, number, r))[0])
+        y = where_tree(at_start, cell_map.state(carry), after)
         return where_tree(beyond, self.last, y)
 
-
-def _part(x: CellInput, r: Array) -> CellInput:
-    """The first part, of length r, of what drives a cell."""
-    share = r / x.length
-    between = lambda a, b: jax.tree.map(lambda a, b: a + (b - a) * share, a, b)
-    drive = (x.drive[0], between(*x.drive))
-    noise = (x.noise[0], between(*x.noise)) if len(x.noise) > 1 else x.noise
-    return dataclasses.replace(x, length=r, drive=drive, noise=noise)
+    def _part(self, x: CellInput, number: Array, r: Array) -> CellInput:
+        """The first part, of length r, of what drives a cell."""
+        problem, layout, lengths = self.problem, self.problem.layout, self.inputs.length
+        share = r / x.length
+        drive = tuple((a, a + (b - a) * share, lag) for a, b, lag in x.drive)
+        switches = switches_of(problem.drive, problem.grid, lengths)
+        if switches is not None:
+            line = switches.line_until(number, r)
+            own = [tuple(g.of_network(end) for end in line) for g in layout.groups]
+            drive = tuple((a, b, lag) for a, b, lag in own)
+        arrivals: tuple[dict[str, Array], ...] = tuple({} for _ in layout.groups)
+        for link in links_of(problem.network, layout, known=True):
+            if link.source is not None:
+                train = problem.inputs[link.source]
+                came = arriving_until(link, train, problem.grid, lengths, number, r)
+                own = arrivals[link.group]
+                own[link.port] = own[link.port] + came if link.port in own else came
+        change = jax.tree.map(lambda d: d * share, x.change)
+        return dataclasses.replace(x, length=r, drive=drive, change=change, arrivals=arrivals)

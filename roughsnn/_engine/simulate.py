@@ -1,17 +1,18 @@
 """Spike trains from a network."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 import equinox as eqx
 
-from .._model.inputs import SpikeInput
 from .._model.network import SpikingNetwork
-from .._model.state import NeuronState
 from .._path.base import AbstractGridPath
 from .._path.brownian import Brownian
 from .._random import RandomKey
 from .._results import Failure
 from .._solve.engine import EventByEvent
+from .._train.spike_train import SpikeTrain
 from .._types import Drive
 from .._window import Window
 from .base import Lockstep, Simulation
@@ -29,9 +30,9 @@ def simulate(
     key: RandomKey,
     max_spikes: int,
     engine: Lockstep | EventByEvent | None = None,
-    initial: NeuronState | FinalState | None = None,
+    initial: Mapping[str, Any] | FinalState | None = None,
     noise: AbstractGridPath | Brownian | None = None,
-    inputs: SpikeInput | Sequence[SpikeInput] = (),
+    inputs: Mapping[str, SpikeTrain] = MappingProxyType({}),
     throw: bool = True,
 ) -> Simulation:
     r"""One sample of the spike trains of a network; `jax.vmap` over keys gives many.
@@ -45,27 +46,30 @@ def simulate(
     **Arguments:**
 
     - `network`: a [`roughsnn.SpikingNetwork`][].
-    - `drive`: the input $c(t)$: an array of shape `(neurons,)` for a constant one, or
-        `(cells, neurons)` with a row for each cell; a callable `t -> (neurons,)`; or a
+    - `drive`: the input $c(t)$ of all neurons: an array of shape `(neurons,)` for a constant one,
+        or `(cells, neurons)` with a row for each cell; a callable `t -> (neurons,)`; or a
         `diffrax.AbstractPath` with such values. The jumps of a [`roughsnn.StepPath`][] may
-        be at any time, and have derivatives.
+        be at any time, and have derivatives. Or a dictionary by population, with 0 for those that
+        it does not name.
     - `window`: a [`roughsnn.Window`][].
     - `key`: a `jax.random.key`.
-    - `max_spikes`: the room for spikes of all neurons together.
+    - `max_spikes`: the capacity for spikes of all neurons together.
     - `engine`: [`roughsnn.Lockstep`][] (default), or [`roughsnn.EventByEvent`][], the ordered,
         general one.
-    - `initial`: a [`roughsnn.NeuronState`][]; `s=None` draws the first thresholds. By
-        default v = i = 0. Or `sim.final` of a simulation with the same network, engine, key and
-        `dt0`: this one goes on where that ended, as if both were one (with noise that the key
-        draws). The drive then reads the time since the first window; a drive of rows, `noise` and
-        `inputs` are those of the present one.
+    - `initial`: a dictionary from parts of the state to arrays, e.g. `{"v": ...}`, with several
+        populations by population and part, see [`roughsnn.PopulationState`][]. What it does not
+        name is at rest; the first thresholds `"s"` are drawn. Or `sim.final` of a simulation with
+        the same network, engine, key and `dt0`: this one goes on where that ended, as if both were
+        one (with noise that the key draws). The drive then reads the time since the first window;
+        a drive of rows, `noise` and `inputs` are those of the present one.
     - `noise`: what drives the noise channels: [`roughsnn.Brownian`][] (default) or a path with
         values of shape `(neurons, channels)` and cells of length `dt0`: a
         [`roughsnn.fractional_path`][], [`roughsnn.coloured_path`][] or
         [`roughsnn.ornstein_uhlenbeck_path`][], noise that is [`roughsnn.correlated`][] across
         neurons, or any [`roughsnn.GridPath`][]. The key draws only the thresholds then.
-    - `inputs`: a [`roughsnn.SpikeInput`][], or several: spikes from outside that act on the
-        currents. The event engine stops at each of them; lockstep does not.
+    - `inputs`: a [`roughsnn.SpikeTrain`][] on the window for each [`roughsnn.Source`][] of the
+        network, by name; with gradients in the spike times. The event engine stops at each spike;
+        lockstep does not.
     - `throw`: whether a failure raises; with `throw=False` it is in `result`, and a train that had
         no room, or failed otherwise, is marked by `overflow`. Which samples fail depends on what
         they do: those that do not are no fair sample (see [`roughsnn.drop_failed`][]).

@@ -5,13 +5,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from .._misc import is_concrete
-from .._model.membrane import AbstractLinearMembrane
 from .._path.step import StepPath
 from .._solve.step import Grid
-from .exponential import drive_response
+from .._types import DriveFunction
 
 
 def jumps_inside(drive: StepPath, zero, dt0: float) -> bool:
@@ -29,42 +28,48 @@ def jumps_inside(drive: StepPath, zero, dt0: float) -> bool:
 class Switches(NamedTuple):
     r"""What the jumps of a drive do inside of cells.
 
-    A cell is driven by the value that holds at its start. A jump by $\Delta$ at a time $r$ after it
-    adds $\Delta$ times what a step of the drive does to v and i in the time $h - r$ that is left.
-    That is part of the motion on which a crossing is sought, as a spike from outside is. So all is
-    continuous in the time of the jump, also where it comes to lie in the next cell.
+    A drive that jumps by $\Delta$ a time $\rho$ before the end of a cell of length h is replaced
+    by the straight line that has its mean and its first moment, as the current of a port is: with
+    $x = \rho/h$ it adds $(3x^2 - 2x)\Delta$ to the drive at the start and $(4x - 3x^2)\Delta$ at
+    the end. So all is continuous in the time of the jump, also where it comes to lie in the next
+    cell.
     """
 
-    membrane: AbstractLinearMembrane
     drive: StepPath
     grid: Grid
     lengths: Float[Array, " cells"]
 
-    def at_starts(self) -> Float[Array, "cells neurons"]:
-        """The drive at the start of each cell."""
-        cell, _ = self._places()
+    def lines(self) -> tuple[Array, Array, Array]:
+        """The drive at the start and the end of each cell, and its lag, see `Line`; of shape
+        `(cells, neurons)`."""
+        cell, since = self._places()
         cells = jnp.arange(self.grid.cells, dtype=jnp.int32)
         # By the same numbers of cells as the jumps, so that none is there twice.
         done = jnp.sum(cell[None, :] < cells[:, None], axis=1)
-        return self.drive.values.astype(self.lengths.dtype)[done]
-
-    def delivered(self) -> Float[Array, "cells 3 neurons"]:
-        """What is added in each cell to v, to i, and to the potential in the hazard."""
-        cell, since = self._places()
+        values = self.drive.values.astype(self.lengths.dtype)
         inside = (cell >= 0) & (cell < self.grid.cells)
         place = jnp.where(inside, cell, 0)
-        added = self._added(self.lengths[place] - since, self.lengths[place])
-        added = jnp.where(inside[:, None, None], added, 0)
-        neurons = self.drive.values.shape[1]
-        zero = jnp.zeros((self.grid.cells, 3, neurons), self.lengths.dtype)
-        return zero.at[place].add(added)
+        x = jnp.maximum(self.lengths[place] - since, 0) / self.lengths[place]
+        change = jnp.where(inside[:, None], jnp.diff(values, axis=0), 0)
+        add = lambda share, to: to.at[place].add(share[:, None] * change)
+        lag = self.lengths[place] * (x**2 - x)
+        return (
+            add(3 * x**2 - 2 * x, values[done]),
+            add(4 * x - 3 * x**2, values[done]),
+            add(lag, jnp.zeros_like(values[done])),
+        )
 
-    def delivered_until(self, cell, length) -> Float[Array, "3 neurons"]:
+    def line_until(self, cell: Int[Array, ""], length: Float[Array, ""]):
         """The same in the first part, of this length, of one cell."""
         places, since = self._places()
+        done = jnp.sum(places < cell)
+        values = self.drive.values.astype(self.lengths.dtype)
         inside = (places == cell) & (jax.lax.stop_gradient(since) <= length)
-        added = self._added(length - since, jnp.broadcast_to(length, since.shape))
-        return jnp.sum(jnp.where(inside[:, None, None], added, 0), axis=0)
+        x = jnp.maximum(length - since, 0) / length
+        change = jnp.where(inside[:, None], jnp.diff(values, axis=0), 0)
+        total = lambda share: jnp.sum(share[:, None] * change, axis=0)
+        start, end = total(3 * x**2 - 2 * x), total(4 * x - 3 * x**2)
+        return values[done] + start, values[done] + end, total(length * (x**2 - x))
 
     def _places(self) -> tuple[Array, Array]:
         """The cell of each jump, and how long after its start it is."""
@@ -75,13 +80,9 @@ class Switches(NamedTuple):
         cell = jnp.floor(held).astype(jnp.int32)
         return cell - clock.cells, (since - cell.astype(fine) * dt0).astype(dtype)
 
-    def _added(self, left, length) -> Float[Array, "jumps 3 neurons"]:
-        """Of each jump with this time left in a cell of this length."""
-        values = self.drive.values.astype(self.lengths.dtype)
-        left = jnp.maximum(left, 0)
 
-        def one(change, left, length):
-            v, i = drive_response(self.membrane, left, change)
-            return jnp.stack([v, i, v * left / length])
-
-        return jax.vmap(one)(jnp.diff(values, axis=0), left, length)
+def switches_of(drive: DriveFunction, grid: Grid, lengths: Array) -> Switches | None:
+    """The jumps of a drive that may be elsewhere than between cells."""
+    if isinstance(drive, StepPath) and jumps_inside(drive, grid.clock.zero, grid.dt0):
+        return Switches(drive, grid, lengths)
+    return None

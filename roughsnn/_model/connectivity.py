@@ -19,15 +19,17 @@ class SparseWeights(eqx.Module):
 
     - `targets`: integers, shape `(neurons, synapses)`; -1 is no target.
     - `values`: shape `(neurons, synapses)`.
+    - `size`: how many neurons there are to be targets; by default as many as have synapses.
 
     **Raises:** `ValueError` for shapes that differ, values that are not finite, targets that are no
-    neurons, two synapses onto the same target, and neurons that have a synapse onto themselves.
+    neurons, and two synapses onto the same target.
     """
 
     targets: Int[Array, "neurons synapses"]
     values: Float[Array, "neurons synapses"]
+    size: int = eqx.field(static=True)
 
-    def __init__(self, targets: Numeric, values: Numeric):
+    def __init__(self, targets: Numeric, values: Numeric, size: int | None = None):
         self.targets = as_numbers("targets", targets)
         self.values = as_float_array("values", values)
         shape = self.targets.shape
@@ -40,12 +42,13 @@ class SparseWeights(eqx.Module):
             raise ValueError(
                 f"`values` must have the shape of `targets`, {shape}, got {self.values.shape}."
             )
+        self.size = check_positive_int("size", shape[0] if size is None else size)
         if not is_concrete(self.targets):
             return
         found = np.asarray(self.targets)
-        if found.size and (found.min() < -1 or found.max() >= shape[0]):
+        if found.size and (found.min() < -1 or found.max() >= self.size):
             raise ValueError(
-                f"`targets` must be in 0 ... {shape[0] - 1}, or -1 for none, got values from "
+                f"`targets` must be in 0 ... {self.size - 1}, or -1 for none, got values from "
                 f"{found.min()} to {found.max()}."
             )
         ordered = np.sort(found, axis=1)
@@ -55,16 +58,26 @@ class SparseWeights(eqx.Module):
                 f"Neuron {np.flatnonzero(twice)[0]} has two synapses onto the same target: add "
                 "their weights and keep one; -1 is no target."
             )
-        if np.any(found == np.arange(shape[0])[:, None]):
+
+    def check_no_autapses(self) -> None:
+        """`ValueError` for a population onto itself if a neuron is its own target."""
+        if self.shape[0] != self.shape[1]:
             raise ValueError(
-                "A neuron has no synapse onto itself, its own spike acts by the reset: "
-                "`targets[k]` must not hold k."
+                "The lists of a population onto itself must be of one size, got "
+                f"{self.shape[0]} lists of targets in 0 ... {self.shape[1] - 1}."
+            )
+        if not is_concrete(self.targets):
+            return
+        if np.any(np.asarray(self.targets) == np.arange(self.shape[0])[:, None]):
+            raise ValueError(
+                "`targets[k]` must not hold k: for synapses of a neuron onto itself say "
+                "`autapses=True`."
             )
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(neurons, neurons)."""
-        return self.targets.shape[0], self.targets.shape[0]
+        """(neurons, neurons that may be targets)."""
+        return self.targets.shape[0], self.size
 
     def filled(self) -> "SparseWeights":
         """With weights 0 onto neuron 0 in place of those that have no target."""
@@ -72,13 +85,13 @@ class SparseWeights(eqx.Module):
         filled = jnp.maximum(self.targets, 0), jnp.where(there, self.values, 0)
         return eqx.tree_at(lambda w: (w.targets, w.values), self, filled)
 
-    def row(self, k: Int[Array, ""]) -> Float[Array, " neurons"]:
+    def row(self, k: Int[Array, ""]) -> Float[Array, " targets"]:
         """The weights of neuron k onto all others."""
         filled = self.filled()
-        zero = jnp.zeros(self.shape[0], filled.values.dtype)
+        zero = jnp.zeros(self.size, filled.values.dtype)
         return zero.at[filled.targets[k]].add(filled.values[k])
 
-    def to_dense(self) -> Float[Array, "neurons neurons"]:
+    def to_dense(self) -> Float[Array, "neurons targets"]:
         """The matrix `weights[pre, post]`."""
         return jax.vmap(self.row)(jnp.arange(self.shape[0]))
 
@@ -86,12 +99,12 @@ class SparseWeights(eqx.Module):
     def from_dense(cls, weights: Numeric) -> "SparseWeights":
         """From a matrix of known numbers; entries that are 0 are no synapses."""
         matrix = np.asarray(as_float_array("weights", as_plain("weights", weights)))
-        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
-            raise ValueError(f"`weights` must have shape (neurons, neurons), got {matrix.shape}.")
+        if matrix.ndim != 2 or not matrix.size:
+            raise ValueError(f"`weights` must have shape (pre, post), got {matrix.shape}.")
         there = matrix != 0
         order = np.argsort(~there, axis=1, kind="stable")[:, : max(1, there.sum(1).max())]
         values = np.take_along_axis(matrix, order, 1)
-        return cls(np.where(values != 0, order, -1).astype(np.int32), values)
+        return cls(np.where(values != 0, order, -1).astype(np.int32), values, matrix.shape[1])
 
 
 def random_targets(seed: int, neurons: int, synapses: int) -> Int[np.ndarray, "neurons synapses"]:

@@ -27,7 +27,7 @@ class DaleWeights(eqx.Module):
     **Raises:** `ValueError` for wrong shapes and signs.
     """
 
-    raw: Float[Array, "neurons neurons"] | SparseWeights
+    raw: Float[Array, "neurons targets"] | SparseWeights
     excitatory: Bool[Array, " neurons"]
 
     def __init__(self, weights: Numeric | SparseWeights, excitatory: Numeric):
@@ -54,10 +54,10 @@ class DaleWeights(eqx.Module):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(neurons, neurons)."""
+        """(neurons, targets)."""
         return self.raw.shape[0], self.raw.shape[1]
 
-    def weights(self) -> Float[Array, "neurons neurons"] | SparseWeights:
+    def weights(self) -> Float[Array, "neurons targets"] | SparseWeights:
         """The weights themselves."""
         if isinstance(self.raw, SparseWeights):
             values = self._signs(self.raw.values) * jax.nn.softplus(self.raw.values)

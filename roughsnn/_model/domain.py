@@ -21,8 +21,8 @@ _RULES = {
 class Bound(NamedTuple):
     """What each number of a parameter must be: `"positive"`, `"not negative"` or `"negative"`.
 
-    Membranes, firings and intensities of your own return them from `bounds`. Known values are
-    checked when a simulation begins; traced ones make its result `RESULTS.parameter_outside`.
+    Neurons, synapses, firings and intensities of your own return them from `bounds`. Known values
+    are checked when a simulation begins; traced ones make its result `RESULTS.parameter_outside`.
     """
 
     name: str

@@ -8,87 +8,164 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from .._misc import one_hot
 from .._types import DriveFunction
-from .connectivity import SparseWeights
 from .drive import evaluate_drive
-from .firing import AbstractFiring
-from .membrane import AbstractMembrane
-from .state import NeuronState
+from .layout import Group, Layout
+from .links import Link
+from .mapped import mapped
+from .state import NetworkState, PopulationState
 
 
 class Drift(eqx.Module):
-    """What moves the neurons between spikes: membrane, currents and hazard."""
+    """What moves the neurons between spikes: membranes, ports and hazards."""
 
-    membrane: AbstractMembrane
-    firing: AbstractFiring
+    layout: Layout
     drive: DriveFunction
 
-    def __call__(self, t, y: NeuronState, args) -> NeuronState:
-        """d(v, i, s)/dt."""
-        dv, di = self.membrane.drift(y.v, y.i, evaluate_drive(self.drive, t))
-        return NeuronState(dv, di, self.firing.hazard(y.v))
+    def __call__(self, t, y: NetworkState, args) -> NetworkState:
+        """dy/dt."""
+        drive = evaluate_drive(self.drive, t)
+        moved = [
+            group_drift(group, t, state, group.of_network(drive))
+            for group, state in zip(self.layout.groups, y.groups, strict=True)
+        ]
+        return NetworkState(tuple(moved), y.members)
+
+
+def group_drift(
+    group: Group, t, state: PopulationState, drive: Float[Array, " neurons"]
+) -> PopulationState:
+    """dy/dt of one group."""
+    current = group.current(state)
+    current = drive if current is None else current + drive
+    neuron = mapped(lambda n, x, i: n.drift(t, x, i), group.neuron, state.neuron, current)
+    ports = {
+        name: mapped(lambda p, g: p.drift(g), port, state.ports[name])
+        for name, port in group.ports.items()
+    }
+    s = None if state.s is None else group.rate(t, group.potential(state.neuron))
+    return PopulationState(neuron, ports, s)
 
 
 class Diffusion(eqx.Module):
-    """How the noise channels act."""
+    """How the noise acts: numbers for each neuron and channel that is drawn, in a row."""
 
-    membrane: AbstractMembrane
+    layout: Layout
 
-    def __call__(self, t, y: NeuronState, args) -> lx.FunctionLinearOperator:
-        """The map from increments, shape `(neurons, channels)`, to those of the state."""
+    @property
+    def size(self) -> int:
+        """How many numbers there are."""
+        return sum(group.size * len(group.drawn) for group in self.layout.groups)
+
+    def moved(self, y: NetworkState, dx: Float[Array, " noises"]) -> NetworkState:
+        """What an increment adds to the state."""
+        moved, start = [], 0
+        for group, state in zip(self.layout.groups, y.groups, strict=True):
+            stop = start + group.size * len(group.drawn)
+            moved.append(group_noise(group, state, dx[start:stop]))
+            start = stop
+        return NetworkState(tuple(moved), y.members)
+
+    def __call__(self, t, y: NetworkState, args) -> lx.FunctionLinearOperator:
+        """The map from increments to those of the state."""
+        dtype = jnp.result_type(*jax.tree.leaves(y))
+        act = lambda dx: self.moved(y, dx)
+        return lx.FunctionLinearOperator(act, jax.ShapeDtypeStruct((self.size,), dtype))
+
+
+def group_noise(
+    group: Group, state: PopulationState, dx: Float[Array, " noises"]
+) -> PopulationState:
+    """What an increment adds to the state of a group."""
+    zero = jnp.zeros(group.size, dx.dtype)
+    drawn = dx.reshape(group.size, len(group.drawn))
+    of_channel = {c: drawn[:, n] for n, c in enumerate(group.drawn)}
+    columns = [of_channel.get(c, zero) for c in range(group.channels)]
+    dw = jnp.stack(columns, -1) if columns else jnp.zeros((group.size, 0), dx.dtype)
+    neuron = mapped(lambda n, x, dw: n.noise(x, dw), group.neuron, state.neuron, dw)
+    ports = {
+        name: mapped(lambda p, g, dw: p.noise(g, dw), port, state.ports[name], dw)
+        for name, port in group.ports.items()
+    }
+    s = None if state.s is None else jnp.zeros_like(state.s)
+    return PopulationState(neuron, ports, s)
+
+
+class Arrivals(eqx.Module):
+    """How spikes from outside act: their weights arrive at a port."""
+
+    layout: Layout
+    group: int = eqx.field(static=True)
+    port: str = eqx.field(static=True)
+
+    def __call__(self, t, y: NetworkState, args) -> lx.FunctionLinearOperator:
+        """The map from weights, shape `(neurons of the group,)`, to increments of the state."""
+        size, dtype = self.layout.groups[self.group].size, jnp.result_type(*jax.tree.leaves(y))
 
         def act(dx):
-            dv, di = self.membrane.noise(y.v, y.i, dx)
-            return NeuronState(dv, di, None if y.s is None else jnp.zeros_like(y.s))
+            arrive = lambda amount: received(self.layout, y, self.group, self.port, amount)
+            return jax.jvp(arrive, (jnp.zeros_like(dx),), (dx,))[1]
 
-        shape = (y.v.shape[0], self.membrane.channels)
-        return lx.FunctionLinearOperator(act, jax.ShapeDtypeStruct(shape, y.v.dtype))
+        return lx.FunctionLinearOperator(act, jax.ShapeDtypeStruct((size,), dtype))
 
 
-class Currents(eqx.Module):
-    """How spikes from outside act: they add to the currents."""
-
-    def __call__(self, t, y: NeuronState, args) -> lx.FunctionLinearOperator:
-        """The map from increments, shape `(neurons,)`, to those of the state."""
-
-        def act(dx):
-            zero = None if y.s is None else jnp.zeros_like(y.s)
-            return NeuronState(jnp.zeros_like(y.v), dx, zero)
-
-        return lx.FunctionLinearOperator(act, jax.ShapeDtypeStruct(y.i.shape, y.i.dtype))
+def received(
+    layout: Layout, y: NetworkState, group: int, port: str, amount: Float[Array, " neurons"]
+) -> NetworkState:
+    """The state after arrivals at a port of a group."""
+    synapse, g = layout.groups[group].ports[port], y.groups[group].ports[port]
+    after = mapped(lambda p, g, w: p.receive(g, w), synapse, g, amount)
+    return eqx.tree_at(lambda y: y.groups[group].ports[port], y, after)
 
 
 class Excess(eqx.Module):
     """The event functions: a neuron fires where its own rises through 0."""
 
-    firing: AbstractFiring
+    layout: Layout
 
-    def __call__(self, t, y: NeuronState, args) -> Float[Array, " neurons"]:
-        """E(v, s), one for each neuron."""
-        return self.firing.event(y.v, y.s)
+    def __call__(self, t, y: NetworkState, args) -> Float[Array, " neurons"]:
+        """E(y), one for each neuron, group after group."""
+        each = [
+            group.event(group.potential(state.neuron), state.s)
+            for group, state in zip(self.layout.groups, y.groups, strict=True)
+        ]
+        return each[0] if len(each) == 1 else jnp.concatenate(each)
 
 
 class Spike(eqx.Module):
-    """What a spike of neuron k does: its potential is reset, its next threshold drawn, and its
-    weights are added to the currents."""
+    """What a spike of neuron k does: its state jumps, its next threshold is drawn, and its weights
+    arrive at the ports of its targets."""
 
-    membrane: AbstractMembrane
-    firing: AbstractFiring
-    weights: Float[Array, "neurons neurons"] | SparseWeights | None
+    layout: Layout
+    links: tuple[Link, ...]
 
-    def __call__(self, t, y: NeuronState, args, k, u) -> NeuronState:
+    def __call__(self, t, y: NetworkState, args, k, u) -> NetworkState:
         """The state just after."""
-        fired = one_hot(k, y.v.shape[0])
-        v = jnp.where(fired, self.membrane.reset(y.v), y.v)
-        threshold = self.firing.draw_threshold(u)
-        s = None
-        if threshold is not None:
-            assert y.s is not None
-            s = jnp.where(fired, threshold, y.s)
-        i, weights = y.i, self.weights
-        if weights is not None:
-            i = i + (weights.row(k) if isinstance(weights, SparseWeights) else weights[k])
-        return NeuronState(v, i, s)
+        fired = self.layout.split(one_hot(k, self.layout.size))
+        groups = [
+            self._own(group, state, hit, u)
+            for group, state, hit in zip(self.layout.groups, y.groups, fired, strict=True)
+        ]
+        y = NetworkState(tuple(groups), y.members)
+        for link in self.links:
+            amount = link.row(k, self.layout.size)
+            y = received(self.layout, y, link.group, link.port, amount)
+        return y
+
+    def _own(self, group: Group, state: PopulationState, hit: Array, u) -> PopulationState:
+        neuron = where_neurons(hit, group.spike(state.neuron), state.neuron)
+        s = None if state.s is None else jnp.where(hit, group.threshold(u), state.s)
+        return PopulationState(neuron, state.ports, s)
+
+
+def where_neurons(hit: Array, on_hit: PyTree, otherwise: PyTree) -> PyTree:
+    """The state of a neuron from one of two pytrees, whether it was hit or not."""
+
+    def one(a, b):
+        mask = hit.reshape(hit.shape + (1,) * (a.ndim - 1))
+        return jnp.where(mask, a, b)
+
+    return jax.tree.map(one, on_hit, otherwise)

@@ -1,4 +1,4 @@
-"""Firing: when a neuron spikes, given its membrane potential."""
+"""Firing: when a neuron spikes, given its potential."""
 
 import abc
 
@@ -7,49 +7,47 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from .._check import check_kind
 from .._misc import as_float_array, is_concrete
-from .._types import Numeric
+from .._types import Numeric, RealScalar, Scalar
 from .domain import Bound, as_bounded
 from .intensity import AbstractIntensity
-from .membrane import AbstractMembrane
+from .mapped import mapped
+from .neuron import AbstractNeuron
 
 
 class AbstractFiring(eqx.Module):
-    """The event function of a neuron, and the hidden state it may need."""
+    """The rule by which one neuron fires: a random threshold, or a hard one."""
 
     @abc.abstractmethod
-    def draw_threshold(self, u: Float[Array, " neurons"]) -> Float[Array, " neurons"] | None:
-        """The hidden state after a spike whose random number is `u`; `None` if there is none."""
+    def check(self, neuron: AbstractNeuron, size: int) -> AbstractNeuron:
+        """The neuron, if pathwise gradients exist with so many of it; raises if not."""
 
     @abc.abstractmethod
-    def hazard(self, v: Float[Array, " neurons"]) -> Float[Array, " neurons"] | None:
-        """The rate of change of the hidden state."""
-
-    @abc.abstractmethod
-    def event(
-        self, v: Float[Array, " neurons"], s: Float[Array, " neurons"] | None
-    ) -> Float[Array, " neurons"]:
-        """Fires where it rises through 0."""
-
-    @abc.abstractmethod
-    def at_risk(
-        self, s: Float[Array, " neurons"] | None, u: Float[Array, " neurons"]
-    ) -> Bool[Array, " neurons"] | None:
-        """Whether a spike is possible at `s`, over the threshold's random number `u`.
-
-        `None` if there is no random threshold.
-        """
-
-    @abc.abstractmethod
-    def check(self, membrane: AbstractMembrane) -> AbstractMembrane:
-        """The membrane, if pathwise gradients exist with it; raises if not."""
-
     def bounds(self) -> tuple[Bound, ...]:
-        """What its parameters must be; none by default."""
-        return ()
+        """What its parameters must be."""
 
 
-class StochasticFiring(AbstractFiring):
+class AbstractHazard(AbstractFiring):
+    r"""Random thresholds: spikes at a rate that depends on time and potential.
+
+    A hidden state $ds = \lambda(t, v)\,dt$ fires where it reaches 0, and then $s := \log u -
+    \alpha$ with $u \sim U(0, 1)$. Hence $P(\text{no spike in }(\tau, t]) =
+    \min\{1, e^{\alpha - \int_\tau^t\lambda\,dr}\}$. Such spikes have a density.
+    """
+
+    alpha: eqx.AbstractVar[Float[Array, "*neurons"]]
+
+    @abc.abstractmethod
+    def hazard(self, t: RealScalar, v: Scalar) -> Scalar:
+        """The rate of spikes, not negative."""
+
+    @abc.abstractmethod
+    def log_hazard(self, t: RealScalar, v: Scalar) -> Scalar:
+        """Its logarithm, also where the rate may round to 0."""
+
+
+class StochasticFiring(AbstractHazard):
     r"""Spikes from an intensity, with refractoriness (Holberg & Salvi 2024, eq. 1-3).
 
     $ds = \lambda(v)\,dt$; a neuron fires when $s$ reaches 0, and then
@@ -68,47 +66,39 @@ class StochasticFiring(AbstractFiring):
     alpha: Float[Array, "*neurons"]
 
     def __init__(self, intensity: AbstractIntensity, alpha: Numeric = 0.0):
-        if not isinstance(intensity, AbstractIntensity):
-            raise TypeError(
-                "`intensity` must be a roughsnn.AbstractIntensity, got a "
-                f"{type(intensity).__name__}. Wrap a function of your own in a subclass."
-            )
-        self.intensity = intensity
+        self.intensity = check_kind(
+            "intensity",
+            intensity,
+            AbstractIntensity,
+            "a roughsnn.AbstractIntensity (a function of your own goes into a subclass)",
+        )
         self.alpha = as_bounded("alpha", alpha, "not negative")
 
-    def draw_threshold(self, u):
-        """See [`roughsnn.AbstractFiring`][]."""
-        return jnp.log(u) - self.alpha
-
-    def hazard(self, v):
-        """See [`roughsnn.AbstractFiring`][]."""
+    def hazard(self, t, v):
+        """See [`roughsnn.AbstractHazard`][]."""
+        del t
         return self.intensity(v)
 
-    def event(self, v, s):
-        """See [`roughsnn.AbstractFiring`][]."""
-        del v
-        assert s is not None
-        return s
+    def log_hazard(self, t, v):
+        """See [`roughsnn.AbstractHazard`][]."""
+        del t
+        return self.intensity.log(v)
 
-    def at_risk(self, s, u):
-        """Where the hazard integrated since the last spike exceeds alpha."""
-        assert s is not None
-        return s > jnp.log(u)
-
-    def check(self, membrane):
-        """Every membrane will do: the hidden state has no noise."""
-        return membrane
+    def check(self, neuron, size):
+        """Every neuron will do: the hidden state has no noise."""
+        del size
+        return neuron
 
     def bounds(self):
         """`alpha` is not negative, and the intensity has bounds of its own."""
         return (Bound("alpha", self.alpha, "not negative"), *self.intensity.bounds())
 
 
-class ThresholdFiring(AbstractFiring):
-    r"""A spike whenever $v$ rises through a threshold.
+class HardThreshold(AbstractFiring):
+    r"""A spike whenever the potential rises through a threshold.
 
-    Only for membranes without noise on $v$ at the threshold: the crossing of a Brownian path is not
-    differentiable, and automatic differentiation would return a finite, wrong number.
+    Only for neurons without noise on the potential at the threshold: the crossing of a Brownian
+    path is not differentiable, and automatic differentiation would return a finite, wrong number.
     Noise on the current is allowed.
 
     **Arguments:**
@@ -128,38 +118,36 @@ class ThresholdFiring(AbstractFiring):
     def __init__(self, threshold: Numeric = 1.0):
         self.threshold = as_float_array("threshold", threshold)
 
-    def draw_threshold(self, u):
-        """No hidden state."""
-        del u
-
-    def hazard(self, v):
-        """No hidden state."""
-        del v
-
-    def event(self, v, s):
-        """See [`roughsnn.AbstractFiring`][]."""
-        del s
-        return v - self.threshold
-
-    def at_risk(self, s, u):
-        """No random threshold."""
-        del s, u
-
-    def check(self, membrane):
+    def check(self, neuron, size):
         """Refuses noise on the potential (condition C1), while tracing at run time."""
         message = (
-            "ThresholdFiring needs a membrane without noise on v at its threshold, got a nonzero "
-            "first row of `sigma`: the event function v - threshold would see the noise (condition "
-            "C1), and no exact gradient exists. Put the noise on the current (second row of "
-            "`sigma`), let it vanish at the threshold (MultiplicativeLIF), or use StochasticFiring."
+            "HardThreshold needs a neuron without noise on its potential at the threshold, got a "
+            "nonzero `sigma`: the event function v - threshold would see the noise (condition "
+            "C1), and no exact gradient exists. Put the noise on the current (`sigma` of the "
+            "synapse), let it vanish at the threshold (MultiplicativeLIF), or use StochasticFiring."
         )
-        if is_concrete(membrane, self.threshold):
+
+        def sees() -> Bool[Array, ""]:
+            level = jnp.broadcast_to(self.threshold, (size,))
+            return jnp.any(mapped(lambda n, level: n.noisy_potential(level), neuron, level))
+
+        if is_concrete(neuron, self.threshold):
             with jax.ensure_compile_time_eval():
-                noisy = membrane.noisy_potential(self.threshold)
+                noisy = sees()
         else:
-            noisy = membrane.noisy_potential(self.threshold)
+            noisy = sees()
         if not is_concrete(noisy):
-            return eqx.error_if(membrane, noisy, message)
+            return eqx.error_if(neuron, noisy, message)
         if noisy:
             raise ValueError(message)
-        return membrane
+        return neuron
+
+    def bounds(self):
+        """None."""
+        return ()
+
+
+def at_risk(s: Float[Array, "*neurons"], u: Float[Array, "*neurons"]) -> Bool[Array, "*neurons"]:
+    """Where the hazard integrated since the last spike exceeds alpha, over the random number of
+    the threshold."""
+    return s > jnp.log(u)

@@ -1,161 +1,149 @@
-"""A network of spiking neurons as an event SDE."""
+"""A network of spiking neurons."""
 
-from collections.abc import Sequence
-from typing import Literal
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
-import diffrax as dfx
 import equinox as eqx
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Bool, Float
 
-from .._check import check_choice
-from .._event.event import Event
-from .._misc import as_float_array, as_numbers, is_concrete
-from .._path.base import AbstractCellPath
-from .._path.jumps import JumpPath
-from .._types import DriveFunction, Numeric
+from .._check import as_tuple, check_choice, check_kind
+from .._types import Numeric
 from .connectivity import SparseWeights
 from .dale import DaleWeights
 from .domain import Bound
-from .equation import Currents, Diffusion, Drift, Excess, Spike
-from .firing import AbstractFiring
-from .membrane import AbstractMembrane
+from .population import Population, Source
+from .projection import Projection
+from .state import find
+
+# The name of the population of a network that has one.
+ONLY = "neurons"
 
 
 class SpikingNetwork(eqx.Module):
-    r"""Neurons with a membrane and a firing rule, coupled by weights.
+    r"""Populations of neurons, coupled by projections.
 
-    When neuron $k$ fires, its potential is reset, its next threshold drawn, and
-    $i_j \mathrel{+}= w_{kj}$ for all $j$ (Holberg & Salvi 2024, eq. 1-3).
+    When a neuron fires, its own state jumps, its next threshold is drawn, and the weights of its
+    synapses arrive at the ports of their targets (Holberg & Salvi 2024, eq. 1-3).
 
     **Arguments:**
 
-    - `membrane`: e.g. [`roughsnn.LIF`][].
-    - `firing`: [`roughsnn.StochasticFiring`][] or [`roughsnn.ThresholdFiring`][].
-    - `weights`: `weights[pre, post]`, shape `(neurons, neurons)`, zero on the diagonal; or
-        [`roughsnn.SparseWeights`][], for large networks; or [`roughsnn.DaleWeights`][], which keep
-        their sign; `None` for uncoupled neurons, as many as the drive has entries.
-    - `mask`: boolean, shape `(neurons, neurons)`; only weights where it is true exist, and
-        only they get a gradient. Must be false on the diagonal. By default everything
-        off the diagonal.
+    - `populations`: a dictionary from names to [`roughsnn.Population`][] and
+        [`roughsnn.Source`][]; or one population, whose name then is `"neurons"`.
+    - `projections`: [`roughsnn.Projection`][]s between them.
+    - `weights`, `mask`: for a single population, instead of a projection of it onto itself.
     - `conditions`: `"check"` refuses models without exact gradients (see
         [`roughsnn.check_event`][]); `"waive"` does not, and marks their solutions.
 
-    **Raises:** `ValueError` for wrong shapes, weights on the diagonal, values that are not
-    finite, and for models without exact gradients.
+    `network["exc"]` is a population. Neurons are numbered in the order of the populations; sources
+    are not counted.
+
+    **Raises:** `ValueError` for names that do not exist, weights that do not fit, and models
+    without exact gradients; `TypeError` for parts of another type.
     """
 
-    membrane: AbstractMembrane
-    firing: AbstractFiring
-    weights: Float[Array, "neurons neurons"] | SparseWeights | DaleWeights | None
-    mask: Bool[Array, "neurons neurons"] | None
+    parts: tuple[Population | Source, ...]
+    projections: tuple[Projection, ...]
+    names: tuple[str, ...] = eqx.field(static=True)
     conditions: Literal["check", "waive"] = eqx.field(static=True)
 
     def __init__(
         self,
-        membrane: AbstractMembrane,
-        firing: AbstractFiring,
+        populations: Population | Mapping[str, Population | Source],
+        projections: Sequence[Projection] = (),
+        *,
         weights: Numeric | SparseWeights | DaleWeights | None = None,
         mask: Numeric | None = None,
-        *,
         conditions: Literal["check", "waive"] = "check",
     ):
-        if not isinstance(membrane, AbstractMembrane):
-            raise TypeError(
-                f"`membrane` must be a roughsnn.AbstractMembrane, got {type(membrane).__name__}."
-            )
-        if not isinstance(firing, AbstractFiring):
-            raise TypeError(
-                f"`firing` must be a roughsnn.AbstractFiring, got {type(firing).__name__}."
-            )
         check_choice("conditions", conditions, ("check", "waive"))
         self.conditions = conditions
-        self.membrane = membrane if conditions == "waive" else firing.check(membrane)
-        self.firing = firing
-        self.weights, self.mask = None, None
-        if weights is None:
-            if mask is not None:
-                raise ValueError("`mask` was given without `weights`.")
-            return
-        if isinstance(weights, SparseWeights | DaleWeights):
-            self.weights = weights
-            held = weights.raw if isinstance(weights, DaleWeights) else weights
-            if isinstance(held, SparseWeights):
-                if mask is not None:
-                    raise ValueError("`mask` goes with a matrix; SparseWeights hold what exists.")
-                return
-            # A magnitude is never 0: those on the diagonal are masked.
-            matrix = jnp.zeros(held.shape)
-        else:
-            self.weights = matrix = as_float_array("weights", weights)
-        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-            raise ValueError(f"`weights` must have shape (neurons, neurons), got {matrix.shape}.")
-        self.mask = _check_mask(mask, matrix)
+        wanted = "a roughsnn.Population, or a dictionary from names to populations"
+        check_kind("populations", populations, (Population, Mapping), wanted)
+        single = isinstance(populations, Population)
+        by_name = {ONLY: populations} if single else dict(populations)
+        for name, part in by_name.items():
+            check_kind("a name in `populations`", name, str, "a str")
+            kinds = (Population, Source)
+            check_kind(f"populations[{name!r}]", part, kinds, "a roughsnn.Population or a Source")
+        if not any(isinstance(part, Population) for part in by_name.values()):
+            raise ValueError("`populations` must hold at least one roughsnn.Population.")
+        self.names = tuple(by_name)
+        self.parts = tuple(_checked(part, conditions) for part in by_name.values())
+        found = list(as_tuple("projections", projections, "a list of roughsnn.Projection"))
+        if weights is not None:
+            if not single:
+                raise ValueError(
+                    "`weights` goes with a single population; use roughsnn.Projection(pre, post, "
+                    "weights)."
+                )
+            found.append(Projection(ONLY, ONLY, weights, mask=mask))
+        elif mask is not None:
+            raise ValueError("`mask` was given without `weights`.")
+        self.projections = tuple(self._fitting(n, p) for n, p in enumerate(found))
+
+    def _fitting(self, number: int, projection: Any) -> Projection:
+        """A projection with the name of its port, if there is such a one."""
+        what = f"projections[{number}]"
+        check_kind(what, projection, Projection, "a roughsnn.Projection")
+        pre, post = (
+            find_value(name, self.populations, f"population, in `{what}`")
+            for name in (projection.pre, projection.post)
+        )
+        if isinstance(post, Source):
+            raise ValueError(f"`{what}` is onto {projection.post!r}, a Source: it takes no spikes.")
+        if not post.ports:
+            raise ValueError(
+                f"`{what}` is onto {projection.post!r}, which has no ports. Give it one: "
+                'Population(..., ports={"syn": roughsnn.synapses.Exponential(tau)}).'
+            )
+        port = projection.port
+        if port is None and len(post.ports) > 1:
+            raise ValueError(
+                f"`{what}` must name a port of {projection.post!r}: one of {sorted(post.ports)}."
+            )
+        port = next(iter(post.ports)) if port is None else port
+        find_value(port, post.ports, f"port of {projection.post!r}, in `{what}`")
+        if projection.weights.shape != (pre.size, post.size):
+            raise ValueError(
+                f"The weights of `{what}` must have shape ({pre.size}, {post.size}), from "
+                f"{projection.pre!r} onto {projection.post!r}, got {projection.weights.shape}."
+            )
+        return dataclasses.replace(projection, port=port)
 
     @property
-    def num_neurons(self) -> int | None:
-        """The number of neurons, if the weights fix it."""
-        return None if self.weights is None else self.weights.shape[0]
+    def populations(self) -> dict[str, Population | Source]:
+        """All parts by their names."""
+        return dict(zip(self.names, self.parts, strict=True))
+
+    @property
+    def simulated(self) -> dict[str, Population]:
+        """The populations that are no sources."""
+        return {k: p for k, p in self.populations.items() if isinstance(p, Population)}
+
+    def __getitem__(self, name: str) -> Any:
+        return find(name, self.populations, "population")
+
+    @property
+    def num_neurons(self) -> int:
+        """The number of neurons, without sources."""
+        return sum(p.size for p in self.simulated.values())
 
     def bounds(self) -> tuple[Bound, ...]:
         """What the parameters must be."""
-        return (*self.membrane.bounds(), *self.firing.bounds())
-
-    def effective_weights(self) -> Float[Array, "neurons neurons"] | SparseWeights | None:
-        """The weights where the mask is true, or where there is a target, zero elsewhere."""
-        if self.weights is None:
-            return None
-        weights = self.weights.weights() if isinstance(self.weights, DaleWeights) else self.weights
-        if isinstance(weights, SparseWeights):
-            return weights.filled()
-        assert self.mask is not None
-        return jnp.where(self.mask, weights, 0)
-
-    def terms(
-        self,
-        drive: DriveFunction,
-        path: AbstractCellPath | None = None,
-        jumps: Sequence[JumpPath] = (),
-    ) -> dfx.AbstractTerm:
-        """The network between spikes as diffrax terms; noise only if `path` is given, jumps of
-        the currents for each of `jumps`."""
-
-        terms: list[dfx.AbstractTerm] = [dfx.ODETerm(Drift(self.membrane, self.firing, drive))]
-        if path is not None:
-            terms.append(dfx.ControlTerm(Diffusion(self.membrane), path))
-        terms += [dfx.ControlTerm(Currents(), jump) for jump in jumps]
-        return terms[0] if len(terms) == 1 else dfx.MultiTerm(*terms)
-
-    def event(self) -> Event:
-        """The spikes of the network as an [`roughsnn.Event`][]."""
-        spike = Spike(self.membrane, self.firing, self.effective_weights())
-        # Random thresholds are not reached together.
-        hard = jax.eval_shape(self.firing.draw_threshold, 0.5) is None
-        ties = "all" if hard else "first"
-        return Event(Excess(self.firing), spike, self.conditions, ties=ties)
+        return tuple(bound for p in self.simulated.values() for bound in p.bounds())
 
 
-def _check_mask(mask, weights: Array) -> Array:
-    diagonal = np.eye(weights.shape[0], dtype=bool)
-    if mask is None:
-        mask = jnp.asarray(~diagonal)
-    else:
-        mask = as_numbers("mask", mask)
-        if mask.dtype != bool or mask.shape != weights.shape:
-            raise ValueError(
-                f"`mask` must be boolean with the shape of `weights`, {weights.shape}; got "
-                f"{mask.dtype} of shape {mask.shape}."
-            )
-        if is_concrete(mask) and np.any(np.asarray(mask) & diagonal):
-            raise ValueError(
-                "`mask` must be false on the diagonal: a neuron has no synapse onto itself, "
-                "its own spike acts by the reset."
-            )
-    if is_concrete(weights) and np.any(np.diag(np.asarray(weights)) != 0):
-        raise ValueError(
-            "`weights` must be zero on the diagonal: a neuron has no synapse onto itself, "
-            "its own spike acts by the reset."
-        )
-    return mask
+def find_value(name: str, things: dict, what: str) -> Any:
+    """The thing of a name, or a `ValueError` that says which there are."""
+    try:
+        return find(name, things, what)
+    except KeyError as e:
+        raise ValueError(e.args[0]) from None
+
+
+def _checked(part: Population | Source, conditions: str) -> Population | Source:
+    """The part; raises, or does so at run time, if its firing has no exact gradients with it."""
+    if isinstance(part, Source) or conditions == "waive" or part.firing is None:
+        return part
+    neuron = part.firing.check(part.neuron, part.size)
+    return part if neuron is part.neuron else eqx.tree_at(lambda p: p.neuron, part, neuron)

@@ -1,20 +1,99 @@
-"""The state of a network."""
+"""The state of a population, and of a network."""
+
+from typing import Any, NamedTuple
 
 import equinox as eqx
-from jaxtyping import Array, Float
+import jax
+from jaxtyping import Array, Float, PyTree
 
 
-class NeuronState(eqx.Module):
-    """What evolves in a network of spiking neurons.
+class PopulationState(eqx.Module):
+    """What evolves in a population; all arrays have the neurons first.
 
-    **Arguments:**
+    `state["v"]` is a part of it by name: that of a leaf of the state of the neuron; the name of a
+    port, or `"port.leaf"` where its state has several; `"s"`.
 
-    - `v`: membrane potentials, shape `(neurons,)`.
-    - `i`: synaptic currents, shape `(neurons,)`, in units of `v`.
-    - `s`: integrated hazard minus the threshold log u - alpha drawn for the next spike,
-        shape `(neurons,)`, negative; `None` for neurons with a hard threshold.
+    **Attributes:**
+
+    - `neuron`: the states of the neurons, see [`roughsnn.AbstractNeuron`][].
+    - `ports`: those of the ports, by name.
+    - `s`: integrated hazard minus the threshold log u - alpha drawn for the next spike, negative;
+        `None` without random thresholds.
     """
 
-    v: Float[Array, "*neurons"]
-    i: Float[Array, "*neurons"]
-    s: Float[Array, "*neurons"] | None
+    neuron: PyTree[Float[Array, "neurons ..."]]
+    ports: dict[str, PyTree[Float[Array, "neurons ..."]]]
+    s: Float[Array, " neurons"] | None
+
+    def parts(self) -> dict[str, Any]:
+        """All parts of the state by their names."""
+        found = dict(named(self.neuron))
+        for port, g in self.ports.items():
+            leaves = named(g)
+            for name, leaf in leaves:
+                found[port if len(leaves) == 1 else f"{port}.{name}"] = leaf
+        if self.s is not None:
+            found["s"] = self.s
+        return found
+
+    def __getitem__(self, name: str) -> Array:
+        return find(name, self.parts(), "part of the state")
+
+    @property
+    def parts_dtype(self) -> Any:
+        """The dtype of the state."""
+        return jax.numpy.result_type(*jax.tree.leaves(self))
+
+    def replaced(self, parts: dict[str, Any]) -> "PopulationState":
+        """The same with other values for some parts."""
+        values = list((self.parts() | parts).values())
+        return jax.tree.unflatten(jax.tree.structure(self), values)
+
+
+def named(tree: PyTree) -> list[tuple[str, Any]]:
+    """The leaves with the words that lead to them."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return [(".".join(map(_word, path)), leaf) for path, leaf in leaves]
+
+
+def _word(key: Any) -> str:
+    for attribute in ("key", "name", "idx"):
+        if hasattr(key, attribute):
+            return str(getattr(key, attribute))
+    return str(key)
+
+
+def find(name: Any, things: dict[str, Any], what: str) -> Any:
+    """The thing of a name, or a `KeyError` that says which there are."""
+    if name not in things:
+        raise KeyError(f"{name!r} is no {what}; there are {', '.join(map(repr, things))}.")
+    return things[name]
+
+
+class Member(NamedTuple):
+    """Where a population is: which entries of which group, and the number of its first neuron."""
+
+    name: str
+    group: int
+    start: int
+    stop: int
+    first: int
+
+
+class NetworkState(eqx.Module):
+    """What evolves in a network.
+
+    `state["exc"]` is the [`roughsnn.PopulationState`][] of a population; where there is only one,
+    `state["v"]` is a part of it.
+    """
+
+    groups: tuple[PopulationState, ...]
+    members: tuple[Member, ...] = eqx.field(static=True)
+
+    def __getitem__(self, name: str) -> Any:
+        members = {m.name: m for m in self.members}
+        if len(members) == 1 and name not in members:
+            return self.groups[0][name]
+        m = find(name, members, "population")
+        # Leading axes may be those of times: the neurons are counted from behind.
+        return jax.tree.map(lambda x: x[..., m.start : m.stop], self.groups[m.group])

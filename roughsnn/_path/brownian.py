@@ -15,6 +15,7 @@ from .._misc import as_numbers, check_shape, check_window, described, is_concret
 from .._random import RandomKey, normals, seeds
 from .._types import IntScalar, RealScalar
 from .base import AbstractGridPath, CellPolynomial
+from .grid import GridPath
 
 # Roots are shorter than this, in the unit of time of the model, and at least half as long.
 _ROOT = 16.0
@@ -51,7 +52,7 @@ def _halve(w: Array, a: Array, z: Array, q: Array | None) -> tuple[Array, Array]
 class _Tree(eqx.Module):
     """Cells `first`, first + 1, ... of the motion, from their roots downwards."""
 
-    words: UInt32[Array, "3"]
+    words: UInt32[Array, "3 *entries"]
     entries: UInt32[Array, " entries"]
     first: Int[Array, ""]
     dt: float = eqx.field(static=True)
@@ -106,6 +107,23 @@ class _Tree(eqx.Module):
             jnp.asarray(np.append(deviation[0], deviation[1, :used]), dtype),
         )
         return z[:number], z[number:]
+
+
+def labelled_path(
+    t0: float,
+    t1: float,
+    dt: float,
+    *,
+    words: UInt32[Array, "3 *entries"],
+    entries: UInt32[Array, " entries"],
+    interpolation: Literal["linear", "parabola"],
+    dtype: Any,
+    first: IntScalar,
+) -> GridPath:
+    """A Brownian motion whose entries get the random numbers of these words and numbers."""
+    tree = _Tree(words, entries, _as_cell_number(first), dt)
+    w, a = tree.cells(num_cells(t0, t1, dt), interpolation == "parabola", dtype)
+    return GridPath(w, t0=t0, t1=t1, dt=dt, areas=a)
 
 
 class Brownian(eqx.Module):

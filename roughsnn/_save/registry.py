@@ -25,16 +25,29 @@ from .._loss.expected_signature import Settings, SignatureMean
 from .._loss.matching import TrialFeatures
 from .._loss.mmd import Reference
 from .._loss.moments import Moments
+from .._model.adaptive import AdaptiveLIF, AdaptiveState
+from .._model.alpha import Alpha, AlphaState, DoubleExponential, DoubleState
 from .._model.connectivity import SparseWeights
 from .._model.dale import DaleWeights
 from .._model.drive import Constant, Rows
-from .._model.firing import StochasticFiring, ThresholdFiring
-from .._model.inputs import SpikeInput
+from .._model.exponential import Exponential
+from .._model.firing import HardThreshold, StochasticFiring
+from .._model.glif import (
+    GLIF,
+    AfterSpikeCurrent,
+    GLIFState,
+    SpikeThreshold,
+    VoltageThreshold,
+)
 from .._model.intensity import ExponentialIntensity, SoftplusIntensity
-from .._model.membrane import LIF
+from .._model.lif import LIF, LIFState
 from .._model.multiplicative import MultiplicativeLIF, Proportional
 from .._model.network import SpikingNetwork
-from .._model.state import NeuronState
+from .._model.population import ConstantRate, Population, Source, Still
+from .._model.projection import Projection
+from .._model.reset import ResetTo, Subtract
+from .._model.resonator import ResonateAndFire, ResonatorState
+from .._model.state import Member, NetworkState, PopulationState
 from .._path.brownian import Brownian
 from .._path.grid import GridPath
 from .._path.jumps import JumpPath
@@ -48,10 +61,14 @@ from .._train.spike_train import SpikeTrain
 from .._window import Clock, Window
 
 _LIBRARY = (
-    *(SpikingNetwork, NeuronState, FinalState, Clock, Window),
-    *(LIF, MultiplicativeLIF, Proportional),
-    *(StochasticFiring, ThresholdFiring, ExponentialIntensity, SoftplusIntensity),
-    *(SparseWeights, DaleWeights, SpikeInput, SpikeTrain, Boundary, Constant, Rows),
+    *(SpikingNetwork, Population, Source, Projection),
+    *(NetworkState, PopulationState, Member, FinalState, Clock, Window),
+    *(LIF, LIFState, MultiplicativeLIF, Proportional, Still, Subtract, ResetTo),
+    *(AdaptiveLIF, AdaptiveState, ResonateAndFire, ResonatorState),
+    *(GLIF, GLIFState, AfterSpikeCurrent, SpikeThreshold, VoltageThreshold),
+    *(Exponential, Alpha, AlphaState, DoubleExponential, DoubleState),
+    *(StochasticFiring, HardThreshold, ConstantRate, ExponentialIntensity, SoftplusIntensity),
+    *(SparseWeights, DaleWeights, SpikeTrain, Boundary, Constant, Rows),
     *(Brownian, GridPath, JumpPath, StepPath),
     *(LagKernel, OrderedKernel, PointKernel, Whitening, ProductKernel, SumKernel),
     *(SignatureKernel, ItoLift, MarcusLift, RampLift, PerNeuronKernel),
@@ -105,7 +122,7 @@ def is_named_tuple(cls: type) -> bool:
 def with_types(types: Any) -> Mapping[str, type]:
     """The classes by name, with those of a user."""
     if not isinstance(types, tuple | list):
-        raise TypeError(f"`types` must be a tuple of classes, as (MyMembrane,), got {types!r}.")
+        raise TypeError(f"`types` must be a tuple of classes, as (MyNeuron,), got {types!r}.")
     known = dict(CLASSES)
     for cls in types:
         if not is_record(cls) or inspect.isabstract(cls):

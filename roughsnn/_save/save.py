@@ -59,12 +59,13 @@ def save(
 
     The file holds no code and no pickle. It is a zip archive of a text, `header.json`, with the
     structure of the model and all that is not an array, and of an `.npy` file for each array, so
-    that `numpy.load(path)["model.membrane.mu"]` reads one also without roughsnn. Arrays come back
-    bit by bit, of the same dtype. The archive's comment holds the number of the format and a
+    that `numpy.load(path)["model.parts.0.neuron.tau"]` reads one also without roughsnn. Arrays
+    come back bit by bit, of the same dtype. The archive's comment holds the number of the format
+    and a
     SHA-256 digest of everything before it: a file that is damaged is refused. It takes the place of
     another only when it is complete.
 
-    A model may be made of roughsnn's membranes, firings, networks, kernels, paths and references,
+    A model may be made of roughsnn's neurons, synapses, networks, kernels, paths and references,
     of what [`roughsnn.constrained`][] and paramax make of them, and of modules (`equinox.Module`,
     `typing.NamedTuple`) of your own, whose classes are to be given to `load`; in lists, tuples and
     dicts, with arrays of JAX and NumPy, random keys, numbers and texts. A file knows the common
@@ -132,7 +133,7 @@ def load(path: str | Path, *, like: PyTree | None = None, types: Sequence[type] 
         of. Its arrays, numbers and texts are replaced by those of the file; all else (functions,
         static fields) is kept, and static fields must be the same. Arrays may be
         `jax.ShapeDtypeStruct`s.
-    - `types`: classes of your own that the model is made of, as `(MyMembrane,)`. They are told by
+    - `types`: classes of your own that the model is made of, as `(MyNeuron,)`. They are told by
         name. What their `__init__` checks is not checked again.
 
     **Returns:** a [`roughsnn.Saved`][], with the model, metadata, names and window.

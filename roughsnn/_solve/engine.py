@@ -25,9 +25,9 @@ class EventByEvent(eqx.Module):
     - `solver`: a diffrax solver; each step starts afresh. Of order two and more it solves, in each
         cell, the ODE that the smooth driver defines, hence in the limit the Stratonovich equation;
         `diffrax.Euler` gives the Ito one. For noise that depends on the state, order two on chords
-        and at least three on parabolas. By default [`roughsnn.ExponentialTrapezoid`][] for
-        membranes with linear decay; else `diffrax.Heun`, and `diffrax.Tsit5` for adaptive steps and
-        on parabolas.
+        and at least three on parabolas. By default an exponential trapezoidal rule
+        for networks of linear neurons and synapses; else `diffrax.Heun`, and `diffrax.Tsit5` for
+        adaptive steps and on parabolas.
     - `root_finder`: an `optimistix` root finder, by default [`roughsnn.Chandrupatla`][] to machine
         precision, or an [`roughsnn.AbstractCrossing`][]. If the event function is affine and the
         solver's interpolant is too, the closed form is taken.

@@ -13,7 +13,7 @@ from .._check import check_function
 from .._conditions.fields import smooth_drift
 from .._event.event import Event
 from .._misc import as_numbers, described, entry, one_hot, where_tree
-from .._random import RandomKey, check_key, uniform
+from .._random import RandomKey, check_key
 from .._results import RESULTS, Failure
 from .._types import Args, Numeric, State
 from .._window import Clock, Window, as_window, check_capacity
@@ -84,8 +84,8 @@ def online_gradient(
     - `params`, `direction`: pytrees of floating arrays of one structure.
     - `window`, `max_events`, `key`, `jump_ts`, `throw`: as for [`roughsnn.eventsolve`][].
     - `engine`: its solver and root finder; steps are cells, and no states are saved. Parameters of
-        the solver itself (the rates of [`roughsnn.ExponentialTrapezoid`][]) are held constant,
-        which does not matter as `dt0` → 0.
+        the solver itself (time constants, which the default one for networks knows) are held
+        constant, which does not matter as `dt0` → 0.
 
     **Returns:** a [`roughsnn.OnlineGradient`][].
 
@@ -167,7 +167,7 @@ def _online_gradient(
             return there.flow(carry, y, local)
 
         left, dleft = jax.jvp(left_at, (params, carry.y), (direction, dy))
-        u = uniform(stepper.seeds, k, entry(new.counts, k), local.dtype)
+        u = stepper.labels.of(k, entry(new.counts, k), local.dtype)
         dtau, dright = _jump(problem, params, direction, t, left, dleft, k, u)
         dy = where_tree(fires, dright, dleft)
         return (new, dy), (emitted.time, emitted.mark, jnp.where(fires, dtau, 0))

@@ -13,7 +13,7 @@ from .._check import check_kind
 from .._conditions.fields import smooth_drift
 from .._event.event import Event
 from .._misc import entry, one_hot, where_tree
-from .._random import RandomKey, check_key, seeds, uniform
+from .._random import RandomKey, check_key
 from .._results import RESULTS
 from .._types import Args, State
 from .._window import Clock, Window, as_window, check_capacity
@@ -104,7 +104,7 @@ def _reference(equation: Equation, parts, *, window: Window, max_events: int) ->
     root_finder = optx.Newton(tolerance, tolerance) if root_finder is None else root_finder
     options = {"saveat": dfx.SaveAt(t1=True), "throw": False, **options}
     coordinates = eqx.filter_eval_shape(event.fn, jnp.asarray(t0, dtype), y0, args).shape[0]
-    words = seeds(equation.key)
+    labels = equation.random
     ends = dfx.Event(
         lambda t, y, args, **kwargs: jnp.max(event.fn(t, y, args)), root_finder, direction=True
     )
@@ -119,7 +119,7 @@ def _reference(equation: Equation, parts, *, window: Window, max_events: int) ->
         left = jax.tree.map(lambda x: x[-1], again.ys)
         k = jnp.argmax(event.fn(tau, left, args)).astype(jnp.int32)
         number = entry(counts, k) + 1
-        u = uniform(words, k, number, dtype)
+        u = labels.of(k, number, dtype)
         shift = jnp.where(hit, _shift(terms, event, tau, left, args, k, coordinates), 0)
         right = _jump(terms, event, tau, left, args, k, u, shift)
         y = where_tree(hit, right, left)

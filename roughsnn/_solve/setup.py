@@ -15,7 +15,7 @@ from .._event.chandrupatla import Chandrupatla
 from .._event.crossing import AbstractCrossing, BracketedCrossing, QuadraticCrossing
 from .._event.event import Event
 from .._misc import as_numbers, check_finite
-from .._random import RandomKey, seeds
+from .._random import Labels, RandomKey, seeds
 from .._types import Args, Numeric, State
 from .._window import Clock, Window
 from .control import controller_of
@@ -42,6 +42,13 @@ class Equation(eqx.Module):
     resets: bool = eqx.field(static=True, default=False)
     # Whether a parameter is outside of its domain.
     outside: Bool[Array, ""] | None = None
+    # Which random numbers the coordinates get; by default those of the key, by their number.
+    labels: Labels | None = None
+
+    @property
+    def random(self) -> Labels:
+        """Which random numbers the coordinates get."""
+        return Labels(seeds(self.key)) if self.labels is None else self.labels
 
 
 def check_problem(terms, window: Window, y0, args, *, event, engine: EventByEvent, jump_ts):
@@ -81,7 +88,7 @@ def set_up(
         solver=_differentiable(solver),
         event=event,
         args=args,
-        seeds=seeds(equation.key),
+        labels=equation.random,
         crossing=_choose_crossing(engine.root_finder, solver, event, t0, y0, args, dtype),
         grid=grid,
         jumps=jumps,

@@ -6,12 +6,12 @@ import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PyTree, UInt32
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from .._event.crossing import AbstractCrossing, Crossing, rises
 from .._event.event import Event
 from .._misc import entry, one_hot, where_tree
-from .._random import uniform
+from .._random import Labels
 from .._types import Args, Scalar, State
 from .._window import Clock, Window
 from .control import Control, Controller
@@ -65,16 +65,16 @@ class Interval(NamedTuple):
     error: State | None
 
 
-def _to_jump(jump: Scalar, r0: Scalar, r1: Scalar, slack: Scalar) -> Scalar:
+def _to_jump(jump: Scalar, r0: Scalar, r1: Scalar, slack: Scalar, waits: Bool[Array, ""]) -> Scalar:
     """The end of a step from r0 that does not go beyond a jump, nor r1.
 
     A jump that is a rounding away from one of them is at it, as a step of that length would have no
     derivative to speak of; the end moves with the jump there too. (The derivative of `jnp.clip`
-    would be half of it.)
+    would be half of it.) One at r1 may wait for the next cell, to be at its start.
     """
     shift = jnp.where(jnp.isfinite(jump), jump, 0)
     shift = shift - jax.lax.stop_gradient(shift)
-    inside = jnp.where(jump < r1 - slack, jump, r1 + shift)
+    inside = jnp.where(jump < r1 - slack, jump, jnp.where(waits, r1, r1 + shift))
     return jnp.where(jump <= r0 + slack, r0 + shift, jnp.where(jump <= r1 + slack, inside, r1))
 
 
@@ -121,7 +121,7 @@ class Stepper(eqx.Module):
     solver: dfx.AbstractSolver
     event: Event
     args: Args
-    seeds: UInt32[Array, "3"]
+    labels: Labels
     crossing: AbstractCrossing
     grid: Grid
     # What the drivers that jump move by at `grid.jump_ts`.
@@ -152,8 +152,9 @@ class Stepper(eqx.Module):
         if self.grid.jump_ts is None:
             clock = lambda r: start + r
         else:
-            ahead = self.grid.jump_ts[carry.jump]
-            r1 = _to_jump(ahead - start, r0, r1, self._rounding(start))
+            ahead, slack = self.grid.jump_ts[carry.jump], self._rounding(start)
+            waits = self._waits(cell, r1)
+            r1 = _to_jump(ahead - start, r0, r1, slack, waits)
             passed = self.grid.jump_ts[jnp.maximum(carry.jump - 1, 0)]
             passed = jnp.where(carry.jump > 0, passed, -jnp.inf)
             # Just inside of the interval, where the vector field jumps at its ends. The jumps are
@@ -175,6 +176,11 @@ class Stepper(eqx.Module):
         )
         dense = self.solver.interpolation_cls(t0=r0, t1=r1, **dense_info)
         return Interval(start, r1, y1, dense, result == dfx.RESULTS.successful, error)
+
+    def _waits(self, cell: Int[Array, ""], r1: Scalar) -> Bool[Array, ""]:
+        """Whether a jump at r1 is one at the start of the next cell: the noise has another slope
+        there, and the border of the cells does not move with the jump."""
+        return (r1 >= self.grid.length(cell, r1.dtype)) & (cell < self.grid.cells - 1)
 
     def _rounding(self, start: Scalar) -> Scalar:
         """By how much times of a cell may be rounded."""
@@ -274,7 +280,7 @@ class Stepper(eqx.Module):
         finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(y1)]))
         broken = keep & ~finite
         number = entry(carry.counts, k) + 1
-        u = uniform(self.seeds, k, number, r1.dtype)
+        u = self.labels.of(k, number, r1.dtype)
         overflow = hit & (carry.num_events >= self.max_events)
         abort = overflow | again | ~solved | broken
         step = live & ~abort & keep
@@ -288,8 +294,9 @@ class Stepper(eqx.Module):
         at_jump = jnp.array(False)
         if self.grid.jump_ts is not None:
             # The same subtraction as in `interval`, so that rounding cannot stall it.
-            ahead = self.grid.jump_ts[carry.jump] - start
-            at_jump = step & ~hit & (ahead <= r1 + self._rounding(start))
+            ahead, slack = self.grid.jump_ts[carry.jump] - start, self._rounding(start)
+            here = ahead <= jnp.where(self._waits(carry.cell, r1), r1 - slack, r1 + slack)
+            at_jump = step & ~hit & (here | (ahead <= carry.offset + slack))
         over = jnp.array(False)
         if self.jumps:
             right, over = self._driven(start + offset, right, carry.jump, at_jump)
@@ -312,11 +319,9 @@ class Stepper(eqx.Module):
             jump = jnp.where(at_jump, jump + 1, jump)
         if self.grid.jump_ts is not None or control is not None:
             ends_cell = ends_cell & (r1 >= self.grid.length(carry.cell, r1.dtype))
-        # Where a jump ends the cell the next one starts with the jump, which may move.
-        begins = jnp.where(at_jump, r1 - jax.lax.stop_gradient(r1), 0)
         new = Carry(
             cell=jnp.where(ends_cell, carry.cell + 1, carry.cell),
-            offset=jnp.where(ends_cell, begins, offset),
+            offset=jnp.where(ends_cell, 0, offset),
             jump=jump,
             y=right,
             counts=jnp.where(one_hot(k, carry.counts.shape[0]) & fires, number, carry.counts),

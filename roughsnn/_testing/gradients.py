@@ -42,7 +42,7 @@ def check_gradients(
         [`roughsnn.online_gradient`][], if given;
     - *mean*: the mean of the gradient against the difference of the means over `samples`
         keys, by standard errors. This sees what the others cannot: a functional that jumps
-        (a count), a model without pathwise gradients (a hard threshold on a noisy membrane);
+        (a count), a model without pathwise gradients (a hard threshold on a noisy potential);
     - *switch*: only where there is one: a parameter in which the derivative is exactly 0, for all
         keys, although the function changes when that parameter moves by about a twentieth;
         e.g. the time `ts` in `lambda t: jnp.where(t < ts, 0., 1.)`, for which there is

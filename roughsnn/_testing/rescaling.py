@@ -1,23 +1,30 @@
 """The time-rescaling test: are spikes as the model says they come?"""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import diffrax as dfx
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Array, Float, PyTree
 
 from .._check import check_kind
-from .._engine.problem import as_network, check_drive, check_initial, check_sizes
+from .._engine.initial import as_initial, initial_state
+from .._engine.known import event_of
+from .._engine.noise import flat_path
+from .._engine.problem import as_network, check_drive
 from .._event.event import Event
 from .._misc import described, one_hot
 from .._model.drive import as_drive
-from .._model.firing import StochasticFiring
+from .._model.equation import Diffusion, Drift
+from .._model.layout import Layout, layout_of
 from .._model.network import SpikingNetwork
-from .._model.state import NeuronState
+from .._model.population import Source
+from .._model.state import NetworkState
 from .._path.base import AbstractGridPath, AbstractJumpPath
 from .._path.brownian import BrownianPath
 from .._solve.engine import EventByEvent
@@ -51,7 +58,7 @@ def time_rescaling_test(
     *,
     dt0: RealScalar,
     path: BrownianPath | None = None,
-    initial: NeuronState | None = None,
+    initial: Mapping[str, Any] | None = None,
 ) -> RescalingTest:
     r"""Tests a train against a network, its spikes held where they are.
 
@@ -64,55 +71,69 @@ def time_rescaling_test(
     **Arguments:**
 
     - `train`: one train (recorded or simulated).
-    - `network`: fires by [`roughsnn.StochasticFiring`][].
+    - `network`: fires by [`roughsnn.StochasticFiring`][] or another
+        [`roughsnn.AbstractHazard`][]; without [`roughsnn.Source`][]s.
     - `drive`: as for [`roughsnn.simulate`][].
     - `dt0`: cell length.
     - `path`: for a network with noise the path that drove it, shape `(neurons, channels)`.
         That of a recorded neuron is not known: give a network without noise.
-    - `initial`: v and i at the start, by default 0.
+    - `initial`: the state at the start, as for [`roughsnn.simulate`][]; by default at rest.
 
     **Returns:** a [`roughsnn.testing.RescalingTest`][].
 
-    **Raises:** `ValueError` if no neuron has two spikes, if noise is needed and not given, and for
-    a train, input, path or state of another number of neurons; `TypeError` for hard thresholds,
-    and for arguments of another kind.
+    **Raises:** `ValueError` if no neuron has two spikes, if noise is needed and not given, for
+    a train, input, path or state of another number of neurons, and for networks with sources;
+    `TypeError` for hard thresholds, and for arguments of another kind.
     """
     network = as_network(network)
-    if not isinstance(network.firing, StochasticFiring):
-        raise TypeError(
-            "`network` must have random thresholds: its `firing` must be a "
-            f"roughsnn.StochasticFiring, got {described(network.firing)}."
-        )
-    if network.membrane.channels > 0 and path is None:
+    alpha = _refractoriness(network)
+    channels = max(population.channels for population in network.simulated.values())
+    if channels > 0 and path is None:
         raise ValueError(
-            f"The network has {network.membrane.channels} noise channels: give the `path` that "
-            "drove it, or a network without noise."
+            f"The network has {channels} noise channels: give the `path` that drove it, or a "
+            "network without noise."
         )
     check_trains("train", train)
     train = train.complete()
     window = Window(train.t0, train.t1, dt0)
-    drive = as_drive(drive, window, Clock.of(window))
-    neurons, _ = check_drive(network, drive, window.t0)
-    check_sizes(network, neurons)
+    drive = as_drive(drive, window, Clock.of(window), network)
+    check_drive(network, drive, window.t0)
+    neurons = network.num_neurons
     if neurons != train.num_neurons:
         raise ValueError(
-            f"`train` must be of the {neurons} neurons that `drive` is for, got "
-            f"{train.num_neurons}."
+            f"`train` must be of the {neurons} neurons of `network`, got {train.num_neurons}."
         )
-    check_initial(initial, neurons)
+    parts = as_initial(initial, network, train.times.dtype)
     if path is not None:
-        _check_path(path, train, (neurons, network.membrane.channels))
+        _check_path(path, train, (neurons, channels))
     marks = np.asarray(train.marks)
     number = np.array([np.sum(marks[: n + 1] == m) for n, m in enumerate(marks)])
     tested = (marks >= 0) & (number > 1)
     if not np.any(tested):
         raise ValueError("No neuron has two spikes: there is no interval to test.")
-    hazard = _integrated_hazards(train, network, drive, window, path, initial)
-    alpha = np.broadcast_to(np.asarray(network.firing.alpha), (train.num_neurons,))
+    hazard = _integrated_hazards(train, network, drive, window, path, parts)
     excess = np.asarray(hazard)[tested] - alpha[marks[tested]]
     quantiles = np.sort(-np.expm1(-np.maximum(excess, 0)))
     statistic, p_value = _kolmogorov(quantiles)
     return RescalingTest(statistic, p_value, quantiles)
+
+
+def _refractoriness(network: SpikingNetwork) -> np.ndarray:
+    """`alpha` of each neuron; raises for networks that cannot be tested."""
+    alphas = []
+    for name, population in network.populations.items():
+        if isinstance(population, Source):
+            raise ValueError(
+                f"`network` must have no roughsnn.Source, got {name!r}: the test is not given its "
+                "spikes."
+            )
+        if population.hazard is None:
+            raise TypeError(
+                "`network` must have random thresholds: the `firing` of its populations must be a "
+                f"roughsnn.StochasticFiring, got {described(population.firing)}."
+            )
+        alphas.append(np.broadcast_to(np.asarray(population.hazard.alpha), (population.size,)))
+    return np.concatenate(alphas)
 
 
 def _check_path(path: Any, train: SpikeTrain, shape: tuple[int, int]) -> None:
@@ -131,58 +152,66 @@ def _check_path(path: Any, train: SpikeTrain, shape: tuple[int, int]) -> None:
 
 def _integrated_hazards(train, network, drive, window: Window, path, initial):
     """For each spike the hazard integrated since the neuron's last one."""
-    room, neurons = train.times.shape[0], train.num_neurons
-    zero = jnp.zeros(neurons, train.times.dtype)
-    y0 = NeuronState(zero, zero, zero) if initial is None else initial
-    y0 = NeuronState(y0.v, y0.i, zero)
+    capacity, dtype = train.times.shape[0], train.times.dtype
+    layout = layout_of(network, [tuple(range(p.channels)) for p in network.simulated.values()])
+    y0 = initial_state(layout, initial, dtype, jax.random.key(0))
+    y0 = _with_hazards(y0, jnp.zeros(layout.size, dtype), layout)
     # Padding is put behind the end, so that it is never reached.
     times = jnp.where(train.marks >= 0, train.times, 2 * train.t1 - train.t0 + 1)
-    jump = network.event().transition
+    places = jnp.asarray(np.argsort(layout.indices))[jnp.maximum(train.marks, 0)]
+    jump = event_of(network, layout).transition
 
     def fn(t, y, args: Any):
-        return (t - times[jnp.minimum(y["next"].astype(jnp.int32), room - 1)])[None]
+        return (t - times[jnp.minimum(y["next"].astype(jnp.int32), capacity - 1)])[None]
 
     def transition(t, y, args, k, u) -> PyTree:
-        n = jnp.minimum(y["next"].astype(jnp.int32), room - 1)
-        mark = jnp.maximum(train.marks[n], 0)
-        fired = one_hot(mark, neurons)
-        state = jump(t, y["state"], args, mark, u)
-        found = jnp.sum(jnp.where(fired, y["state"].s, 0))
-        state = NeuronState(state.v, state.i, jnp.where(fired, 0, y["state"].s))
-        hazards = jnp.where(one_hot(n, room), found, y["hazards"])
+        n = jnp.minimum(y["next"].astype(jnp.int32), capacity - 1)
+        fired = one_hot(places[n], layout.size)
+        before = _hazards(y["state"])
+        state = jump(t, y["state"], args, places[n], u)
+        state = _with_hazards(state, jnp.where(fired, 0, before), layout)
+        found = jnp.sum(jnp.where(fired, before, 0))
+        hazards = jnp.where(one_hot(n, capacity), found, y["hazards"])
         return {"state": state, "next": y["next"] + 1, "hazards": hazards}
 
-    inner = network.terms(drive, None)
+    drift = Drift(layout, drive)
 
     def rate(t, y, args):
         still = jax.tree.map(jnp.zeros_like, {"next": y["next"], "hazards": y["hazards"]})
-        return {"state": inner.vf(t, y["state"], args), **still}
+        return {"state": drift(t, y["state"], args), **still}
 
     terms = dfx.ODETerm(rate)
     if path is not None:
+        noise = Diffusion(layout)
 
         def diffusion(t, y, args):
             def act(dx):
-                state = y["state"]
-                dv, di = network.membrane.noise(state.v, state.i, dx)
                 still = jax.tree.map(jnp.zeros_like, y)
-                return {**still, "state": NeuronState(dv, di, zero)}
+                return {**still, "state": noise.moved(y["state"], dx)}
 
-            shape = (neurons, network.membrane.channels)
-            return lx.FunctionLinearOperator(act, jax.ShapeDtypeStruct(shape, zero.dtype))
+            return lx.FunctionLinearOperator(act, jax.ShapeDtypeStruct((noise.size,), dtype))
 
-        terms = dfx.MultiTerm(terms, dfx.ControlTerm(diffusion, path))
-    start = {"state": y0, "next": jnp.zeros((), zero.dtype), "hazards": jnp.zeros(room, zero.dtype)}
+        terms = dfx.MultiTerm(terms, dfx.ControlTerm(diffusion, flat_path(layout, path)))
+    start = {"state": y0, "next": jnp.zeros((), dtype), "hazards": jnp.zeros(capacity, dtype)}
     return eventsolve(
         terms,
         window,
         start,
         event=Event(fn, transition, "waive"),
-        max_events=room,
+        max_events=capacity,
         key=jax.random.key(0),
         engine=EventByEvent(solver=dfx.Heun()),
         jump_ts=drive.jump_times if isinstance(drive, AbstractJumpPath) else None,
     ).y1["hazards"]
+
+
+def _hazards(y: NetworkState) -> Float[Array, " neurons"]:
+    """The hidden states of all neurons, group after group."""
+    return jnp.concatenate([group.s for group in y.groups if group.s is not None])
+
+
+def _with_hazards(y: NetworkState, s: Float[Array, " neurons"], layout: Layout) -> NetworkState:
+    return eqx.tree_at(lambda y: [group.s for group in y.groups], y, layout.split(s))
 
 
 def _kolmogorov(sorted_quantiles: np.ndarray) -> tuple[float, float]:

@@ -12,7 +12,7 @@ import pytest
 
 import roughsnn as rs
 
-from ..helpers import constant, optimised, single_neuron
+from ..helpers import constant, lif_network, optimised, single_neuron
 
 T1 = 1.28
 
@@ -84,10 +84,8 @@ def test_weak_order_of_euler_is_one():
 @functools.partial(jax.jit, static_argnames=("dt0", "interpolation"))
 def final_potentials(sigma, dt0, interpolation):
     """Of many samples of a neuron that does not fire."""
-    network = rs.SpikingNetwork(
-        rs.LIF(mu=(5.0, 3.0), sigma=sigma),
-        rs.StochasticFiring(rs.ExponentialIntensity(1.0, 50.0, 1.0)),
-    )
+    firing = rs.StochasticFiring(rs.ExponentialIntensity(1.0, 50.0, 1.0))
+    network = lif_network(firing, mu=(5.0, 3.0), sigma=sigma)
 
     @jax.vmap
     def final(key):
@@ -100,7 +98,7 @@ def final_potentials(sigma, dt0, interpolation):
             noise=rs.Brownian(interpolation),
             engine=rs.EventByEvent(saveat=dfx.SaveAt(t1=True)),
         ).states
-        return sol.y1.v[0]
+        return sol.y1["v"][0]
 
     return final(jr.split(jr.key(0), 400))
 

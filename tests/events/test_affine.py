@@ -1,7 +1,8 @@
+import jax
 import jax.numpy as jnp
 import pytest
 
-from roughsnn._conditions.affine import is_affine
+from roughsnn._conditions.affine import dependence, is_affine
 
 W = jnp.arange(6.0).reshape(2, 3)
 AFFINE = {
@@ -25,3 +26,11 @@ def test_affine(name):
 @pytest.mark.parametrize("name", NOT_AFFINE)
 def test_not_affine(name):
     assert not is_affine(NOT_AFFINE[name], jnp.asarray(0.0), jnp.ones(3))
+
+
+def test_which_inputs_an_output_reads():
+    """Also through functions of their own."""
+    inner = jax.jit(lambda a, b: (2 * b, a * b))
+    found = dependence(lambda a, b, c: (*inner(a, b), c, jnp.ones(())), 1.0, 2.0, 3.0)
+    reads = [[n for n, read in enumerate(row) if read] for row in found]
+    assert reads == [[1], [0, 1], [2], []]

@@ -181,24 +181,27 @@ def test_a_bouncing_ball_leaves_the_surface_downwards():
     assert {c.name for c in report.conditions if not c.holds} == {"C4"}
 
 
-class ResetToConstant(rs.AbstractMembrane):
-    """A membrane of a user's own, with noise on v and a reset that forgets it."""
+class ResetToConstant(rs.AbstractNeuron):
+    """A neuron of a user's own, with noise on v and a reset that forgets it."""
 
-    def drift(self, v, i, drive):
-        return 5 * (drive + i - v), -i
+    def initial(self):
+        return {"v": jnp.zeros(())}
 
-    def noise(self, v, i, dx):
-        return 0.3 * dx[:, 0], jnp.zeros_like(dx[:, 0])
+    def drift(self, t, x, current):
+        return {"v": 5 * (current - x["v"])}
 
-    def reset(self, v):
-        return jnp.zeros_like(v)
+    def noise(self, x, dw):
+        return {"v": 0.3 * dw[0]}
+
+    def spike(self, x):
+        return {"v": jnp.zeros_like(x["v"])}
+
+    def potential(self, x):
+        return x["v"]
 
     @property
     def channels(self):
         return 1
-
-    def noisy_potential(self, v):
-        return jnp.array(True)
 
 
 def simulate(network):
@@ -214,18 +217,21 @@ def simulate(network):
 
 def test_networks_are_checked_when_first_solved():
     firing = rs.StochasticFiring(rs.ExponentialIntensity())
-    bad = rs.SpikingNetwork(ResetToConstant(), firing)
-    with pytest.raises(ValueError, match=r"C3 FAILS .*\.v\[0\]"):
-        simulate(bad)
-    waived = rs.SpikingNetwork(ResetToConstant(), firing, conditions="waive")
+    forgets = rs.Population(1, ResetToConstant(), firing)
+    with pytest.raises(ValueError, match=r"C3 FAILS .*\['v'\]\[0\]"):
+        simulate(rs.SpikingNetwork(forgets))
+    waived = rs.SpikingNetwork(forgets, conditions="waive")
     assert jax.eval_shape(lambda: simulate(waived)).conditions == "waived"
-    own = rs.SpikingNetwork(rs.LIF((5.0, 1.0), ((0.3,), (0.0,))), firing)
+    noisy = rs.neurons.LIF(0.2, sigma=0.3)
+    own = rs.SpikingNetwork(rs.Population(1, noisy, firing))
     assert simulate(own).conditions == "hold"
-    # A hard threshold on a noisy membrane is refused when it is built.
-    with pytest.raises(ValueError, match="C1"):
-        rs.SpikingNetwork(own.membrane, rs.ThresholdFiring())
-    hard = rs.SpikingNetwork(own.membrane, rs.ThresholdFiring(), conditions="waive")
-    assert jax.eval_shape(lambda: simulate(hard)).conditions == "waived"
+    # A hard threshold on a noisy potential is refused when it is built.
+    for neuron in (noisy, ResetToConstant()):
+        hard = rs.Population(1, neuron, rs.HardThreshold())
+        with pytest.raises(ValueError, match="C1"):
+            rs.SpikingNetwork(hard)
+        waived = rs.SpikingNetwork(hard, conditions="waive")
+        assert jax.eval_shape(lambda net=waived: simulate(net)).conditions == "waived"
 
 
 def test_solves_are_checked_where_values_are_known():

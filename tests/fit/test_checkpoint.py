@@ -19,7 +19,7 @@ import pytest
 import roughsnn as rs
 from roughsnn._sealed import Seal
 
-MODEL = {"x": jnp.zeros(3), "net": rs.LIF((15.0, 6.0)), "name": "m"}
+MODEL = {"x": jnp.zeros(3), "net": rs.neurons.LIF(15.0), "name": "m"}
 
 
 def noisy(model, data, key):

@@ -8,7 +8,7 @@ import pytest
 
 import roughsnn as rs
 
-from ..helpers import constant
+from ..helpers import constant, lif_network
 
 T1, DT = 1.0, 0.02
 WEIGHTS = np.array([[0.0, 1.0], [-0.8, 0.0]])
@@ -17,7 +17,7 @@ DATA = rs.SpikeTrain.from_lists([[0.2, 0.55, 0.8]], t0=0.0, t1=T1)
 
 def network(sigma=((0.3,), (0.2,)), weights=WEIGHTS):
     firing = rs.StochasticFiring(rs.ExponentialIntensity(4.0, 1.0, 0.5))
-    return rs.SpikingNetwork(rs.LIF((8.0, 4.0), sigma, 1.2), firing, weights)
+    return lif_network(firing, weights, mu=(8.0, 4.0), sigma=sigma, reset=1.2)
 
 
 def bound(key, samples, weights=WEIGHTS):

@@ -12,6 +12,8 @@ import scipy.optimize
 
 import roughsnn as rs
 
+from ..helpers import lif_network
+
 with warnings.catch_warnings(action="ignore"):
     import nemos
 
@@ -23,7 +25,7 @@ TRUTH = np.array([0.8, 1.0, 0.7])
 def network(p):
     weights = np.array([[0.0, 1.0], [0.0, 0.0]]) * p[1]
     firing = rs.StochasticFiring(rs.ExponentialIntensity(BETA, 0.0, 1.0))
-    return rs.SpikingNetwork(rs.LIF((MU, NU), v_reset=p[2]), firing, weights)
+    return lif_network(firing, weights, mu=(MU, NU), reset=p[2])
 
 
 def drive(p):
@@ -31,7 +33,7 @@ def drive(p):
 
 
 def start(p):
-    return rs.NeuronState(jnp.stack([jnp.asarray(0.7), p[0]]), jnp.zeros(2), None)
+    return {"v": jnp.stack([jnp.asarray(0.7), p[0]])}
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def train():
         drive(TRUTH),
         rs.Window(0.0, T1, 0.01),
         max_spikes=600,
-        key=jr.key(0),
+        key=jr.key(6),
         initial=start(TRUTH),
     ).spikes
 

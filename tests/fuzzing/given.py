@@ -22,16 +22,27 @@ TRAINS = [rs.SpikeTrain.from_lists(x, **SPAN, max_spikes=6) for x in LISTS]
 TRAIN, BATCH = TRAINS[0], rs.SpikeTrain.stack(TRAINS)
 OTHER = rs.SpikeTrain.stack(TRAINS[::-1])
 
-LIF = rs.LIF(mu=(9.0, 6.0), sigma=((0.2, 0.0), (0.0, 0.1)), v_reset=1.4)
+LIF = rs.neurons.LIF(1 / 9, rs.Subtract(1.4), sigma=(0.2, 0.0))
+PORTS = {"syn": rs.synapses.Exponential(1 / 6, sigma=(0.0, 0.1))}
 SOFTPLUS = rs.SoftplusIntensity(rate=20.0)
 FIRING = rs.StochasticFiring(SOFTPLUS, alpha=0.03)
 WEIGHTS = jnp.array([[0.0, 0.5], [0.2, 0.0]])
-NETWORK = rs.SpikingNetwork(LIF, FIRING, WEIGHTS)
-QUIET = rs.SpikingNetwork(rs.LIF(mu=(9.0, 6.0), v_reset=1.4), FIRING, WEIGHTS)
+POPULATION = rs.Population(2, LIF, FIRING, PORTS)
+NETWORK = rs.SpikingNetwork(POPULATION, weights=WEIGHTS)
+SILENT = {"syn": rs.synapses.Exponential(1 / 6)}
+QUIET = rs.SpikingNetwork(
+    rs.Population(2, rs.neurons.LIF(1 / 9, rs.Subtract(1.4)), FIRING, SILENT), weights=WEIGHTS
+)
+POPULATIONS = {"in": rs.Source(3), "neurons": POPULATION}
+PROJECTIONS = [
+    rs.Projection("in", "neurons", np.ones((3, 2))),
+    rs.Projection("neurons", "neurons", WEIGHTS),
+]
+DRIVEN = rs.SpikingNetwork(POPULATIONS, PROJECTIONS)
 DRIVE = jnp.array([1.0, 1.2])
-STATE = rs.NeuronState(jnp.zeros(2), jnp.zeros(2), -jnp.ones(2))
+STATE = {"v": jnp.zeros(2), "syn": jnp.zeros(2), "s": -jnp.ones(2)}
 POISSON = rs.poisson_spikes(**SPAN, rates=np.full(3, 5.0), max_spikes=4, key=KEY)
-INPUT = rs.SpikeInput(POISSON, np.ones((3, 2)))
+INPUTS = {"in": POISSON}
 NOISE = rs.BrownianPath(**GRID, **SHAPE)
 RUN: Any = dict(drive=DRIVE, window=WINDOW, key=KEY, max_spikes=9)
 SIMULATED = rs.simulate(network=NETWORK, **RUN)

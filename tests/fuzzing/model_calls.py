@@ -64,7 +64,7 @@ CALLS: dict[str, Call] = {
     "simulate": Call(
         rs.simulate,
         g.RUN
-        | dict(network=g.NETWORK, engine=None, initial=g.STATE, noise=g.NOISE, inputs=g.INPUT),
+        | dict(network=g.DRIVEN, engine=None, initial=g.STATE, noise=g.NOISE, inputs=g.INPUTS),
     ),
     "simulate.event": Call(
         rs.simulate,
@@ -75,7 +75,7 @@ CALLS: dict[str, Call] = {
         g.RUN | dict(network=g.QUIET, train=g.TRAIN, observed=[0, 1], engine=rs.Lockstep()),
     ),
     "SparseWeights": Call(
-        rs.SparseWeights, dict(targets=np.array([[1], [0]]), values=np.ones((2, 1)))
+        rs.SparseWeights, dict(targets=np.array([[1], [0]]), values=np.ones((2, 1)), size=2)
     ),
     "SparseWeights.from_dense": Call(rs.SparseWeights.from_dense, dict(weights=g.WEIGHTS)),
     "random_targets": Call(rs.random_targets, dict(seed=0, neurons=6, synapses=2)),
@@ -88,29 +88,82 @@ CALLS: dict[str, Call] = {
     "eligibility": Call(
         rs.eligibility, g.RUN | dict(network=g.NETWORK, initial=g.STATE, noise=g.NOISE)
     ),
-    "ExponentialTrapezoid": Call(
-        rs.ExponentialTrapezoid, dict(rates=rs.NeuronState(jnp.ones(2), jnp.ones(2), None))
-    ),
     "StochasticFiring": Call(rs.StochasticFiring, dict(intensity=g.SOFTPLUS, alpha=0.03)),
-    "ThresholdFiring": Call(rs.ThresholdFiring, dict(threshold=1.0)),
-    "SpikeInput": Call(rs.SpikeInput, dict(spikes=g.POISSON, weights=np.ones((3, 2)))),
+    "HardThreshold": Call(rs.HardThreshold, dict(threshold=1.0)),
+    "Subtract": Call(rs.Subtract, dict(by=1.4)),
+    "ResetTo": Call(rs.ResetTo, dict(value=np.zeros(2))),
     "ExponentialIntensity": Call(
         rs.ExponentialIntensity, dict(beta=5.0, threshold=1.0, timescale=1.0, cap=10.0)
     ),
     "SoftplusIntensity": Call(rs.SoftplusIntensity, dict(beta=5.0, threshold=np.ones(2), rate=1.0)),
-    "LIF": Call(rs.LIF, dict(mu=(9.0, 6.0), sigma=((0.2,), (0.0,)), v_reset=1.0)),
-    "MultiplicativeLIF": Call(
-        rs.MultiplicativeLIF,
-        dict(mu=(9.0, 6.0), sigma=((0.2,), (0.0,)), v_reset=1.0, amplitude=jnp.sin),
+    "neurons.LIF": Call(
+        rs.neurons.LIF, dict(tau=0.1, reset=rs.Subtract(1.0), sigma=np.ones((2, 1)), rest=0.0)
+    ),
+    "neurons.MultiplicativeLIF": Call(
+        rs.neurons.MultiplicativeLIF,
+        dict(tau=0.1, sigma=0.2, reset_to=np.zeros(2), amplitude=jnp.sin),
+    ),
+    "neurons.AdaptiveLIF": Call(
+        rs.neurons.AdaptiveLIF,
+        dict(
+            tau=0.1,
+            tau_adaptation=np.full(2, 0.5),
+            jump=0.2,
+            reset=rs.ResetTo(0.0),
+            sigma=0.1,
+            rest=0.0,
+        ),
+    ),
+    "neurons.AfterSpikeCurrent": Call(
+        rs.neurons.AfterSpikeCurrent, dict(tau=0.2, jump=np.full(2, -0.3), keep=1.0)
+    ),
+    "neurons.SpikeThreshold": Call(rs.neurons.SpikeThreshold, dict(tau=0.2, jump=np.ones(2))),
+    "neurons.VoltageThreshold": Call(rs.neurons.VoltageThreshold, dict(tau=0.2, gain=np.ones(2))),
+    "neurons.GLIF": Call(
+        rs.neurons.GLIF,
+        dict(
+            tau=0.1,
+            keep=np.ones(2),
+            drop=0.2,
+            currents=[rs.neurons.AfterSpikeCurrent(0.2, -0.3)],
+            spike_threshold=rs.neurons.SpikeThreshold(0.1, 0.2),
+            voltage_threshold=None,
+            sigma=0.1,
+            rest=0.0,
+        ),
+    ),
+    "neurons.ResonateAndFire": Call(
+        rs.neurons.ResonateAndFire, dict(tau=0.1, omega=np.full(2, 20.0), reset=None, sigma=0.1)
+    ),
+    "synapses.Alpha": Call(rs.synapses.Alpha, dict(tau=np.full(2, 0.1))),
+    "synapses.DoubleExponential": Call(
+        rs.synapses.DoubleExponential, dict(tau_rise=np.full(2, 0.05), tau_decay=0.1)
+    ),
+    "synapses.Exponential": Call(rs.synapses.Exponential, dict(tau=np.full(2, 0.1), sigma=0.2)),
+    "Population": Call(rs.Population, dict(size=2, neuron=g.LIF, firing=g.FIRING, ports=g.PORTS)),
+    "Source": Call(rs.Source, dict(size=3)),
+    "Poisson": Call(rs.Poisson, dict(size=2, rate=np.array([5.0, 2.0]))),
+    "Projection": Call(
+        rs.Projection,
+        dict(
+            pre="neurons",
+            post="neurons",
+            weights=g.WEIGHTS,
+            port="syn",
+            mask=~np.eye(2, dtype=bool),
+            autapses=False,
+        ),
     ),
     "SpikingNetwork": Call(
         rs.SpikingNetwork,
         dict(
-            membrane=g.LIF,
-            firing=g.FIRING,
+            populations=g.POPULATION,
             weights=g.WEIGHTS,
             mask=~np.eye(2, dtype=bool),
             conditions="check",
         ),
+    ),
+    "SpikingNetwork.populations": Call(
+        rs.SpikingNetwork, dict(populations=g.POPULATIONS, projections=g.PROJECTIONS)
     ),
 }

@@ -60,7 +60,7 @@ _ANYTHING = (
     Replacement("a key", jr.key(3)),
     Replacement("keys", jr.split(jr.key(3), 2), True),
     Replacement("a window", rs.Window(0.0, 1.0, 0.1)),
-    Replacement("a membrane", rs.LIF((15.0, 6.0))),
+    Replacement("a neuron", rs.neurons.LIF(0.1)),
 )
 
 
@@ -108,11 +108,24 @@ def _of_train(good: Any) -> list[Replacement]:
     return found
 
 
+def _of_names(good: dict) -> list[Replacement]:
+    """Dictionaries with other names, and with other things."""
+    first = next(iter(good.values()))
+    return [
+        Replacement("one name more", good | {"nonsense": first}),
+        Replacement("things by name", dict.fromkeys(good, Thing()), True),
+        Replacement("None by name", dict.fromkeys(good)),
+        Replacement("numbers for names", {1: first}),
+    ]
+
+
 def replacements_of(good: Any) -> list[Replacement]:
     """What to try in place of a value that is right."""
     found = list(_ANYTHING)
     if isinstance(good, rs.SpikeTrain):
         found += _of_train(good)
+    elif isinstance(good, dict):
+        found += _of_names(good)
     elif isinstance(good, list | tuple | np.ndarray | jax.Array) and np.ndim(_numbers(good)) > 0:
         found += _of_array(_numbers(good))
     return found

@@ -11,15 +11,20 @@ import scipy.optimize
 
 import roughsnn as rs
 
-from ..helpers import constant, single_neuron
+from ..helpers import constant, lif_network, single_neuron
 
 MU, THRESHOLD = 2.0, 1.0
 
 
-def hard(c, mu, solver=None, dt0=0.01, t1=3.0):
-    network = rs.SpikingNetwork(
-        rs.LIF(mu=jnp.stack([mu, jnp.zeros(())]), v_reset=1.0), rs.ThresholdFiring(THRESHOLD)
+def hard_network(size, mu, threshold=THRESHOLD):
+    """Neurons without synapses, with a decay rate."""
+    return rs.SpikingNetwork(
+        rs.Population(size, rs.neurons.LIF(1 / mu), rs.HardThreshold(threshold))
     )
+
+
+def hard(c, mu, solver=None, dt0=0.01, t1=3.0):
+    network = hard_network(1, mu)
     return rs.simulate(
         network,
         lambda t: c[None],
@@ -75,14 +80,13 @@ def test_stochastic_threshold_without_noise():
     for dt0 in (4e-3, 2e-3, 1e-3):
 
         def first(c, dt0=dt0):
-            zero = jnp.zeros(1)
             return rs.simulate(
                 network,
                 lambda t: c[None],
                 rs.Window(0.0, 1.0, dt0, stop_after=1),
                 max_spikes=1,
                 key=jr.key(0),
-                initial=rs.NeuronState(zero, zero, jnp.array([-level - alpha])),
+                initial={"s": jnp.array([-level - alpha])},
                 engine=rs.EventByEvent(),
             ).spikes.times[0]
 
@@ -95,8 +99,11 @@ def test_stochastic_threshold_without_noise():
 
 
 def test_subtractive_reset_of_a_noisy_membrane():
-    """v_T = v_T^0 - v_reset sum exp(-mu (T - tau_n)), and so for the derivatives."""
+    """v_T = v_T^0 - a sum exp(-mu (T - tau_n)), and so for the derivatives."""
     t1, reset, mu = 1.0, 1.4, 15.0
+    path = rs.BrownianPath(
+        0.0, t1, 0.01, shape=(1, 1), key=jr.key(4), interpolation="linear", dtype=jnp.float64
+    )
 
     def run(c):
         sim = rs.simulate(
@@ -105,20 +112,17 @@ def test_subtractive_reset_of_a_noisy_membrane():
             rs.Window(0.0, t1, 0.01),
             max_spikes=12,
             key=jr.key(3),
+            noise=path,
             engine=rs.EventByEvent(saveat=dfx.SaveAt(t1=True)),
         )
         spikes, sol = sim.spikes, sim.states
         times = jnp.where(spikes.marks >= 0, spikes.times, -jnp.inf)
-        return sol.y1.v[0] + reset * jnp.sum(jnp.exp(-mu * (t1 - times))), spikes.count
+        return sol.y1["v"][0] + reset * jnp.sum(jnp.exp(-mu * (t1 - times))), spikes.count
 
     c = jnp.asarray(1.5)
     free, count = run(c)
     assert int(count) >= 3
     decay = np.exp(-mu * 0.01)
-    key = jr.split(jr.key(3))[0]
-    path = rs.BrownianPath(
-        0.0, t1, 0.01, shape=(1, 1), key=key, interpolation="linear", dtype=jnp.float64
-    )
     v = 0.0
     for dw in np.asarray(path.increments)[:, 0, 0]:
         v = decay * v + (1 - decay) * (1.5 + 0.5 * dw / (mu * 0.01))
@@ -128,13 +132,10 @@ def test_subtractive_reset_of_a_noisy_membrane():
 
 
 def test_synaptic_current_of_one_spike():
-    """After a spike at tau, i of the target is w exp(-mu2 (T - tau)), to rounding."""
+    """After a spike at tau, the current of the target is w exp(-mu2 (T - tau)), to rounding."""
     weight, mu2, t1 = 0.7, 6.0, 1.0
-    network = rs.SpikingNetwork(
-        rs.LIF(mu=(15.0, mu2), v_reset=1.0),
-        rs.ThresholdFiring(jnp.array([1.0, 1e3])),
-        weights=[[0.0, weight], [0.0, 0.0]],
-    )
+    firing = rs.HardThreshold(jnp.array([1.0, 1e3]))
+    network = lif_network(firing, [[0.0, weight], [0.0, 0.0]], mu=(15.0, mu2))
 
     def final(c):
         sim = rs.simulate(
@@ -146,7 +147,7 @@ def test_synaptic_current_of_one_spike():
             engine=rs.EventByEvent(saveat=dfx.SaveAt(t1=True)),
         )
         spikes, sol = sim.spikes, sim.states
-        return sol.y1.i[1], spikes.times[0]
+        return sol.y1["syn"][1], spikes.times[0]
 
     # v reaches 1 once: the drive stops being strong enough for a second spike.
     c = jnp.asarray(1.0 + 1e-6)
@@ -155,9 +156,8 @@ def test_synaptic_current_of_one_spike():
 
 
 def test_the_drive_is_exact_where_it_is_linear_in_time():
-    network = rs.SpikingNetwork(rs.LIF(mu=(2.0, 0.0), v_reset=1.0), rs.ThresholdFiring(1e3))
     sol = rs.simulate(
-        network,
+        hard_network(1, MU, 1e3),
         lambda t: jnp.stack([1 + 3 * t]),
         rs.Window(0.0, 1.0, 0.25),
         max_spikes=1,
@@ -166,13 +166,12 @@ def test_the_drive_is_exact_where_it_is_linear_in_time():
     ).states
     t = np.array([0.1, 0.25, 0.9])
     exact = 1 + 3 * t - 1.5 - (1 - 1.5) * np.exp(-2 * t)
-    np.testing.assert_allclose(sol.ys.v[:, 0], exact, rtol=1e-12)
+    np.testing.assert_allclose(sol.ys["v"][:, 0], exact, rtol=1e-12)
 
 
 def test_constant_drives_of_two_neurons_are_independent():
-    network = rs.SpikingNetwork(rs.LIF(mu=(MU, 0.0), v_reset=1.0), rs.ThresholdFiring(THRESHOLD))
     both = rs.simulate(
-        network,
+        hard_network(2, MU),
         constant(1.5, 2.5),
         rs.Window(0.0, 2.0, 0.1),
         max_spikes=20,

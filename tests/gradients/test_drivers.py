@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+import pytest
 
 import roughsnn as rs
 
@@ -32,12 +33,29 @@ EVENT = rs.EventByEvent()
 PARAMETERS: Any = {"input": jnp.asarray(1.2), "sigma": jnp.asarray(0.3), "weight": jnp.asarray(0.4)}
 
 
-def times(p, key, dt, membrane, coupled=1.0, **options):
+FIRING = rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 0.2), alpha=0.02)
+PORTS = {"syn": rs.synapses.Exponential(1 / 6)}
+
+
+def coupled(p, neuron):
+    """Two neurons that excite and inhibit each other."""
+    weights = p["weight"] * jnp.array([[0.0, 1.0], [-1.0, 0.0]])
+    return rs.SpikingNetwork(rs.Population(NEURONS, neuron, FIRING, PORTS), weights=weights)
+
+
+def driven(neuron, firing, ports, weights):
+    """Uncoupled neurons with spikes as input."""
+    neurons = rs.Population(weights.shape[1], neuron, firing, ports)
+    return rs.SpikingNetwork(
+        {"in": rs.Source(weights.shape[0]), "neurons": neurons},
+        [rs.Projection("in", "neurons", weights)],
+    )
+
+
+def times(p, key, dt, network, **options):
     """The first two spikes of each neuron; t1 where there is none."""
-    firing = rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 0.2), alpha=0.02)
-    weights = coupled * p["weight"] * jnp.array([[0.0, 1.0], [-1.0, 0.0]])
     train = rs.simulate(
-        rs.SpikingNetwork(membrane, firing, weights),
+        network,
         lambda t: p["input"] * jnp.ones(NEURONS),
         rs.Window(0.0, T1, dt),
         max_spikes=48,
@@ -56,7 +74,7 @@ def holds(fn, parameters, dts=(0.04, 0.02), samples=512, key=0):
 
 
 def additive(p):
-    return rs.LIF((10.0, 6.0), jnp.stack([p["sigma"], 0 * p["sigma"]])[:, None], 1.0)
+    return coupled(p, rs.neurons.LIF(0.1, sigma=p["sigma"]))
 
 
 def test_noise_on_the_membrane():
@@ -78,14 +96,8 @@ def test_spikes_as_input():
         spikes_key, key = jr.split(key)
         train = rs.poisson_spikes(0.0, T1, rates=jnp.full(3, 20.0), max_spikes=40, key=spikes_key)
         weights = p["weight"] * jnp.array([[1.5, 0.0], [0.5, -0.5], [0.0, 1.5]])
-        return times(
-            p,
-            key,
-            dt,
-            rs.LIF((10.0, 6.0), v_reset=1.0),
-            coupled=0.0,
-            inputs=rs.SpikeInput(train, weights),
-        )
+        network = driven(rs.neurons.LIF(0.1), FIRING, PORTS, weights)
+        return times(p, key, dt, network, inputs={"in": train})
 
     some = {k: PARAMETERS[k] for k in ("input", "weight")}
     holds(inputs, some, dts=(0.02, 0.01), samples=1024)
@@ -93,12 +105,13 @@ def test_spikes_as_input():
 
 def test_noise_that_depends_on_the_potential():
     def multiplicative(p, key, dt):
-        sigma = jnp.stack([p["sigma"], 0 * p["sigma"]])[:, None]
-        return times(p, key, dt, rs.MultiplicativeLIF((10.0, 6.0), sigma, 0.1), engine=EVENT)
+        neuron = rs.neurons.MultiplicativeLIF(0.1, p["sigma"], 0.1)
+        return times(p, key, dt, coupled(p, neuron), engine=EVENT)
 
     holds(multiplicative, PARAMETERS)
 
 
+@pytest.mark.filterwarnings("ignore::roughsnn.StepWarning")
 def test_strong_inputs_in_large_cells():
     """A neuron that fires in the cell of an input: its spike time is continuous at the border.
 
@@ -108,9 +121,11 @@ def test_strong_inputs_in_large_cells():
     def sample(c, key):
         spikes_key, key = jr.split(key)
         train = rs.poisson_spikes(0.0, 1.0, rates=jnp.full(2, 60.0), max_spikes=180, key=spikes_key)
-        network = rs.SpikingNetwork(
-            rs.LIF((8.0, 40.0), v_reset=1.0),
+        network = driven(
+            rs.neurons.LIF(1 / 8),
             rs.StochasticFiring(rs.ExponentialIntensity(8.0, 0.9, timescale=0.05), alpha=0.02),
+            {"syn": rs.synapses.Exponential(1 / 40)},
+            0.48 * jnp.eye(2),
         )
         spikes = rs.simulate(
             network,
@@ -118,7 +133,7 @@ def test_strong_inputs_in_large_cells():
             rs.Window(0.0, 1.0, 1 / 32),
             max_spikes=60,
             key=key,
-            inputs=rs.SpikeInput(train, 0.48 * jnp.eye(2)),
+            inputs={"in": train},
         ).spikes
         return jnp.mean(jnp.minimum(spikes.per_neuron(2), 1.0))
 

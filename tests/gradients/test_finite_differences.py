@@ -16,6 +16,7 @@ import roughsnn as rs
 from ..helpers import (
     central_difference,
     largest_difference,
+    lif_network,
     random_direction,
     recurrent_parameters,
     run_recurrent,
@@ -47,7 +48,7 @@ def flat_run(name, dtype=float, **options):
     """`run_recurrent` of a vector of all parameters, up to time 0.4."""
     _, unflatten = ravel_pytree(jax.tree.map(lambda x: x.astype(dtype), recurrent_parameters()))
     options = CASES[name] | options
-    return lambda x: run_recurrent(unflatten(x), jr.key(9), t1=0.4, **options)
+    return lambda x: run_recurrent(unflatten(x), jr.key(14), t1=0.4, **options)
 
 
 @functools.cache
@@ -81,7 +82,7 @@ def test_all_spike_times_and_the_final_state(name):
     along, fn = directions(p), values_and_slopes(name)
     marks = np.asarray(fn(flat(p), along)[2])
     assert np.sum(marks >= 0) >= 10 and len(set(marks.tolist())) == 4
-    assert difference_error(fn, p, along, (-3, -2, -1), 1e-6) < 1e-6
+    assert difference_error(fn, p, along, (-3, -2, -1), 1e-7) < 1e-6
 
 
 @pytest.mark.parametrize("name", ["default", "Heun"])
@@ -106,12 +107,10 @@ def test_hard_threshold_with_noise_on_the_current():
 @pytest.mark.parametrize("dt0", [2e-2, 5e-3, 1.25e-3])
 def test_later_spikes_and_v_after_a_spike_at_every_step_size(dt0):
     """The trap of a Brownian query held constant shows in what follows the first spike."""
-    network = rs.LIF(mu=(15.0, 0.0), sigma=((0.5,), (0.0,)), v_reset=1.4)
-    network = rs.SpikingNetwork(network, rs.StochasticFiring(rs.ExponentialIntensity(), 0.03))
 
     def outcome(c):
         sim = rs.simulate(
-            network,
+            single_neuron(0.5),
             lambda t: c[None],
             rs.Window(0.0, 1.0, dt0),
             max_spikes=12,
@@ -119,7 +118,7 @@ def test_later_spikes_and_v_after_a_spike_at_every_step_size(dt0):
             engine=rs.EventByEvent(saveat=dfx.SaveAt(t1=True)),
         )
         spikes, sol = sim.spikes, sim.states
-        values = jnp.where(spikes.marks >= 0, spikes.times, 0), sol.y1.v[0]
+        values = jnp.where(spikes.marks >= 0, spikes.times, 0), sol.y1["v"][0]
         return values, values
 
     slopes_and_values, c, h = jax.jit(jax.jacrev(outcome, has_aux=True)), 1.5, 1e-6
@@ -131,15 +130,12 @@ def test_later_spikes_and_v_after_a_spike_at_every_step_size(dt0):
 
 
 def test_the_gradient_with_respect_to_initial_state_and_time_dependent_drives():
-    network = rs.SpikingNetwork(
-        rs.LIF(mu=(15.0, 6.0), sigma=((0.2, 0.0), (0.0, 0.3)), v_reset=1.4),
-        rs.StochasticFiring(rs.SoftplusIntensity(), alpha=0.03),
-    )
+    firing = rs.StochasticFiring(rs.SoftplusIntensity(), alpha=0.03)
+    network = lif_network(firing, sigma=((0.2, 0.0), (0.0, 0.3)), reset=1.4, size=2)
 
     def outcome(p):
         knots = jnp.linspace(0.0, 1.0, 6)
         drive = dfx.LinearInterpolation(knots, p["values"])
-        initial = rs.NeuronState(p["v"], p["i"], p["s"])
         return (
             rs.simulate(
                 network,
@@ -147,7 +143,7 @@ def test_the_gradient_with_respect_to_initial_state_and_time_dependent_drives():
                 rs.Window(0.0, 1.0, 0.01),
                 max_spikes=30,
                 key=jr.key(0),
-                initial=initial,
+                initial={name: p[name] for name in ("v", "syn", "s")},
                 engine=rs.EventByEvent(),
             )
             .spikes.first(2)
@@ -157,7 +153,7 @@ def test_the_gradient_with_respect_to_initial_state_and_time_dependent_drives():
     p = {
         "values": np.outer([1.5, 1.0, 2.0, 1.2, 1.8, 1.5], [1.0, 0.8]),
         "v": np.array([0.1, -0.2]),
-        "i": np.array([0.5, 0.0]),
+        "syn": np.array([0.5, 0.0]),
         "s": np.array([-0.4, -1.3]),
     }
     rng = np.random.default_rng(0)

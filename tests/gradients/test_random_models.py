@@ -15,6 +15,8 @@ import pytest
 
 import roughsnn as rs
 
+from ..helpers import lif_network
+
 MODELS = int(os.environ.get("ROUGHSNN_MODELS", "256"))
 STEPS = np.array([1e-4, 1e-5, 1e-6])
 ENGINES = ("event", "lockstep")
@@ -50,18 +52,18 @@ def draw(rng: np.random.Generator, neurons: int, hard: bool) -> dict:
 def outputs(p, key, hard: bool, method):
     neurons = p["input"].shape[0]
     if hard:
-        firing = rs.ThresholdFiring(p["threshold"])
+        firing = rs.HardThreshold(p["threshold"])
     else:
         firing = rs.StochasticFiring(
             rs.ExponentialIntensity(p["beta"], p["threshold"], 1.0, cap=6.0), p["alpha"]
         )
-    network = rs.SpikingNetwork(rs.LIF(p["mu"], p["sigma"], p["reset"]), firing, p["weights"])
+    network = lif_network(firing, p["weights"], mu=p["mu"], sigma=p["sigma"], reset=p["reset"])
     options: Any = dict(
         window=rs.Window(0.0, 0.4, DT[method]),
         max_spikes=40 * neurons,
         key=key,
         throw=False,
-        initial=rs.NeuronState(p["v0"], jnp.zeros(neurons), None),
+        initial={"v": p["v0"]},
     )
     drive = lambda t: p["input"] + p["wave"] * jnp.sin(9 * t)
     if method == "event":
@@ -69,7 +71,7 @@ def outputs(p, key, hard: bool, method):
             network, drive, **options, engine=rs.EventByEvent(saveat=dfx.SaveAt(t1=True))
         )
         train, sol = sim.spikes, sim.states
-        state, fine = [sol.y1.v, sol.y1.i], sol.result == rs.RESULTS.successful
+        state, fine = [sol.y1["v"], sol.y1["syn"]], sol.result == rs.RESULTS.successful
     else:
         train = rs.simulate(network, drive, **options).spikes
         state, fine = [], ~train.overflow

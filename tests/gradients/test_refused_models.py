@@ -196,9 +196,10 @@ def test_c2_a_threshold_that_is_reached_at_no_speed():
 
 
 def first_crossing(c, key, drive, noise):
-    membrane = rs.LIF(jnp.array([5.0, 3.0]), jnp.stack([0 * noise, noise])[:, None], 1.0)
+    ports = {"syn": rs.synapses.Exponential(1 / 3, noise)}
+    neuron = rs.Population(1, rs.neurons.LIF(0.2), rs.HardThreshold(1.0), ports)
     times = rs.simulate(
-        rs.SpikingNetwork(membrane, rs.ThresholdFiring(1.0)),
+        rs.SpikingNetwork(neuron),
         lambda t: (drive + (c - 1.3))[None],
         rs.Window(0.0, 2.0, 0.02, stop_after=1),
         max_spikes=1,

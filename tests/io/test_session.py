@@ -88,7 +88,8 @@ def test_a_batch_survives_the_way_there_and_back(given_spikes, gap):
 
 
 def test_splits():
-    net = rs.SpikingNetwork(rs.LIF((15.0, 6.0)), rs.StochasticFiring(rs.ExponentialIntensity()))
+    firing = rs.StochasticFiring(rs.ExponentialIntensity())
+    net = rs.SpikingNetwork(rs.Population(1, rs.neurons.LIF(1 / 15), firing))
     simulate = lambda k: (
         rs.simulate(
             net,

@@ -13,7 +13,15 @@ import signax
 
 import roughsnn as rs
 
-from ..helpers import ENGINES, constant, optimised, recurrent_network, recurrent_parameters
+from ..helpers import (
+    ENGINES,
+    constant,
+    lif_network,
+    optimised,
+    recurrent_network,
+    recurrent_parameters,
+    single_neuron,
+)
 
 EDGES = (0.2, 0.45)
 STEP = 0.02
@@ -27,10 +35,7 @@ WINDOW = rs.Window(0.0, 0.6, 0.02)
 
 
 def single(c, key, *, sigma=0.5, alpha=0.03, window=WINDOW, saveat=None):
-    network = rs.SpikingNetwork(
-        rs.LIF(jnp.array([15.0, 0.0]), jnp.array([[sigma], [0.0]]), 1.4),
-        rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 1.0), alpha),
-    )
+    network = single_neuron(sigma, alpha)
     engine = rs.EventByEvent(saveat=saveat)
     return rs.simulate(
         network, lambda t: c[None], window, max_spikes=30, key=key, engine=engine
@@ -278,7 +283,7 @@ def test_cutting_a_train_keeps_what_belongs_to_the_end():
 
 def test_no_random_threshold_no_correction():
     known = rs.SpikeTrain.from_lists([[0.1]], t0=0.0, t1=1.0)
-    hard = rs.SpikingNetwork(rs.LIF((5.0, 1.0)), rs.ThresholdFiring())
+    hard = lif_network(rs.HardThreshold())
     options: Any = dict(max_spikes=9, key=jr.key(0), engine=rs.EventByEvent())
     silent = lambda: rs.simulate(hard, constant(1.5), WINDOW, **options).spikes
     one = functools.partial(single, jnp.asarray(1.5), jr.key(0))

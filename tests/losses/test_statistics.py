@@ -8,6 +8,8 @@ import pytest
 
 import roughsnn as rs
 
+from ..helpers import lif_network
+
 # pyright: reportArgumentType=false
 
 T1, TS, TAU = 1.0, jnp.linspace(0.05, 1.0, 20), 0.05
@@ -16,11 +18,8 @@ WEIGHTS = jnp.array([[0.0, 0.8], [-0.5, 0.0]])
 
 
 def simulate(c, keys, weights=WEIGHTS):
-    net = rs.SpikingNetwork(
-        rs.LIF((8.0, 4.0), ((0.4,), (0.2,)), 1.2),
-        rs.StochasticFiring(rs.ExponentialIntensity(4.0, 1.0, 0.3)),
-        weights,
-    )
+    firing = rs.StochasticFiring(rs.ExponentialIntensity(4.0, 1.0, 0.3))
+    net = lif_network(firing, weights, mu=(8.0, 4.0), sigma=((0.4,), (0.2,)), reset=1.2)
     one = lambda key: (
         rs.simulate(net, lambda t: c, rs.Window(0.0, T1, 0.02), max_spikes=40, key=key).spikes
     )
@@ -95,7 +94,7 @@ LOSSES = {
 @pytest.mark.parametrize("name", LOSSES)
 def test_the_mean_gradient_is_the_derivative_of_the_mean(name, data):
     """In the input, or, as covariances do not say much of it, in the size of the weights."""
-    e, batches = 0.03, jr.split(jr.key(1), 400)
+    e, batches = 0.03, jr.split(jr.key(4), 400)
 
     def loss(e, key):
         keys = jr.split(key, 12)

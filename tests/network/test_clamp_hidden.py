@@ -8,15 +8,15 @@ import numpy as np
 
 import roughsnn as rs
 
-from ..helpers import constant
+from ..helpers import constant, fed, lif_network
 
 T1 = 2.0
 
 
 def network(weights, sigma=None):
     intensity = rs.ExponentialIntensity(4.0, 1.0, 0.5)
-    membrane = rs.LIF((8.0, 4.0), sigma, 1.2)
-    return rs.SpikingNetwork(membrane, rs.StochasticFiring(intensity, 0.0), weights)
+    firing = rs.StochasticFiring(intensity, 0.0)
+    return lif_network(firing, weights, mu=(8.0, 4.0), sigma=sigma, reset=1.2)
 
 
 def test_hidden_spikes_come_as_they_are_simulated():
@@ -35,11 +35,10 @@ def test_hidden_spikes_come_as_they_are_simulated():
 def test_hidden_spikes_are_those_with_the_observed_ones_as_input():
     """Observed spikes act once, and drive a hidden neuron as spikes from outside do."""
     weights = jnp.array([[0.0, 0.4], [3.0, 0.0]])
-    alone = network(None)
+    alone = fed(network(None), weights[1:, :1])
     data = rs.SpikeTrain.from_lists([[0.203, 0.511, 0.9, 1.307]], t0=0.0, t1=T1)
     options: Any = dict(window=rs.Window(0.0, T1, 0.01), max_spikes=40, key=jr.key(6))
-    inputs = rs.SpikeInput(data, weights[1:, :1])
-    free = rs.simulate(alone, constant(0.6), inputs=inputs, **options).spikes
+    free = rs.simulate(alone, constant(0.6), inputs={"in": data}, **options).spikes
     found = rs.clamp(network(weights), constant(0.6, 0.7), data, observed=[1], **options)
     assert free.count > 5
     np.testing.assert_allclose(found.spikes.to_lists()[0], free.to_lists()[0], rtol=1e-12)

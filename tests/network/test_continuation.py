@@ -12,7 +12,7 @@ import pytest
 
 import roughsnn as rs
 
-from ..helpers import ENGINES, Wave, in_float32
+from ..helpers import ENGINES, Wave, in_float32, lif_network
 
 ROOM: Any = dict(key=jr.key(3), max_spikes=200)
 
@@ -22,19 +22,18 @@ def firing(hard: bool):
     noise = ((0.0, 0.0), (0.0, 0.3)) if hard else ((0.25, 0.0), (0.0, 0.1))
     weights = (0.1 if hard else 0.3) * np.array(jr.normal(jr.key(9), (6, 6)))
     np.fill_diagonal(weights, 0)
-    return rs.SpikingNetwork(
-        rs.LIF((15.0, 6.0), noise, size),
-        rs.ThresholdFiring(1.0)
+    rule = (
+        rs.HardThreshold(1.0)
         if hard
-        else rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0), 0.03),
-        jnp.asarray(weights),
+        else rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0), 0.03)
     )
+    return lif_network(rule, jnp.asarray(weights), sigma=noise, reset=size)
 
 
 def one_by_one(net, cuts, method, save=None):
     """Simulations of windows, one after the other, of a second together."""
     found, initial, start = [], None, 0.0
-    drive = Wave(jnp.linspace(1.1, 1.6, 6, dtype=net.weights.dtype))
+    drive = Wave(jnp.linspace(1.1, 1.6, 6, dtype=net.projections[0].weights.dtype))
     for length in cuts:
         window = rs.Window(0.0, length, 0.01, origin=start)
         sim = rs.simulate(
@@ -81,7 +80,7 @@ def crowded(key, window, initial=None, **options: Any):
     """Neurons that fire about once in two cells, some of them late at a border."""
     rates = rs.StochasticFiring(rs.ExponentialIntensity(beta=3.0, timescale=0.1), alpha=0.3)
     weights = 0.1 * (1 - jnp.eye(6))
-    net = rs.SpikingNetwork(rs.LIF((8.0, 8.0), v_reset=1.0), rates, weights)
+    net = lif_network(rates, weights, mu=(8.0, 8.0))
     call: Any = dict(key=key, max_spikes=400, initial=initial, throw=False) | options
     return rs.simulate(net, 1.1 * jnp.ones(6), window, **call)
 
@@ -137,7 +136,7 @@ def test_windows_of_one_cell_are_the_whole_too():
         final, (counts, fine) = jax.lax.scan(step, first.final, length=9)
         counts = jnp.sum(counts, 0, dtype=jnp.int32) + first.spikes.counts()
         good = jnp.all(fine) & (whole.result == rs.RESULTS.successful)
-        return good, (whole.spikes.counts(), counts), (whole.final.state.v, final.state.v)
+        return good, (whole.spikes.counts(), counts), (whole.final.state["v"], final.state["v"])
 
     good, counts, states = jax.jit(jax.vmap(both))(jr.split(jr.key(0), 256))
     assert int(jnp.sum(good)) >= 100
@@ -149,10 +148,8 @@ def test_a_first_threshold_that_was_given_stays_so():
     """In the second window, for neurons that have not fired yet: they are at no risk of a spike in
     the sense of the boundary, as they would be if that threshold had been drawn."""
     given = jnp.array([-0.01, -0.6, -0.6, -0.6, -0.6, -0.6])
-    start = rs.NeuronState(jnp.zeros(6), jnp.zeros(6), given)
-    net = rs.SpikingNetwork(
-        rs.LIF((8.0, 8.0), v_reset=1.0), rs.StochasticFiring(rs.ExponentialIntensity(beta=1.0))
-    )
+    start = {"s": given}
+    net = lif_network(rs.StochasticFiring(rs.ExponentialIntensity(beta=1.0)), mu=(8.0, 8.0), size=6)
 
     def run(length, initial):
         options: Any = dict(initial=initial, **ROOM)
@@ -167,9 +164,8 @@ def test_a_first_threshold_that_was_given_stays_so():
 
     @jax.jit
     def all_of_them():
-        drawn = rs.NeuronState(jnp.zeros(6), jnp.zeros(6), None)
         whole = run(0.5, start).spikes
-        return at_risk(whole), parts(start), parts(drawn), whole.counts()
+        return at_risk(whole), parts(start), parts(None), whole.counts()
 
     whole, given_parts, drawn_parts, counts = all_of_them()
     assert np.sum(counts > 0) == 1 and np.any(np.asarray(drawn_parts)[1:])
@@ -184,13 +180,13 @@ def test_derivatives_in_the_weights_where_spikes_come_again():
     rates = rs.StochasticFiring(rs.ExponentialIntensity(beta=1.0, timescale=0.3))
 
     def run(weights, room, initial, key):
-        net = rs.SpikingNetwork(rs.LIF((8.0, 8.0), v_reset=1.0), rates, weights)
+        net = lif_network(rates, weights, mu=(8.0, 8.0))
         call: Any = dict(max_spikes=room, initial=initial, throw=False, key=key)
         return rs.simulate(net, 1.1 * jnp.ones(size), rs.Window(0.0, 0.25, 0.05), **call)
 
     @functools.partial(jax.jit, static_argnums=2)
     def gradient(final, key, room):
-        last = lambda weights: jnp.sum(run(weights, room, final, key).final.state.v)
+        last = lambda weights: jnp.sum(run(weights, room, final, key).final.state["v"])
         return jax.grad(last)(start)
 
     for seed in range(30):
@@ -258,10 +254,10 @@ def test_where_no_window_can_go_on():
         run(rs.Window(0.0, 0.2, 0.02), initial=final)
     with pytest.raises(ValueError, match="of Lockstep.*this one is of EventByEvent"):
         run(initial=final, engine=rs.EventByEvent())
-    with pytest.raises(ValueError, match="StochasticFiring.*ThresholdFiring"):
+    with pytest.raises(ValueError, match="StochasticFiring.*HardThreshold"):
         run(net=firing(True), initial=final)
-    other = rs.SpikingNetwork(net.membrane, net.firing, jnp.zeros((2, 2)))
-    with pytest.raises(ValueError, match="6 neurons.*2 neurons"):
+    other = lif_network(rs.StochasticFiring(rs.ExponentialIntensity()), jnp.zeros((2, 2)))
+    with pytest.raises(ValueError, match="neurons: 6 of.*neurons: 2 of"):
         run(net=other, initial=final)
     failed = rs.simulate(net, 3 * drive, window, key=jr.key(0), max_spikes=2, throw=False).final
     with pytest.raises(ValueError, match="simulation that failed"):

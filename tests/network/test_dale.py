@@ -11,7 +11,7 @@ import pytest
 
 import roughsnn as rs
 
-from ..helpers import ENGINES
+from ..helpers import ENGINES, lif_network
 
 EXCITATORY = np.array([True, True, False])
 TARGETS = np.array([[1, 2], [0, -1], [0, 1]], np.int32)
@@ -24,8 +24,8 @@ def weights(kind: str) -> Any:
 
 
 def network(weights: Any) -> rs.SpikingNetwork:
-    membrane = rs.LIF((15.0, 6.0), ((0.2, 0.0), (0.0, 0.1)), 1.4)
-    return rs.SpikingNetwork(membrane, rs.StochasticFiring(rs.ExponentialIntensity()), weights)
+    firing = rs.StochasticFiring(rs.ExponentialIntensity())
+    return lif_network(firing, weights, sigma=((0.2, 0.0), (0.0, 0.1)), reset=1.4)
 
 
 def mean_square(weights: Any, method: Any = "lockstep") -> jax.Array:
@@ -47,7 +47,7 @@ def test_they_start_where_they_are_told(kind):
 
     @jax.jit
     def effective_matrix(made):
-        found = network(made).effective_weights()
+        found = network(made).projections[0].effective()
         return found.to_dense() if isinstance(found, rs.SparseWeights) else found
 
     matrix, expected = np.asarray(effective_matrix(made)), np.asarray(weights("dense"))
@@ -123,12 +123,8 @@ def test_bad_input():
     with pytest.raises(ValueError, match="must be finite"):
         rs.DaleWeights(np.full((2, 2), np.nan), np.ones(2, bool))
     with pytest.raises(ValueError, match="`mask` goes with a matrix"):
-        rs.SpikingNetwork(
-            rs.LIF((15.0, 6.0), None, 1.4),
-            rs.ThresholdFiring(1.0),
-            rs.DaleWeights(weights("sparse"), EXCITATORY),
-            np.ones((3, 3), bool),
-        )
+        made = rs.DaleWeights(weights("sparse"), EXCITATORY)
+        lif_network(rs.HardThreshold(1.0), made, mask=np.ones((3, 3), bool))
     with pytest.raises(ValueError, match="`synapses` must be a positive integer, got 0"):
         rs.random_targets(0, 5, 0)
     with pytest.raises(ValueError, match="must be in 1 ... 4 for 5 neurons"):

@@ -13,7 +13,7 @@ import pytest
 import roughsnn as rs
 from roughsnn._engine.spread import spread
 
-from ..helpers import ENGINES
+from ..helpers import ENGINES, lif_network
 
 N = 100
 
@@ -104,16 +104,14 @@ KEY = jr.key(1)
 
 
 def network(weights, mu=RATES):
-    membrane = rs.LIF(mu, np.array([[0.2], [0.0]]), 1.1)
     firing = rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 1.0), 0.03)
-    return rs.SpikingNetwork(membrane, firing, weights)
+    return lif_network(firing, weights, mu=mu, sigma=np.array([[0.2], [0.0]]), reset=1.1)
 
 
 @functools.partial(jax.jit, static_argnames="method")
 def spike_times(weights, mu=RATES, key=KEY, method: Any = "lockstep"):
     net = network(weights, mu)
     n = net.num_neurons
-    assert n is not None
     room: Any = dict(window=rs.Window(0.0, 0.5, 0.02), max_spikes=12 * max(n, 20), key=key)
     return rs.simulate(net, Ramp(n), **room, engine=ENGINES[method]).spikes.times
 
@@ -225,15 +223,11 @@ def test_bad_input():
     with pytest.raises(ValueError, match="`values` must be finite"):
         rs.SparseWeights([[1], [0]], [[1.0], [np.nan]])
     with pytest.raises(ValueError, match="must not hold k"):
-        rs.SparseWeights([[0], [0]], [[1.0], [1.0]])
+        lif_network(weights=rs.SparseWeights([[0], [0]], [[1.0], [1.0]]))
     with pytest.raises(ValueError, match="`mask` goes with a matrix"):
-        rs.SpikingNetwork(
-            rs.LIF((15.0, 6.0), None, 1.4),
-            rs.ThresholdFiring(1.0),
-            rs.SparseWeights([[1], [0]], [[1.0], [1.0]]),
-            np.ones((2, 2), bool),
-        )
+        lists = rs.SparseWeights([[1], [0]], [[1.0], [1.0]])
+        lif_network(rs.HardThreshold(1.0), lists, mask=np.ones((2, 2), bool))
     lists = network(rs.SparseWeights([[1], [0]], [[1.0], [1.0]]))
     room: Any = dict(window=rs.Window(0.0, 0.5, 0.02), max_spikes=9, key=jr.key(0))
-    with pytest.raises(ValueError, match="must have a matrix of weights"):
+    with pytest.raises(ValueError, match="with a matrix of weights"):
         rs.eligibility(lists, lambda t: jnp.ones(2), **room)

@@ -83,10 +83,11 @@ jax.config.update("jax_enable_x64", True)
 from jax.sharding import PartitionSpec as P
 import roughsnn as rs
 
-network = rs.SpikingNetwork(
-    rs.LIF((10.0, 5.0), ((0.3,), (0.1,)), 1.2), rs.StochasticFiring(rs.ExponentialIntensity()),
-    jnp.array([[0.0, 0.5], [-0.3, 0.0]]),
+pair = rs.Population(
+    2, rs.neurons.LIF(0.1, rs.Subtract(1.2), 0.3), rs.StochasticFiring(rs.ExponentialIntensity()),
+    ports={"syn": rs.synapses.Exponential(0.2, 0.1)},
 )
+network = rs.SpikingNetwork(pair, weights=jnp.array([[0.0, 0.5], [-0.3, 0.0]]))
 
 def loss(scale, keys):
     def one(key):

@@ -16,8 +16,9 @@ import roughsnn as rs
 
 SOFTPLUS = rs.StochasticFiring(rs.SoftplusIntensity(rate=8.0), 0.03)
 EXPONENTIAL = rs.StochasticFiring(rs.ExponentialIntensity(timescale=0.2), 0.03)
-MULTIPLICATIVE = rs.MultiplicativeLIF((15.0, 6.0), ((0.3,), (0.1,)))
-LIF = rs.LIF((15.0, 6.0), ((0.3,), (0.1,)))
+MULTIPLICATIVE = rs.neurons.MultiplicativeLIF(1 / 15, 0.3)
+LIF = rs.neurons.LIF(1 / 15, sigma=0.3)
+PORTS = {"syn": rs.synapses.Exponential(1 / 6, 0.1)}
 WINDOW = rs.Window(0.0, 0.5, 0.01)
 DRIVE = jnp.array([1.5, 1.2])
 WEIGHTS = jnp.array([[0.0, 0.4], [-0.3, 0.0]])
@@ -39,26 +40,32 @@ class Square(rs.AbstractIntensity):
 SQUARE = rs.StochasticFiring(Square(jnp.array(5.0)))
 # The parts, the parameter, a value that is wrong, what the error says, and the engine.
 ROWS = {
-    "mu": (LIF, SOFTPLUS, lambda n: n.membrane.mu, [-15.0, 6.0], "`mu` must not be negative"),
+    "tau": (LIF, SOFTPLUS, lambda p: p.neuron.tau, -0.1, "`tau` must be positive"),
+    "zero": (LIF, SOFTPLUS, lambda p: p.neuron.tau, 0.0, "`tau` must be positive"),
+    "port": (LIF, SOFTPLUS, lambda p: p.ports["syn"].tau, -0.1, "`tau` must be positive"),
     "multiplicative": (
-        *(MULTIPLICATIVE, SOFTPLUS, lambda n: n.membrane.mu),
-        *([15.0, -6.0], "`mu` must not be negative"),
+        *(MULTIPLICATIVE, SOFTPLUS, lambda p: p.neuron.tau),
+        *(-0.1, "`tau` must be positive"),
     ),
-    "nan": (LIF, SOFTPLUS, lambda n: n.membrane.mu, [np.nan, 6.0], "`mu` must be finite"),
-    "alpha": (LIF, SOFTPLUS, lambda n: n.firing.alpha, -0.1, "`alpha` must not be negative"),
-    "rate": (LIF, SOFTPLUS, lambda n: n.firing.intensity.rate, -8.0, "`rate` must be positive"),
+    "nan": (LIF, SOFTPLUS, lambda p: p.neuron.tau, np.nan, "`tau` must be finite"),
+    "alpha": (LIF, SOFTPLUS, lambda p: p.firing.alpha, -0.1, "`alpha` must not be negative"),
+    "rate": (LIF, SOFTPLUS, lambda p: p.firing.intensity.rate, -8.0, "`rate` must be positive"),
     "timescale": (
-        *(LIF, EXPONENTIAL, lambda n: n.firing.intensity.timescale),
+        *(LIF, EXPONENTIAL, lambda p: p.firing.intensity.timescale),
         *(0.0, "`timescale` must be positive"),
     ),
-    "own": (LIF, SQUARE, lambda n: n.firing.intensity.gain, -1.0, "`gain` must not be negative"),
+    "own": (LIF, SQUARE, lambda p: p.firing.intensity.gain, -1.0, "`gain` must not be negative"),
 }
 
 
+def coupled(neuron, firing):
+    return rs.SpikingNetwork(rs.Population(2, neuron, firing, PORTS), weights=WEIGHTS)
+
+
 def changed(name, value=None):
-    membrane, firing, where, wrong, _ = ROWS[name]
-    network = rs.SpikingNetwork(membrane, firing, WEIGHTS)
-    return eqx.tree_at(where, network, jnp.asarray(wrong if value is None else value, float))
+    neuron, firing, where, wrong, _ = ROWS[name]
+    value = jnp.asarray(wrong if value is None else value, float)
+    return eqx.tree_at(lambda n: where(n["neurons"]), coupled(neuron, firing), value)
 
 
 def simulated(network, engine, **more):
@@ -71,7 +78,7 @@ def simulated(network, engine, **more):
 def test_outside(name, engine):
     """Known: an error that names it. In a program: the result, whatever happens later."""
     network = changed(name)
-    if isinstance(network.membrane, rs.MultiplicativeLIF):
+    if isinstance(network["neurons"].neuron, rs.neurons.MultiplicativeLIF):
         engine = rs.EventByEvent()
     with pytest.raises(ValueError, match=ROWS[name][-1]):
         simulated(network, engine)
@@ -79,8 +86,8 @@ def test_outside(name, engine):
     sim = inside(network)
     assert sim.result == rs.RESULTS.parameter_outside
     assert sim.spikes.overflow
-    membrane, firing, *_ = ROWS[name]
-    good = rs.SpikingNetwork(membrane, firing, WEIGHTS)
+    neuron, firing, *_ = ROWS[name]
+    good = coupled(neuron, firing)
     assert inside(good).result == rs.RESULTS.successful
 
 
@@ -107,12 +114,11 @@ def test_raised_inside_of_a_program():
 @PARALLEL
 def test_first_thresholds(engine):
     def sim(s):
-        initial = rs.NeuronState(jnp.zeros(2), jnp.zeros(2), s)
-        network = rs.SpikingNetwork(LIF, SOFTPLUS, WEIGHTS)
-        return simulated(network, engine, initial=initial, throw=False)
+        network = coupled(LIF, SOFTPLUS)
+        return simulated(network, engine, initial={"s": s}, throw=False)
 
     wrong = jnp.array([-0.1, 0.2])
-    with pytest.raises(ValueError, match="`initial.s` must be negative"):
+    with pytest.raises(ValueError, match=r"`initial\[\"s\"\]` must be negative"):
         sim(wrong)
     inside = eqx.filter_jit(sim)
     assert inside(wrong).result == rs.RESULTS.parameter_outside
@@ -120,7 +126,7 @@ def test_first_thresholds(engine):
 
 
 def test_likelihoods_and_eligibility():
-    network = rs.SpikingNetwork(LIF, SOFTPLUS, WEIGHTS)
+    network = coupled(LIF, SOFTPLUS)
     train = simulated(network, None).spikes
 
     @eqx.filter_jit
@@ -130,7 +136,7 @@ def test_likelihoods_and_eligibility():
         found = rs.eligibility(n, DRIVE, WINDOW, key=jr.key(1), max_spikes=60, throw=False)
         return clamped.result, value, found.result
 
-    clamped, value, found = inside(changed("mu"))
+    clamped, value, found = inside(changed("tau"))
     assert clamped == rs.RESULTS.parameter_outside and found == rs.RESULTS.parameter_outside
     assert np.isnan(value)
     clamped, value, found = inside(network)
@@ -164,15 +170,13 @@ def test_constrained_networks_are_the_same(engine):
     found, along = eqx.filter_jit(eqx.filter_value_and_grad(third))(free)
     np.testing.assert_allclose(found, value, rtol=1e-12)
     np.testing.assert_allclose(simulated(free, engine).spikes.times[2], value, rtol=1e-12)
-    parts = (
-        *((network.membrane.mu, slope.membrane.mu, along.membrane.mu),),
-        *((network.firing.alpha, slope.firing.alpha, along.firing.alpha),),
-    )
-    for x, dx, dr in parts:
+    parts = lambda n: (n["neurons"].neuron.tau, n["neurons"].firing.alpha)
+    for x, dx, dr in zip(*map(parts, (network, slope, along)), strict=True):
         assert np.all(dx != 0)
         np.testing.assert_allclose(dr.args[0], x * dx, rtol=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore::roughsnn.StepWarning")
 def test_training_cannot_leave_the_domain():
     """A loss that drives every bounded parameter down, by steps of any size."""
     network = changed("own", 5.0)
@@ -180,24 +184,27 @@ def test_training_cannot_leave_the_domain():
 
     def loss(n, data, key):
         simulated(n, None, key=key)
-        return jnp.sum(n.membrane.mu) + n.firing.alpha + n.firing.intensity.gain
+        p = n["neurons"]
+        taus = p.neuron.tau + p.ports["syn"].tau
+        return taus + p.firing.alpha + p.firing.intensity.gain
 
     fit = lambda model: rs.fit(model, loss, None, optax.adam(1.0), steps=20, key=jr.key(0))
     kept = paramax.unwrap(fit(free).model)
     for bound in kept.bounds():
         assert bound.holds() and np.all(bound.value > 0)
-    assert np.all(kept.membrane.mu < network.membrane.mu / 100)
+    tau = lambda n: float(n["neurons"].neuron.tau)
+    assert tau(kept) < tau(network) / 100
     # Without constraints it stops where the step leaves the domain.
     assert not all(bound.holds() for bound in fit(network).model.bounds())
 
 
 def test_what_is_constrained():
     """A 0 starts at 1e-4; what has no bounds, and values outside, are refused."""
-    free = rs.constrained(rs.SpikingNetwork(LIF, rs.StochasticFiring(rs.SoftplusIntensity())))
-    np.testing.assert_allclose(paramax.unwrap(free).firing.alpha, 1e-4, rtol=1e-6)
-    np.testing.assert_allclose(paramax.unwrap(rs.constrained(LIF)).mu, LIF.mu, rtol=1e-6)
-    hard = rs.SpikingNetwork(rs.LIF((15.0, 6.0)), rs.ThresholdFiring())
-    assert eqx.tree_equal(rs.constrained(hard).firing, hard.firing)
+    free = rs.constrained(coupled(LIF, rs.StochasticFiring(rs.SoftplusIntensity())))
+    np.testing.assert_allclose(paramax.unwrap(free)["neurons"].firing.alpha, 1e-4, rtol=1e-6)
+    np.testing.assert_allclose(paramax.unwrap(rs.constrained(LIF)).tau, LIF.tau, rtol=1e-6)
+    hard = coupled(rs.neurons.LIF(1 / 15), rs.HardThreshold())
+    assert eqx.tree_equal(rs.constrained(hard)["neurons"].firing, hard["neurons"].firing)
     with pytest.raises(TypeError, match="`model` must be a roughsnn.SpikingNetwork"):
         rs.constrained(cast(Any, 3))
     with pytest.raises(ValueError, match="`alpha` must not be negative"):

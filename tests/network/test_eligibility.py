@@ -12,6 +12,8 @@ import pytest
 
 import roughsnn as rs
 
+from ..helpers import lif_network
+
 T1 = 0.8
 LAYERS = (3, 2)
 ROOM: Any = dict(max_spikes=200, key=jr.key(4))
@@ -26,10 +28,9 @@ def drive(t):
 
 def feed_forward(weights, hard: bool, noisy: bool = True) -> rs.SpikingNetwork:
     sigma = ((0.0 if hard else 0.3,), (0.2,)) if noisy else None
-    membrane = rs.LIF((12.0, 6.0), sigma, 1.1)
     stochastic = rs.StochasticFiring(rs.ExponentialIntensity(4.0, 1.0, 1.0), 0.03)
-    firing = rs.ThresholdFiring(1.0) if hard else stochastic
-    return rs.SpikingNetwork(membrane, firing, weights, MASK)
+    firing = rs.HardThreshold(1.0) if hard else stochastic
+    return lif_network(firing, weights, mu=(12.0, 6.0), sigma=sigma, reset=1.1, mask=MASK)
 
 
 WEIGHTS = MASK * np.random.default_rng(0).uniform(0.4, 1.2, (5, 5))
@@ -107,6 +108,6 @@ def test_it_works_in_batches_and_reports_like_simulate():
     broken = lambda t: jnp.where(t < 0.1, drive(t), jnp.inf)
     failed = rs.eligibility(feed_forward(WEIGHTS, True), broken, WINDOW, throw=False, **ROOM)
     assert failed.result == rs.RESULTS.nonfinite_state and bool(failed.spikes.overflow)
-    uncoupled = rs.SpikingNetwork(rs.LIF((5.0, 1.0)), rs.ThresholdFiring())
-    with pytest.raises(ValueError, match="must have a matrix of weights"):
+    uncoupled = lif_network(rs.HardThreshold(), mu=(5.0, 1.0), size=5)
+    with pytest.raises(ValueError, match="with a matrix of weights"):
         rs.eligibility(uncoupled, drive, WINDOW, **ROOM)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from roughsnn._engine.exponential import _phis
+from roughsnn._engine.phis import phis
 
 POINTS = np.concatenate([[0.0], np.logspace(-9, -0.302, 30), np.logspace(-0.3, 1.5, 40)])
 
@@ -28,7 +28,7 @@ def exact(k: int, derivatives: int, x: float) -> float:
 @pytest.mark.parametrize("derivatives", [0, 1, 2])
 @pytest.mark.parametrize("dtype, tolerance", [(jnp.float64, 2e-14), (jnp.float32, 5e-6)])
 def test_phi_and_its_derivatives(order, k, derivatives, dtype, tolerance):
-    fn = lambda x: _phis(order, x)[k - 1]
+    fn = lambda x: phis(order, x)[k - 1]
     for _ in range(derivatives):
         fn = jax.grad(fn)
     got = np.asarray(jax.jit(jax.vmap(fn))(jnp.asarray(POINTS, dtype)))
@@ -40,7 +40,7 @@ def test_phi_and_its_derivatives(order, k, derivatives, dtype, tolerance):
 
 
 def test_phi_in_reverse_mode():
-    fn = functools.partial(_phis, 2)
+    fn = functools.partial(phis, 2)
     for x in (0.0, 0.05, 0.3, 4.0):
         reverse = jax.jacrev(jax.jacrev(fn))(jnp.asarray(x))
         forward = jax.jacfwd(jax.jacfwd(fn))(jnp.asarray(x))

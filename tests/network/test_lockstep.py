@@ -17,6 +17,7 @@ from ..helpers import (
     ENGINES,
     constant,
     largest_difference,
+    lif_network,
     random_direction,
     recurrent_network,
     recurrent_parameters,
@@ -32,10 +33,12 @@ def random_network(neurons: int, hard: bool = False, own_rates: bool = False, se
         mu = mu[:, None] * rng.uniform(0.7, 1.3, (2, neurons))
     sigma = np.array([[0.0 if hard else 0.25, 0.0], [0.1, 0.2]])
     stochastic = rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 1.0), 0.03)
-    return rs.SpikingNetwork(
-        rs.LIF(jnp.asarray(mu), jnp.asarray(sigma), 1.2),
-        rs.ThresholdFiring(1.0) if hard else stochastic,
+    return lif_network(
+        rs.HardThreshold(1.0) if hard else stochastic,
         jnp.asarray(weights * (1 - np.eye(neurons))),
+        mu=mu,
+        sigma=jnp.asarray(sigma),
+        reset=1.2,
     )
 
 
@@ -120,14 +123,14 @@ def test_gradients_agree_with_differences(case):
     p, hard = recurrent_parameters(), case == "hard"
     options: Any = {"noise": rs.Brownian("parabola")} if case == "parabola" else {}
     if case == "own rates":
-        p["mu"] = p["mu"][:, None] * np.array([[1.0, 0.8, 1.2]])
+        p["tau"] = p["tau"][:, None] / np.array([[1.0, 0.8, 1.2]])
     if case == "short last cell":
         options["window"] = rs.Window(0.0, 0.8, 0.0117)
     if hard:
         p["sigma"] = p["sigma"].at[0].set(0.0)
 
     def run(p):
-        found, train = outcome(p, jr.key(8), hard, throw=False, **options)
+        found, train = outcome(p, jr.key(5), hard, throw=False, **options)
         return found, train.overflow
 
     @jax.jit
@@ -153,9 +156,8 @@ def test_gradients_agree_with_differences(case):
 
 def two_neurons(sigma, dt0: float, method: Any):
     """The spikes of two neurons that are not coupled."""
-    network = rs.SpikingNetwork(
-        rs.LIF((10.0, 6.0), sigma, 1.3), rs.StochasticFiring(rs.ExponentialIntensity())
-    )
+    firing = rs.StochasticFiring(rs.ExponentialIntensity())
+    network = lif_network(firing, mu=(10.0, 6.0), sigma=sigma, reset=1.3, size=2)
     room: Any = dict(window=rs.Window(0.0, 1.0, dt0), max_spikes=60, key=jr.key(3))
     return rs.simulate(network, constant(2.0, 1.7), engine=ENGINES[method], **room).spikes
 
@@ -179,21 +181,15 @@ def test_no_jump_where_a_spike_crosses_the_border_of_a_cell():
     """The targets' states at the end, as the time of a presynaptic spike moves over borders."""
     weights = np.zeros((3, 3))
     weights[0] = [0.0, 1.5, -1.0]
-    network = rs.SpikingNetwork(
-        rs.LIF((8.0, 5.0), None, 1.2),
-        rs.StochasticFiring(rs.ExponentialIntensity(4.0, 1.0, 1.0), 0.0),
-        weights,
-    )
+    firing = rs.StochasticFiring(rs.ExponentialIntensity(4.0, 1.0, 1.0), 0.0)
+    network = lif_network(firing, weights, mu=(8.0, 5.0), reset=1.2)
 
     @jax.jit
     @jax.vmap
     def excess(first):
         # Neuron 0 is about to fire, the others never do.
-        initial = rs.NeuronState(
-            jnp.array([0.9, 0.5, 0.5]),
-            jnp.zeros(3),
-            jnp.stack([first, -50 + 0 * first, -50 + 0 * first]),
-        )
+        thresholds = jnp.stack([first, -50 + 0 * first, -50 + 0 * first])
+        initial = {"v": jnp.array([0.9, 0.5, 0.5]), "s": thresholds}
         train = rs.simulate(
             network,
             constant(1.2, 1.0, 1.0),
@@ -241,10 +237,8 @@ def test_a_second_spike_in_a_cell_is_found_in_the_next():
     """With a constant intensity at its exact time, and never dropped."""
 
     def run(rate, method: Any):
-        network = rs.SpikingNetwork(
-            rs.LIF((1.0, 1.0), None, 0.0),
-            rs.StochasticFiring(rs.SoftplusIntensity(1.0, 0.0, rate)),
-        )
+        firing = rs.StochasticFiring(rs.SoftplusIntensity(1.0, 0.0, rate))
+        network = lif_network(firing, mu=(1.0, 1.0), reset=0.0, size=2)
         room: Any = dict(window=rs.Window(0.0, 2.0, 0.02), max_spikes=400, key=jr.key(1))
         return rs.simulate(network, constant(0.0, 0.0), **room, engine=ENGINES[method]).spikes
 
@@ -260,9 +254,8 @@ def test_a_second_spike_in_a_cell_is_found_in_the_next():
 
 def test_a_spike_that_is_overdue_at_the_end_of_the_window():
     """The count does not depend on whether the second spike of the last cell has its own cell."""
-    network = rs.SpikingNetwork(
-        rs.LIF((1.0, 1.0), None, 0.0), rs.StochasticFiring(rs.SoftplusIntensity(1.0, 0.0, 30.0))
-    )
+    firing = rs.StochasticFiring(rs.SoftplusIntensity(1.0, 0.0, 30.0))
+    network = lif_network(firing, mu=(1.0, 1.0), reset=0.0, size=2)
 
     @jax.jit
     @jax.vmap
@@ -362,8 +355,7 @@ def test_a_zero_column_of_noise_is_not_drawn(method):
     """The sample is the same whether it is known to be zero or not."""
     run = lambda sigma: two_neurons(sigma, 0.02, method).times
     np.testing.assert_allclose(run(ONE_OF_THREE), jax.jit(run)(ONE_OF_THREE), rtol=1e-12)
-    assert rs.LIF((15.0, 6.0), ONE_OF_THREE, 1.4).channels_drawn() == (1,)
-    number = jax.eval_shape(
-        lambda s: jnp.zeros(len(rs.LIF((15.0, 6.0), s).channels_drawn())), ONE_OF_THREE
-    )
+    drawn = lambda sigma: lif_network(sigma=sigma)["neurons"].channels_drawn()
+    assert drawn(ONE_OF_THREE) == (1,)
+    number = jax.eval_shape(lambda s: jnp.zeros(len(drawn(s))), ONE_OF_THREE)
     assert number.shape == (3,)

@@ -11,12 +11,13 @@ import pytest
 
 import roughsnn as rs
 
+from ..equations import equation_of
 from ..helpers import constant, standard_error
 
 PARAMETERS = {
-    "mu": np.array([5.0, 3.0]),
+    "tau": np.array([1 / 5, 1 / 3]),
     "sigma": np.array([[0.5, 0.2], [0.0, 0.3]]),
-    "v_reset": np.array(0.1),
+    "reset_to": np.array(0.1),
     "weights": np.array([[0.0, 0.6], [-0.4, 0.0]]),
     "input": np.array([1.4, 1.2]),
 }
@@ -24,8 +25,9 @@ PARAMETERS = {
 
 def network(p):
     firing = rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 0.3), 0.03)
-    membrane = rs.MultiplicativeLIF(p["mu"], p["sigma"], p["v_reset"])
-    return rs.SpikingNetwork(membrane, firing, p["weights"])
+    neuron = rs.neurons.MultiplicativeLIF(p["tau"][0], p["sigma"][0], p["reset_to"])
+    ports = {"syn": rs.synapses.Exponential(p["tau"][1], p["sigma"][1])}
+    return rs.SpikingNetwork(rs.Population(2, neuron, firing, ports), weights=p["weights"])
 
 
 def outcome(p, key, dt0=0.01, t1=0.8, interpolation: Any = "linear"):
@@ -40,36 +42,37 @@ def outcome(p, key, dt0=0.01, t1=0.8, interpolation: Any = "linear"):
         engine=rs.EventByEvent(saveat=dfx.SaveAt(t1=True)),
     )
     train, sol = sim.spikes, sim.states
-    return jnp.where(train.marks >= 0, train.times, 0), sol.y1.v, sol.y1.i
+    return jnp.where(train.marks >= 0, train.times, 0), sol.y1["v"], sol.y1["syn"]
 
 
-def quiet(solver, interpolation, dt0, key, drive=0.0):
+def quiet(solver, noise, dt0, key, drive=0.0):
     """The potential at time 1 of a neuron that does not fire, from 1 on."""
     never = rs.StochasticFiring(rs.ExponentialIntensity(1.0, 100.0, 1.0))
-    membrane = rs.MultiplicativeLIF((2.0, 1.0), ((0.8,), (0.0,)))
-    one, zero = jnp.ones(1), jnp.zeros(1)
+    neuron = rs.neurons.MultiplicativeLIF(0.5, 0.8)
     sol = rs.simulate(
-        rs.SpikingNetwork(membrane, never),
+        rs.SpikingNetwork(rs.Population(1, neuron, never)),
         constant(drive),
         rs.Window(0.0, 1.0, dt0),
         max_spikes=1,
         key=key,
-        initial=rs.NeuronState(one, zero, None),
-        noise=rs.Brownian(interpolation),
+        initial={"v": jnp.ones(1)},
+        noise=noise,
         engine=rs.EventByEvent(saveat=dfx.SaveAt(t1=True), solver=solver),
     ).states
-    return sol.y1.v[0]
+    return sol.y1["v"][0]
 
 
 def test_without_spikes_it_is_geometric_brownian_motion():
-    """dv = -mu v dt + sigma v o dB: v = exp(-mu t + sigma B), Stratonovich."""
+    """dv = -v dt / tau + sigma v o dB: v = exp(-t / tau + sigma B), Stratonovich."""
 
     @jax.jit
     def run(key):
-        path_key, _ = jr.split(key)
-        b = rs.BrownianPath(0.0, 1.0, 1 / 64, shape=(1, 1), key=path_key).evaluate(1.0)[0, 0]
-        kinds = ("linear", "parabola")
-        return b, [quiet(dfx.Dopri8(), interpolation, 1 / 64, key) for interpolation in kinds]
+        draw = lambda kind: rs.BrownianPath(
+            0.0, 1.0, 1 / 64, shape=(1, 1), key=key, interpolation=kind
+        )
+        paths = [draw("linear"), draw("parabola")]
+        found = [quiet(dfx.Dopri8(), path, 1 / 64, key) for path in paths]
+        return paths[0].evaluate(1.0)[0, 0], found
 
     b, found = run(jr.key(3))
     np.testing.assert_allclose(found, np.exp(-2.0 + 0.8 * b), rtol=2e-5)
@@ -80,7 +83,7 @@ def test_strong_order_of_the_state():
     keys = jr.split(jr.key(0), 200)
 
     def run(interpolation, n):
-        one = lambda k: quiet(None, interpolation, 1 / n, k, drive=1.0)
+        one = lambda k: quiet(None, rs.Brownian(interpolation), 1 / n, k, drive=1.0)
         return np.asarray(jax.jit(jax.vmap(one))(keys))
 
     exact, errors = run("parabola", 1024), {}
@@ -95,7 +98,7 @@ def test_strong_order_of_the_state():
 def test_heun_does_not_converge_on_parabolas():
     """Its stages see slopes of size 6H/h: off by a factor exp(-1.5 sigma^2), however small dt."""
     with pytest.raises(ValueError, match="Heun.*does not converge.*Tsit5"):
-        quiet(dfx.Heun(), "parabola", 0.1, jr.key(0))
+        quiet(dfx.Heun(), rs.Brownian("parabola"), 0.1, jr.key(0))
 
 
 @pytest.mark.parametrize("interpolation", ["linear", "parabola"])
@@ -165,18 +168,17 @@ def test_derivatives_converge_path_by_path():
 
 def test_the_conditions_hold_and_are_seen_to_fail():
     net = network(PARAMETERS)
-    path = jax.jit(lambda: rs.BrownianPath(0.0, 1.0, 0.1, shape=(2, 2), key=jr.key(0)))()
-    terms = net.terms(lambda t: jnp.array([1.4, 1.2]), path)
-    half = jnp.asarray([0.5, 0.5])
-    y = rs.NeuronState(half, half, -half)
-    report = rs.check_event(terms, net.event(), 0.0, y)
+    path = jax.jit(lambda: rs.BrownianPath(0.0, 1.0, 0.1, shape=(4,), key=jr.key(0)))()
+    half, drive = jnp.asarray([0.5, 0.5]), lambda t: jnp.array([1.4, 1.2])
+    terms, event, y = equation_of(net, drive, path, v=half, syn=half, s=-half)
+    report = rs.check_event(terms, event, 0.0, y)
     assert report.holds
     message = "must be 0 at 0.*condition C3"
     with pytest.raises(ValueError, match=message):
-        rs.MultiplicativeLIF((5.0, 3.0), ((0.5,), (0.0,)), 0.1, lambda x: 1 + x)
+        rs.neurons.MultiplicativeLIF(0.2, 0.5, 0.1, lambda x: 1 + x)
     with pytest.raises(Exception, match=message):
         refused = jax.jit(
-            lambda a: rs.MultiplicativeLIF((5.0, 3.0), ((a,), (0.0,)), 0.1, lambda x: a + x).sigma
+            lambda a: rs.neurons.MultiplicativeLIF(0.2, a, 0.1, lambda x: a + x).sigma
         )
         # On a GPU the call returns before it fails.
         jax.block_until_ready(refused(1.0))
@@ -184,11 +186,12 @@ def test_the_conditions_hold_and_are_seen_to_fail():
 
 def test_hard_thresholds_where_the_noise_vanishes_there():
     """Noise sigma v (1 - v): allowed, and right on average; any other is refused."""
-    hard = rs.ThresholdFiring(1.0)
+    hard = rs.HardThreshold(1.0)
     with pytest.raises(ValueError, match="C1"):
-        rs.SpikingNetwork(rs.MultiplicativeLIF((5.0, 3.0), ((0.5,), (0.0,))), hard)
-    membrane = rs.MultiplicativeLIF((5.0, 3.0), ((1.5,), (0.0,)), amplitude=lambda x: x * (1 - x))
-    net = rs.SpikingNetwork(membrane, hard)
+        neuron = rs.neurons.MultiplicativeLIF(0.2, 0.5)
+        rs.SpikingNetwork(rs.Population(1, neuron, hard))
+    neuron = rs.neurons.MultiplicativeLIF(0.2, 1.5, amplitude=lambda x: x * (1 - x))
+    net = rs.SpikingNetwork(rs.Population(1, neuron, hard))
 
     def times(c, key):
         train = rs.simulate(
@@ -217,7 +220,7 @@ def test_hard_thresholds_where_the_noise_vanishes_there():
 
 
 def test_only_the_event_engine_takes_it():
-    with pytest.raises(ValueError, match="AbstractLinearMembrane.*EventByEvent"):
+    with pytest.raises(ValueError, match="AbstractLinearNeuron.*EventByEvent"):
         rs.simulate(
             network(PARAMETERS),
             constant(1.0, 1.0),

@@ -1,7 +1,5 @@
 """States that lockstep keeps: at the borders of cells, at any times, and reduced on the way."""
 
-from typing import Any
-
 import diffrax as dfx
 import jax
 import jax.numpy as jnp
@@ -11,25 +9,32 @@ import pytest
 
 import roughsnn as rs
 
-from ..helpers import constant, largest_difference, recurrent_network, recurrent_parameters
+from ..helpers import (
+    constant,
+    fed,
+    largest_difference,
+    lif_network,
+    recurrent_network,
+    recurrent_parameters,
+)
 
 T1 = 0.64
 TS = jnp.array([0.0, 0.0131, 0.1, 0.1055, 0.2, 0.333, 0.4147, 0.5, 0.64])
 # One of them is just before an input spike, in its cell.
 SPIKES = rs.SpikeTrain.from_lists([[0.1065, 0.33, 0.41]], t0=0.0, t1=T1)
+FEED = jnp.array([[0.8, 0.0, -0.4]])
 P = recurrent_parameters()
 
 
 def run(p, record, dt0=0.02, **options):
-    inputs = rs.SpikeInput(SPIKES, jnp.array([[0.8, 0.0, -0.4]]))
     window = rs.Window(0.0, T1, dt0, stop_after=options.pop("stop_after", None))
     return rs.simulate(
-        recurrent_network(p),
+        fed(recurrent_network(p), FEED),
         p["input"],
         window,
         key=jr.key(4),
         max_spikes=60,
-        inputs=inputs,
+        inputs={"in": SPIKES},
         engine=rs.Lockstep(record=record),
         **options,
     )
@@ -40,24 +45,23 @@ def test_they_are_those_of_the_other_engine_as_the_cells_shrink():
 
     def gaps(dt0):
         def both(p):
-            network, window = recurrent_network(p), rs.Window(0.0, T1, dt0)
+            network, window = fed(recurrent_network(p), FEED), rs.Window(0.0, T1, dt0)
             engine = rs.EventByEvent(saveat=dfx.SaveAt(ts=TS))
-            inputs = rs.SpikeInput(SPIKES, jnp.array([[0.8, 0.0, -0.4]]))
             exact = rs.simulate(
                 network,
                 p["input"],
                 window,
                 key=jr.key(4),
                 max_spikes=60,
-                inputs=inputs,
+                inputs={"in": SPIKES},
                 engine=engine,
             )
-            found = run(p, {"v": TS, "i": TS}, dt0)
+            found = run(p, {"v": TS, "syn": TS}, dt0)
             return found.states, exact.states.ys, found.spikes.count, exact.spikes.count
 
         states, ys, count, same = jax.jit(both)(P)
         assert int(count) == int(same) >= 4
-        return [float(jnp.max(jnp.abs(states[n] - getattr(ys, n)))) for n in ("v", "i")]
+        return [float(jnp.max(jnp.abs(states[n] - ys[n]))) for n in ("v", "syn")]
 
     coarse, fine = gaps(0.01), gaps(0.0025)
     assert all(b < 2e-3 for b in fine)
@@ -67,7 +71,7 @@ def test_they_are_those_of_the_other_engine_as_the_cells_shrink():
 
 def test_the_charging_curve():
     """v' = mu (0.8 + t - v) where nobody fires: exact, also inside of a cell."""
-    network = rs.SpikingNetwork(rs.LIF((15.0, 6.0), v_reset=1.0), rs.ThresholdFiring(9.0))
+    network = lif_network(rs.HardThreshold(9.0))
     ts = jnp.array([0.013, 0.25, 0.4])
     engine = rs.Lockstep(record={"v": {"trace": "cells", "some": [0.013, 0.25, 0.4]}})
     states = rs.simulate(
@@ -124,8 +128,8 @@ def test_derivatives_are_those_of_differences():
     """Along all parameters and the times themselves, in both modes."""
 
     def fn(p, ts):
-        states = run(p, {"v": ts, "i": "cells"}).states
-        return jnp.sum(jnp.sin(states["v"])) + jnp.sum(states["i"] ** 2)
+        states = run(p, {"v": ts, "syn": "cells"}).states
+        return jnp.sum(jnp.sin(states["v"])) + jnp.sum(states["syn"] ** 2)
 
     rng = np.random.default_rng(0)
     direction = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape)), P)
@@ -149,7 +153,9 @@ def test_derivatives_are_those_of_differences():
 
 
 def test_bad_records():
-    with pytest.raises(ValueError, match="names 'w', which is no part of the state.*'v', 'i', 's'"):
+    with pytest.raises(
+        ValueError, match="'w' is no part of the state of 'neurons'.*'v', 'syn', 's'"
+    ):
         run(P, {"w": "cells"})
     with pytest.raises(ValueError, match="'cells', 'mean', 'max', 'last' or an array.*'median'"):
         run(P, {"v": "median"})
@@ -161,9 +167,9 @@ def test_bad_records():
         run(P, {"v": 3})
     with pytest.raises(TypeError, match="must be a dictionary"):
         run(P, "v")
-    hard: Any = rs.SpikingNetwork(rs.LIF((15.0, 6.0), v_reset=1.0), rs.ThresholdFiring(1.0))
+    hard = lif_network(rs.HardThreshold(1.0))
     engine = rs.Lockstep(record={"s": "cells"})
-    with pytest.raises(ValueError, match="names 's', which is no part"):
+    with pytest.raises(ValueError, match="'s' is no part of the state"):
         rs.simulate(
             hard,
             constant(1.5),

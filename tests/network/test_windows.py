@@ -12,7 +12,15 @@ import pytest
 
 import roughsnn as rs
 
-from ..helpers import ENGINES, Wave, in_float32, recurrent_network, recurrent_parameters
+from ..helpers import (
+    ENGINES,
+    Wave,
+    fed,
+    in_float32,
+    lif_network,
+    recurrent_network,
+    recurrent_parameters,
+)
 
 P = recurrent_parameters()
 ROOM: Any = dict(key=jr.key(3), max_spikes=200)
@@ -28,10 +36,10 @@ def test_another_start_moves_the_times_alone(method, t0):
     def run(p, t0):
         spikes = inputs.in_frame(rs.Window(t0, t0 + 0.5, 0.01))
         return rs.simulate(
-            recurrent_network(p),
+            fed(recurrent_network(p), weights),
             Wave(p["input"]) if t0 == 0 else lambda t: Wave(p["input"])(t - t0),
             rs.Window(t0, t0 + 0.5, 0.01, edges=(t0 + 0.2,)),
-            inputs=rs.SpikeInput(spikes, weights),
+            inputs={"in": spikes},
             engine=ENGINES[method],
             **ROOM,
         ).spikes
@@ -118,16 +126,16 @@ def test_a_rounding_beside_a_border_is_on_it():
         cut, window = whole.window(a, 1.3), rs.Window(a, 1.3, 0.01)
         assert int(cut.count) == 3 and float(cut.times[0]) >= a
         found.append(rs.clamp(net, drive, cut, window, key=jr.key(0)).log_likelihood)
-        inputs = rs.SpikeInput(cut, np.ones((3, 3)))
-        assert bool(rs.simulate(net, drive, window, inputs=inputs, **ROOM).spikes.count > 0)
+        call: Any = dict(inputs={"in": cut}, **ROOM)
+        assert bool(rs.simulate(fed(net, np.ones((3, 3))), drive, window, **call).spikes.count > 0)
     np.testing.assert_allclose(*found, rtol=1e-12)
     for t0 in (0.1, 2.3, 10.1, 33.3):
         ts = [t0, t0 + 0.3, t0 + 0.6]
         engine = rs.EventByEvent(saveat=dfx.SaveAt(ts=ts, dense=True))
         call: Any = dict(engine=engine, **ROOM)
         states = rs.simulate(net, drive, rs.Window(t0, t0 + 0.6, 0.1), **call).states
-        assert np.all(np.isfinite(states.ys.v))
-        assert all(np.all(np.isfinite(states.evaluate(t).v)) for t in ts)
+        assert np.all(np.isfinite(states.ys["v"]))
+        assert all(np.all(np.isfinite(states.evaluate(t)["v"])) for t in ts)
     end = in_float32(rs.SpikeTrain.from_lists([[0.72]], t0=0.0, t1=0.72))
     moved = end.in_frame(rs.Window(49.38, 50.1, 0.01))
     assert moved.times.dtype == jnp.float32 and float(moved.times[0]) <= np.float32(50.1)
@@ -147,7 +155,7 @@ def test_windows_are_hashable_and_static():
 def test_neurons_that_reach_the_threshold_together_all_fire(method):
     """And then inhibit one another; a little apart, the first keeps the other from it."""
     weights = jnp.array([[0.0, -3.0], [-3.0, 0.0]])
-    net = rs.SpikingNetwork(rs.LIF((15.0, 6.0), v_reset=1.0), rs.ThresholdFiring(1.0), weights)
+    net = lif_network(rs.HardThreshold(1.0), weights)
     window = rs.Window(0.0, 0.6, 0.00125)
     run = lambda drive: rs.simulate(net, drive, window, engine=ENGINES[method], **ROOM).spikes
     # At many levels, so that the second is now a rounding above its threshold, now below.
@@ -166,7 +174,7 @@ def test_neurons_that_reach_the_threshold_together_all_fire(method):
 
 def test_all_fire_where_adaptive_steps_are_rejected():
     weights = jnp.array([[0.0, -200.0], [-200.0, 0.0]])
-    net = rs.SpikingNetwork(rs.LIF((8.0, 6.0), v_reset=1.0), rs.ThresholdFiring(1.0), weights)
+    net = lif_network(rs.HardThreshold(1.0), weights, mu=(8.0, 6.0))
     engine = rs.EventByEvent(controller=dfx.PIDController(1e-8, 1e-8))
     window, drive = rs.Window(0.0, 0.5, 0.05), jnp.array([2.0, 2.0])
     spikes = rs.simulate(net, drive, window, engine=engine, **ROOM).spikes

@@ -12,7 +12,14 @@ import pytest
 
 import roughsnn as rs
 
-from ..helpers import ENGINES, constant, recurrent_network, recurrent_parameters, single_neuron
+from ..helpers import (
+    ENGINES,
+    constant,
+    lif_network,
+    recurrent_network,
+    recurrent_parameters,
+    single_neuron,
+)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
@@ -58,10 +65,8 @@ def test_waiting_times_are_mirrored_and_sizes_are_not():
 
 def test_thresholds_are_mirrored():
     """Constant hazard: the first spike is at (alpha - log u) / hazard, in every engine."""
-    net = rs.SpikingNetwork(
-        rs.LIF((1.0, 1.0), v_reset=0.0),
-        rs.StochasticFiring(rs.ExponentialIntensity(0.0, 0.0, 0.2), alpha=0.1),
-    )
+    firing = rs.StochasticFiring(rs.ExponentialIntensity(0.0, 0.0, 0.2), alpha=0.1)
+    net = rs.SpikingNetwork(rs.Population(2, rs.neurons.LIF(1.0, rs.Subtract(0.0)), firing))
     methods: Any = ("event", "lockstep")
     for method in methods:
         first = lambda key, method: rs.simulate(
@@ -84,14 +89,14 @@ def test_the_noise_of_a_network_is_mirrored():
     @jax.jit
     def end(sigma, key):
         sol = rs.simulate(
-            rs.SpikingNetwork(rs.LIF((5.0, 3.0), sigma), never),
+            lif_network(never, mu=(5.0, 3.0), sigma=sigma),
             constant(1.0),
             rs.Window(0.0, 1.0, 0.1),
             max_spikes=1,
             key=key,
             engine=rs.EventByEvent(saveat=dfx.SaveAt(t1=True)),
         ).states
-        return sol.y1.v
+        return sol.y1["v"]
 
     noisy, key = np.array([[0.4, 0.1], [0.0, 0.3]]), jr.key(0)
     one, other, free = jax.device_get(

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 import roughsnn as rs
+from roughsnn._engine.labels import of_population
 
-from ..helpers import ENGINES
+from ..helpers import ENGINES, lif_network
 
 SAMPLES = 20_000
 
@@ -131,10 +132,7 @@ def test_a_singular_covariance_is_one():
     np.testing.assert_allclose(shared[:, 0], shared[:, 1], atol=1e-12)
 
 
-NETWORK: dict[str, Any] = dict(
-    membrane=rs.LIF(mu=(15.0, 6.0), sigma=((0.3, 0.1), (0.0, 0.2)), v_reset=1.2),
-    firing=rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 1.0), 0.03),
-)
+FIRING = rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 1.0), 0.03)
 WEIGHTS = np.array([[0.0, 0.6, 0.0], [0.0, 0.0, -0.5], [0.0, 0.0, 0.0]])
 ROOM: Any = dict(shape=(3, 2), key=jr.key(7))
 DRIVERS: dict[str, Any] = {
@@ -170,9 +168,8 @@ def drivers(dt, factors=(1,)):
 @functools.partial(jax.jit, static_argnames=("method", "dt"))
 def spikes(params, noise, method: Any = "event", dt=0.01):
     drive = params["drive"]
-    network = rs.SpikingNetwork(
-        rs.LIF(params["mu"], params["sigma"], 1.2), NETWORK["firing"], params["weights"]
-    )
+    mu, sigma, weights = (params[name] for name in ("mu", "sigma", "weights"))
+    network = lif_network(FIRING, weights, mu=mu, sigma=sigma, reset=1.2)
     return rs.simulate(
         network,
         lambda t: drive,
@@ -250,12 +247,12 @@ def test_both_engines_agree_as_dt_falls():
 
 
 def test_brownian_motion_as_noise_is_the_default():
+    """Its key is that of the population."""
 
     @jax.jit
     def equal():
-        path = rs.BrownianPath(
-            0.0, 1.0, 0.01, shape=(3, 2), key=jr.split(jr.key(1))[0], interpolation="linear"
-        )
+        own = of_population(jr.split(jr.key(1))[0], "neurons")
+        path = rs.BrownianPath(0.0, 1.0, 0.01, shape=(3, 2), key=own, interpolation="linear")
         a, b = (spikes(PARAMS, noise) for noise in (None, path))
         return a.equals(b), a.count
 
@@ -336,7 +333,7 @@ def test_noise_that_does_not_fit_a_network(key):
         jax.eval_shape(lambda: spikes(PARAMS, fractional(1.0, 2)))
     with pytest.raises(TypeError, match=r"roughsnn\.GridPath"):
         rs.simulate(
-            rs.SpikingNetwork(NETWORK["membrane"], NETWORK["firing"]),
+            lif_network(FIRING, size=3),
             lambda t: jnp.ones(3),
             rs.Window(0.0, 1.0, 0.05),
             max_spikes=3,

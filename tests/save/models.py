@@ -13,28 +13,24 @@ import paramax
 import roughsnn as rs
 
 
-class Quadratic(rs.AbstractMembrane):
-    """dv/dt = (v² + c) / tau, a membrane of one's own."""
+class Quadratic(rs.AbstractNeuron):
+    """dv/dt = (v² + c) / tau, a neuron of one's own."""
 
     tau: jax.Array
     gain: Callable[[jax.Array], jax.Array]
     cap: float = eqx.field(static=True, default=8.0)
 
-    def drift(self, v, i, drive):
-        return (jnp.minimum(self.gain(v), self.cap) + i + drive) / self.tau, -i
+    def initial(self):
+        return {"v": jnp.zeros(())}
 
-    def noise(self, v, i, dx):
-        return 0 * v, 0 * i
+    def drift(self, t, x, current):
+        return {"v": (jnp.minimum(self.gain(x["v"]), self.cap) + current) / self.tau}
 
-    def reset(self, v):
-        return 0 * v
+    def spike(self, x):
+        return {"v": 0 * x["v"]}
 
-    @property
-    def channels(self):
-        return 0
-
-    def noisy_potential(self, v):
-        return jnp.asarray(False)
+    def potential(self, x):
+        return x["v"]
 
 
 class Pair(NamedTuple):
@@ -55,33 +51,52 @@ def single(x) -> jax.Array:
     return jnp.asarray(x, jnp.float32)
 
 
-LIF = rs.LIF((15.0, 6.0), [[0.2, 0.0], [0.0, 0.1]], 1.4)
+LIF = rs.neurons.LIF(1 / 15, rs.Subtract(1.4), [0.2, 0.0])
+PORTS = {"syn": rs.synapses.Exponential(1 / 6, [0.0, 0.1])}
 SOFTPLUS = rs.StochasticFiring(rs.SoftplusIntensity(rate=2.0), 0.1)
 MATRIX = np.array([[0.0, 1.0, 0.5], [0.2, 0.0, 0.0], [0.1, 0.3, 0.0]])
 SPARSE = rs.SparseWeights.from_dense(MATRIX)
 SIGNED = MATRIX * np.array([1.0, -1.0, 1.0])[:, None]
 EXCITATORY = np.array([True, False, True])
-NETWORK = rs.SpikingNetwork(LIF, SOFTPLUS, MATRIX)
+THREE = rs.Population(3, LIF, SOFTPLUS, PORTS)
+NETWORK = rs.SpikingNetwork(THREE, weights=MATRIX)
 TRAIN = rs.SpikeTrain.from_lists(
     [[0.1, 0.2], [0.15], []], t0=0.0, t1=1.0, max_spikes=5, origin=1.7e9 + 1 / 3
 )
-NEURONS = rs.LIF((np.array([15.0, 14.0, 13.0]), np.array([6.0, 5.0, 4.0])))
+GLIF = rs.neurons.GLIF(
+    0.1,
+    currents=[rs.neurons.AfterSpikeCurrent(0.2, -0.3), rs.neurons.AfterSpikeCurrent(0.1, 0.3)],
+    spike_threshold=rs.neurons.SpikeThreshold(0.1, 0.2),
+    voltage_threshold=rs.neurons.VoltageThreshold(0.3, 0.1),
+)
+RISING = {"exc": rs.synapses.Alpha(0.1), "inh": rs.synapses.DoubleExponential(0.05, 0.1)}
 MODELS: dict[str, Any] = {
     "lif": LIF,
-    "lif without noise": rs.LIF((15.0, 6.0)),
-    "lif of three neurons": NEURONS,
-    "multiplicative": rs.MultiplicativeLIF((15.0, 6.0), [[0.2], [0.0]]),
-    "multiplicative, tanh": rs.MultiplicativeLIF((15.0, 6.0), [[0.2], [0.0]], 0.0, jnp.tanh),
-    "threshold": rs.ThresholdFiring(1.0),
+    "lif without noise": rs.neurons.LIF(1 / 15),
+    "lif of three neurons": rs.neurons.LIF(np.array([0.1, 0.2, 0.3]), rs.ResetTo(0.2)),
+    "synapse": rs.synapses.Exponential(np.array([0.1, 0.2, 0.3])),
+    "multiplicative": rs.neurons.MultiplicativeLIF(1 / 15, 0.2),
+    "multiplicative, tanh": rs.neurons.MultiplicativeLIF(1 / 15, 0.2, 0.0, jnp.tanh),
+    "adaptive": rs.neurons.AdaptiveLIF(0.1, 0.5, 0.2),
+    "resonator": rs.neurons.ResonateAndFire(0.1, 20.0),
+    "glif": GLIF,
+    "synapses": [rs.synapses.Alpha(0.1), rs.synapses.DoubleExponential(0.05, 0.1)],
+    "threshold": rs.HardThreshold(1.0),
     "softplus": SOFTPLUS,
     "exponential": rs.StochasticFiring(rs.ExponentialIntensity(4.0, cap=np.inf)),
     "network": NETWORK,
-    "uncoupled": rs.SpikingNetwork(LIF, SOFTPLUS),
-    "masked": rs.SpikingNetwork(LIF, SOFTPLUS, MATRIX * 0, MATRIX > 0),
-    "waived": rs.SpikingNetwork(LIF, rs.ThresholdFiring(1.0), conditions="waive"),
-    "sparse": rs.SpikingNetwork(LIF, SOFTPLUS, SPARSE),
-    "dale": rs.SpikingNetwork(LIF, SOFTPLUS, rs.DaleWeights(SIGNED, EXCITATORY)),
-    "sparse dale": rs.SpikingNetwork(LIF, SOFTPLUS, rs.DaleWeights(SPARSE, np.full(3, True))),
+    "uncoupled": rs.SpikingNetwork(THREE),
+    "masked": rs.SpikingNetwork(THREE, weights=MATRIX * 0, mask=MATRIX > 0),
+    "waived": rs.SpikingNetwork(rs.Population(3, LIF, rs.HardThreshold(1.0)), conditions="waive"),
+    "sparse": rs.SpikingNetwork(THREE, weights=SPARSE),
+    "dale": rs.SpikingNetwork(THREE, weights=rs.DaleWeights(SIGNED, EXCITATORY)),
+    "sparse dale": rs.SpikingNetwork(THREE, weights=rs.DaleWeights(SPARSE, np.full(3, True))),
+    "read-out": rs.Population(2, rs.neurons.LIF(0.1), None),
+    "states at rest": [
+        rs.Population(3, GLIF, SOFTPLUS, PORTS).rest(),
+        rs.Population(1, rs.neurons.AdaptiveLIF(0.1, 0.5, 0.2), None, RISING).rest(),
+        rs.Population(1, rs.neurons.ResonateAndFire(0.1, 20.0), None).rest(),
+    ],
     "constrained": rs.constrained(NETWORK),
     "not trained": paramax.non_trainable(NETWORK),
     "normalised": paramax.WeightNormalization(jnp.ones((2, 3))),
@@ -89,13 +104,24 @@ MODELS: dict[str, Any] = {
         jnp.ones(3), (0.0, 1.0), min_width=0.1, include_endpoints="both"
     ),
     "with inputs": {
-        "network": NETWORK,
-        "input": rs.SpikeInput(TRAIN, np.ones((3, 3))),
+        "network": rs.SpikingNetwork(
+            {"in": rs.Source(3), "background": rs.Poisson(2, 5.0), "neurons": THREE},
+            [
+                rs.Projection("in", "neurons", np.ones((3, 3))),
+                rs.Projection("background", "neurons", np.ones((2, 3)), "syn"),
+                rs.Projection("neurons", "neurons", MATRIX, autapses=True),
+            ],
+        ),
+        "input": TRAIN,
         "drive": rs.StepPath(np.array([0.5]), np.ones((2, 3))),
         "noise": rs.Brownian("parabola"),
     },
     "of one's own": rs.SpikingNetwork(
-        Quadratic(jnp.asarray(0.1), Squared(jnp.asarray(2.0)), cap=9.0), rs.ThresholdFiring(1.0)
+        rs.Population(
+            2,
+            Quadratic(jnp.asarray(0.1), Squared(jnp.asarray(2.0)), cap=9.0),
+            rs.HardThreshold(1.0),
+        )
     ),
     "named tuple": Pair(1, (jnp.ones(2), Pair(None, "x"))),
     "window": [rs.Window(0.0, 1.0, 0.01, stop_after=3, edges=(0.1, 0.3), origin=1.7e9), None],

@@ -23,9 +23,9 @@ import roughsnn as rs
 from roughsnn._save.save import _SEAL, _archive
 from roughsnn._sealed import Seal
 
-from .models import LIF, MATRIX, NETWORK, SOFTPLUS, Pair, Quadratic, Squared
+from .models import LIF, MATRIX, NETWORK, PORTS, SOFTPLUS, THREE, Pair, Quadratic, Squared
 
-MINE = {"membrane": Quadratic(jnp.asarray(0.1), Squared(jnp.asarray(2.0)))}
+MINE = {"neuron": Quadratic(jnp.asarray(0.1), Squared(jnp.asarray(2.0)))}
 
 
 class Evil:
@@ -117,12 +117,12 @@ FORGED: dict[str, tuple[bytes, str]] = {
     ),
     "field more": (
         forged(
-            {"class": "roughsnn.ThresholdFiring", "fields": {"threshold": 1, "b": 2}, "static": {}}
+            {"class": "roughsnn.HardThreshold", "fields": {"threshold": 1, "b": 2}, "static": {}}
         ),
-        r"of another version of the class roughsnn.ThresholdFiring.*`b`: the class has no such",
+        r"of another version of the class roughsnn.HardThreshold.*`b`: the class has no such",
     ),
     "field less": (
-        forged({"class": "roughsnn.ThresholdFiring", "fields": {}, "static": {}}),
+        forged({"class": "roughsnn.HardThreshold", "fields": {}, "static": {}}),
         r"`threshold`: the file has none \(the file was written by roughsnn 9.9\)",
     ),
 }
@@ -150,11 +150,11 @@ def test_classes_of_ones_own(tmp_path):
     rs.save(tmp_path / "a", MINE)
     with pytest.raises(
         ValueError,
-        match=r"a cannot be loaded: `model\['membrane'\]` is of the class Quadratic, which is not "
+        match=r"a cannot be loaded: `model\['neuron'\]` is of the class Quadratic, which is not "
         r"known here: give it, `types=\(Quadratic,\)`, or give `like=`",
     ):
         rs.load(tmp_path / "a")
-    with pytest.raises(ValueError, match=r"`model\['membrane'\].gain` is of the class Squared"):
+    with pytest.raises(ValueError, match=r"`model\['neuron'\].gain` is of the class Squared"):
         rs.load(tmp_path / "a", types=(Quadratic,))
 
     class Squared2(eqx.Module):
@@ -169,7 +169,7 @@ def test_classes_of_ones_own(tmp_path):
     both = [Squared(jnp.ones(1)), Squared2(jnp.ones(1), jnp.ones(1))]
     with pytest.raises(TypeError, match=r"`model\[1\]` is of another class Squared"):
         rs.save(tmp_path / "b", both)
-    wrong: list[Any] = [Squared, (int,), (rs.AbstractMembrane,), (Squared(jnp.ones(1)),)]
+    wrong: list[Any] = [Squared, (int,), (rs.AbstractNeuron,), (Squared(jnp.ones(1)),)]
     for types in wrong:
         with pytest.raises(TypeError, match="`types` must"):
             rs.load(tmp_path / "a", types=types)
@@ -196,13 +196,13 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "method": (LIF.drift, "`model.__func__` is the function `LIF.drift`"),
     "partial": (functools.partial(jnp.sum, axis=0), "`model` is a partial"),
     "amplitude": (
-        rs.MultiplicativeLIF((15.0, 6.0), [[0.2], [0.0]], 0.0, lambda x: x * (1 - x)),
+        rs.neurons.MultiplicativeLIF(1 / 15, 0.2, 0.0, lambda x: x * (1 - x)),
         r"`model.amplitude` is the function `<lambda>`.* Write a function as an equinox.Module",
     ),
     "not of one array": (jnp.load, "`model` is the function `load`"),
     "set": ({"a": {1, 2}}, r"`model\['a'\]` is a set"),
     "objects": (np.array([None]), "`model` is a ndarray"),
-    "class": (rs.LIF, "`model` is a "),
+    "class": (rs.neurons.LIF, "`model` is a "),
     "optimiser": (optax.adam(0.1), "`model.init` is the function"),
     "key": ({frozenset(): 1}, r"`model\[frozenset\(\)\]` has a key that a file cannot hold"),
 }
@@ -221,7 +221,7 @@ def odd(scale):
         "f": lambda x: x,
         "partial": jax.tree_util.Partial(jnp.sum, jnp.full(2, scale)),
         "optim": optax.adam(0.1).init({"w": jnp.full(3, scale)}),
-        "membrane": Quadratic(jnp.asarray(scale), lambda v: v**2),
+        "neuron": Quadratic(jnp.asarray(scale), lambda v: v**2),
         "text": f"{scale}",
         "mlp": eqx.nn.MLP(1, 1, 2, 1, key=jr.key(int(scale))),
     }
@@ -237,31 +237,40 @@ def test_an_incomplete_model_is_loaded_with_one_like_it(tmp_path):
     after = rs.load(tmp_path / "a", like=template).model
     assert after["f"] is template["f"] and after["text"] == "2.0"
     assert eqx.tree_equal(eqx.filter(after, eqx.is_array), eqx.filter(before, eqx.is_array))
-    assert after["membrane"].gain is template["membrane"].gain and after["partial"]() == 4.0
+    assert after["neuron"].gain is template["neuron"].gain and after["partial"]() == 4.0
+
+
+def network(neuron):
+    """`NETWORK` of other neurons."""
+    return rs.SpikingNetwork(rs.Population(3, neuron, SOFTPLUS, PORTS), weights=MATRIX)
 
 
 UNLIKE: dict[str, tuple[Any, str]] = {
     "shape": (
-        rs.SpikingNetwork(LIF, SOFTPLUS, np.zeros((2, 2))),
-        r"`model.weights` is float64\[2, 2\], not float64\[3, 3\]",
+        network(rs.neurons.LIF(1 / 15, rs.Subtract(np.ones(3)), [0.2, 0.0])),
+        r"`model.parts\[0\].neuron.reset.by` is float64\[3\], not float64\[\]",
+    ),
+    "size": (
+        rs.SpikingNetwork(rs.Population(2, LIF, SOFTPLUS, PORTS)),
+        r"`model.parts\[0\].size` is 2, not 3",
     ),
     "dtype": (
         jax.tree.map(lambda x: x.astype(jnp.float16), NETWORK),
-        r"`model.membrane.mu` is float16\[2\], not float64\[2\]",
+        r"`model.parts\[0\].neuron.tau` is float16\[\], not float64\[\]",
     ),
     "class": (
-        rs.SpikingNetwork(rs.MultiplicativeLIF((15.0, 6.0), LIF.sigma), SOFTPLUS, MATRIX),
-        r"`model.membrane` is roughsnn.MultiplicativeLIF, not roughsnn.LIF",
+        network(rs.neurons.MultiplicativeLIF(1 / 15, LIF.sigma)),
+        r"`model.parts\[0\].neuron` is roughsnn.MultiplicativeLIF, not roughsnn.LIF",
     ),
     "static field": (
-        rs.SpikingNetwork(LIF, SOFTPLUS, MATRIX, conditions="waive"),
+        rs.SpikingNetwork(THREE, weights=MATRIX, conditions="waive"),
         "`model.conditions` is 'waive', not 'check'",
     ),
     "constrained": (
         rs.constrained(NETWORK),
-        "`model.membrane.mu` is paramax.Parameterize, not float64",
+        r"`model.parts\[0\].neuron.tau` is paramax.Parameterize, not float64",
     ),
-    "none": (rs.SpikingNetwork(LIF, SOFTPLUS), r"`model.weights` is NoneType, not float64\[3, 3\]"),
+    "none": (rs.SpikingNetwork(THREE), r"`model.projections\[0\]` is missing, not roughsnn.Proj"),
     "more": ({"network": NETWORK}, r"`model` is dict, not roughsnn.SpikingNetwork"),
 }
 

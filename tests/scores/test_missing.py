@@ -17,9 +17,8 @@ L, S = rs.losses, rs.scores
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")
 WINDOW = rs.Window(0.0, 1.0, 0.02)
 TS, TAU, LOST = np.array([0.2, 0.5, 0.9]), 0.1, 1
-NETWORK = rs.SpikingNetwork(
-    rs.LIF((5.0, 2.0)), rs.StochasticFiring(rs.ExponentialIntensity(0.0, 0.0, 0.1))
-)
+FIRING = rs.StochasticFiring(rs.ExponentialIntensity(0.0, 0.0, 0.1))
+NETWORK = rs.SpikingNetwork(rs.Population(2, rs.neurons.LIF(0.2), FIRING))
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,8 @@ import scipy.stats
 
 import roughsnn as rs
 
+from ..helpers import lif_network
+
 # pyright: reportArgumentType=false
 
 S = rs.scores
@@ -75,9 +77,8 @@ def free_runs(net, drive, dt0, room, key=0):
 
 
 def poisson(rate):
-    return rs.SpikingNetwork(
-        rs.LIF((1.0, 1.0)), rs.StochasticFiring(rs.ExponentialIntensity(0.0, 0.0, 1 / rate))
-    )
+    firing = rs.StochasticFiring(rs.ExponentialIntensity(0.0, 0.0, 1 / rate))
+    return rs.SpikingNetwork(rs.Population(1, rs.neurons.LIF(1.0), firing))
 
 
 def test_explosions_of_trains():
@@ -200,7 +201,7 @@ def test_rescaled_intervals_are_uniform_under_the_model_and_not_under_another(al
 
     def network(threshold):
         firing = rs.StochasticFiring(rs.ExponentialIntensity(4.0, threshold, 0.3), alpha)
-        return rs.SpikingNetwork(rs.LIF((8.0, 4.0), None, 1.2), firing, weights)
+        return lif_network(firing, weights, mu=(8.0, 4.0), reset=1.2)
 
     drive = lambda t: 1.2 + 0.5 * jnp.sin(6 * t + jnp.arange(2.0))
     one = lambda key: (

@@ -163,7 +163,7 @@ def test_membrane_paths_with_resets():
         )
         train, sol = sim.spikes, sim.states
         path = sol.path()
-        corners = rs.marcus_lift(rs.CadlagPath(2 * path.ts, path.ys.v))
+        corners = rs.marcus_lift(rs.CadlagPath(2 * path.ts, path.ys["v"]))
         return train.count, sol.ts, corners, rs.PathKernel()(corners, corners)
 
     count, ts, corners, value = jax.device_get(found())

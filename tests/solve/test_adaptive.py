@@ -14,17 +14,17 @@ from jaxtyping import Array
 
 import roughsnn as rs
 
-from ..helpers import constant, single_neuron
+from ..helpers import constant, fed, lif_network, single_neuron
 
 TIGHT = dfx.PIDController(rtol=1e-10, atol=1e-10)
 WEIGHTS = jnp.array([[0.0, 0.6, 0.2], [-0.4, 0.0, 0.3], [0.5, 0.1, 0.0]])
 
 
 def network(p, hard=False):
-    firing: Any = rs.ThresholdFiring(1.0)
+    firing: Any = rs.HardThreshold(1.0)
     if not hard:
         firing = rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 0.3), 0.03)
-    return rs.SpikingNetwork(rs.LIF(p["mu"], v_reset=1.2), firing, p["weights"])
+    return lif_network(firing, p["weights"], mu=p["mu"], reset=1.2)
 
 
 PARAMETERS = {"mu": jnp.array([8.0, 5.0]), "weights": WEIGHTS, "input": jnp.array([1.6, 1.4, 1.5])}
@@ -50,12 +50,12 @@ def outcome(p, controller, dt0=0.01, hard=False, **options: Any):
         engine=rs.EventByEvent(controller=controller, saveat=dfx.SaveAt(t1=True), **options),
     )
     train, sol = sim.spikes, sim.states
-    return jnp.where(train.marks >= 0, train.times, 0), sol.y1.v, sol.y1.i
+    return jnp.where(train.marks >= 0, train.times, 0), sol.y1["v"], sol.y1["syn"]
 
 
 def test_closed_form_of_a_hard_threshold():
     """tau = log(c / (c - 1)) / mu, dtau/dc = -1 / (mu c (c - 1)), in a few steps."""
-    net = rs.SpikingNetwork(rs.LIF((15.0, 1.0), v_reset=1.0), rs.ThresholdFiring(1.0))
+    net = lif_network(rs.HardThreshold(1.0), mu=(15.0, 1.0))
 
     def times(c):
         return rs.simulate(
@@ -126,16 +126,16 @@ def test_derivatives_converge_with_the_tolerance(mode):
 def test_it_stops_at_declared_jumps_and_input_spikes():
     step = rs.StepPath([0.303, 0.6], [[1.5] * 3, [0.2] * 3, [1.8] * 3])
     spikes = rs.SpikeTrain.from_lists([[0.111, 0.45], [0.45, 0.72]], t0=0.0, t1=1.0)
-    inputs = rs.SpikeInput(spikes, jnp.array([[0.8, 0.0, 0.3], [0.0, 0.5, -0.2]]))
+    net = fed(network(PARAMETERS), jnp.array([[0.8, 0.0, 0.3], [0.0, 0.5, -0.2]]))
 
     def run(controller, dt0):
         return rs.simulate(
-            network(PARAMETERS),
+            net,
             step,
             rs.Window(0.0, 1.0, dt0),
             max_spikes=40,
             key=jr.key(2),
-            inputs=inputs,
+            inputs={"in": spikes},
             engine=rs.EventByEvent(solver=dfx.Tsit5(), controller=controller),
         ).spikes
 
@@ -240,7 +240,7 @@ def test_what_is_saved():
 
     found = run(TIGHT, 0.05, dfx.SaveAt(ts=ts)).states
     expected = run(None, 0.002, dfx.SaveAt(ts=ts)).states
-    np.testing.assert_allclose(found.ys.v, expected.ys.v, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(found.ys["v"], expected.ys["v"], rtol=1e-6, atol=1e-7)
     sim = run(TIGHT, 0.05, dfx.SaveAt(steps=True))
     train, steps = sim.spikes, sim.states
     times = np.asarray(steps.ts)
@@ -249,7 +249,7 @@ def test_what_is_saved():
         np.all(np.diff(known) >= 0) and known[-1] == 1.0 and np.all(np.isinf(times[len(known) :]))
     )
     first, mark = int(np.searchsorted(known, train.times[0])), int(train.marks[0])
-    jump = steps.ys.v[first + 1, mark] - steps.ys.v[first, mark]
+    jump = steps.ys["v"][first + 1, mark] - steps.ys["v"][first, mark]
     np.testing.assert_allclose(jump, -1.2, rtol=1e-12)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 import roughsnn as rs
 
-from ..helpers import ENGINES
+from ..helpers import ENGINES, fed, lif_network
 
 _compiled = []
 
@@ -43,39 +43,36 @@ class Wave(eqx.Module):
         return self.level * (1 + 0.1 * jnp.sin(t))
 
 
-class Leaky(rs.AbstractLinearMembrane):
-    """A membrane of one's own: its conditions are checked at each call."""
+class Leaky(rs.AbstractLinearNeuron):
+    """A neuron of one's own: its conditions are checked at each call."""
 
-    mu: jax.Array
+    tau: jax.Array
     size: float = 1.2
 
-    @property
-    def rates(self):
-        return self.mu[0], self.mu[1]
+    def initial(self):
+        return {"v": jnp.zeros(())}
 
-    def drift(self, v, i, drive):
-        return self.mu[0] * (drive + i - v), -self.mu[1] * i
+    def drift(self, t, x, current):
+        return {"v": (current - x["v"]) / self.tau}
 
-    def noise(self, v, i, dx):
-        return 0.25 * dx[:, 0], jnp.zeros_like(i)
+    def noise(self, x, dw):
+        return {"v": 0.25 * dw[0]}
 
-    def reset(self, v):
-        return v - self.size
+    def spike(self, x):
+        return {"v": x["v"] - self.size}
+
+    def potential(self, x):
+        return x["v"]
 
     @property
     def channels(self):
         return 1
 
-    def noisy_potential(self, v):
-        return jnp.array(True)
-
 
 def network(x):
-    return rs.SpikingNetwork(
-        rs.LIF((6.0, 5.0), ((0.25,), (0.1,)), 1.2),
-        rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 1.0), 0.03),
-        jnp.asarray(0.3 * x * WEIGHTS),
-    )
+    firing = rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 1.0), 0.03)
+    weights, sigma = jnp.asarray(0.3 * x * WEIGHTS), ((0.25,), (0.1,))
+    return lif_network(firing, weights, mu=(6.0, 5.0), sigma=sigma, reset=1.2)
 
 
 def values(x):
@@ -124,13 +121,13 @@ def rows(x, method):
 
 def own(x, method):
     net, drive, key = values(x)
-    net = rs.SpikingNetwork(Leaky(jnp.array([6.0, 5.0])), net.firing, net.weights)
+    net = eqx.tree_at(lambda n: n["neurons"].neuron, net, Leaky(jnp.asarray(1 / 6)))
     sim = rs.simulate(net, drive, window=window(x), max_spikes=60, key=key, engine=ENGINES[method])
     return sim.spikes.times
 
 
 def constrained(x, method):
-    """Rates and time constants by their logarithms."""
+    """Time constants by their logarithms."""
     net, drive, key = values(x)
     free = rs.constrained(net)
     return rs.simulate(
@@ -284,15 +281,15 @@ def test_known_values_are_checked_outside_of_the_program():
     net, drive, key = values(1.0)
     call: Any = dict(window=rs.Window(0.0, 1.0, 0.02), max_spikes=60, key=key)
     with pytest.raises(ValueError, match="must be negative"):
-        rs.simulate(net, drive, **call, initial=rs.NeuronState(*[jnp.ones(3)] * 3))
+        rs.simulate(net, drive, **call, initial={"s": jnp.ones(3)})
     with pytest.raises(ValueError, match="lie in the window"):
         rs.simulate(net, drive, **call, engine=rs.Lockstep(record={"v": jnp.array([1.5])}))
     spikes = rs.SpikeTrain.from_lists([[0.1, 0.5]], t0=0.0, t1=1.0)
     spikes = eqx.tree_at(lambda s: s.times, spikes, spikes.times[::-1])
     for method in ("event", "lockstep"):
         with pytest.raises(ValueError, match="not in increasing order"):
-            inputs = rs.SpikeInput(spikes, jnp.ones((1, 3)))
-            rs.simulate(net, drive, **call, inputs=inputs, engine=ENGINES[method])
+            given: Any = dict(inputs={"in": spikes}, engine=ENGINES[method])
+            rs.simulate(fed(net, jnp.ones((1, 3))), drive, **call, **given)
     solve: Any = dict(event=rs.Event(fire, reset), max_events=10, key=key)
     with pytest.raises(ValueError, match="must be increasing"):
         rs.eventsolve(
@@ -328,11 +325,13 @@ def listen(name, **_):
     if name.endswith("cache_hits"):
         found.append(name)
 jax.monitoring.register_event_listener(listen)
-network = rs.SpikingNetwork(
-    rs.LIF((6.0, 5.0), ((0.25,), (0.1,)), 1.2),
+three = rs.Population(
+    3,
+    rs.neurons.LIF(1 / 6, rs.Subtract(1.2), 0.25),
     rs.StochasticFiring(rs.ExponentialIntensity(), 0.03),
-    jnp.zeros((3, 3)),
+    ports={"syn": rs.synapses.Exponential(0.2, 0.1)},
 )
+network = rs.SpikingNetwork(three, weights=jnp.zeros((3, 3)))
 def total(drive):
     key, window = jax.random.key(0), rs.Window(0.0, 1.0, 0.02)
     sim = rs.simulate(network, drive, window, key=key, max_spikes=60, throw=False)

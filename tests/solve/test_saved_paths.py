@@ -45,26 +45,26 @@ def test_dense_output_is_what_is_saved_at_times(interpolation):
     for n in range(3):
         t, k = train.times[n], int(train.marks[n])
         left, right = dense.evaluate(t), dense.evaluate(t, left=False)
-        np.testing.assert_allclose(left.s[k], 0.0, atol=1e-12)
-        np.testing.assert_allclose(right.v[k] - left.v[k], -P["reset"], rtol=1e-12)
+        np.testing.assert_allclose(left["s"][k], 0.0, atol=1e-12)
+        np.testing.assert_allclose(right["v"][k] - left["v"][k], -P["reset"], rtol=1e-12)
         weights = P["weights"][k] * (1 - jnp.eye(3)[k])
-        np.testing.assert_allclose(right.i - left.i, weights, atol=1e-12)
+        np.testing.assert_allclose(right["syn"] - left["syn"], weights, atol=1e-12)
         before, after = dense.evaluate(t - 1e-9), dense.evaluate(t + 1e-9)
-        np.testing.assert_allclose(before.v, left.v, atol=1e-6)
-        np.testing.assert_allclose(after.v, right.v, atol=1e-6)
+        np.testing.assert_allclose(before["v"], left["v"], atol=1e-6)
+        np.testing.assert_allclose(after["v"], right["v"], atol=1e-6)
 
 
 def test_ends_of_the_dense_output():
     _, sol = solution(P, dfx.SaveAt(dense=True, t1=True))
-    np.testing.assert_array_equal(sol.evaluate(0.0).v, 0.0)
+    np.testing.assert_array_equal(sol.evaluate(0.0)["v"], 0.0)
     for left in (True, False):
-        np.testing.assert_allclose(sol.evaluate(0.6, left=left).v, sol.ys.v[0], rtol=1e-12)
+        np.testing.assert_allclose(sol.evaluate(0.6, left=left)["v"], sol.ys["v"][0], rtol=1e-12)
     for t in (-0.01, 0.61):
-        assert bool(jnp.all(jnp.isnan(sol.evaluate(t).v)))
+        assert bool(jnp.all(jnp.isnan(sol.evaluate(t)["v"])))
     train, ended = solution(P, dfx.SaveAt(dense=True), stop_after=2)
     last = train.times[1]
-    assert bool(jnp.all(jnp.isfinite(ended.evaluate(last).v)))
-    assert bool(jnp.all(jnp.isnan(ended.evaluate(last + 1e-6).v)))
+    assert bool(jnp.all(jnp.isfinite(ended.evaluate(last)["v"])))
+    assert bool(jnp.all(jnp.isnan(ended.evaluate(last + 1e-6)["v"])))
 
 
 def test_dense_output_with_adaptive_steps():
@@ -73,7 +73,7 @@ def test_dense_output_with_adaptive_steps():
     controller = dfx.PIDController(1e-9, 1e-9)
     _, sol = solution(quiet, dfx.SaveAt(dense=True, ts=TS), controller=controller, max_steps=500)
     found = jax.vmap(sol.evaluate)(TS)
-    np.testing.assert_allclose(found.v, sol.ys.v, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(found["v"], sol.ys["v"], rtol=1e-12, atol=1e-13)
 
 
 def test_derivatives_of_the_dense_output():
@@ -82,10 +82,10 @@ def test_derivatives_of_the_dense_output():
     shift["input"] = jnp.ones(3)
 
     def dense(p, t):
-        return run(p, dfx.SaveAt(dense=True)).states.evaluate(t).v
+        return run(p, dfx.SaveAt(dense=True)).states.evaluate(t)["v"]
 
     def saved(p):
-        return run(p, dfx.SaveAt(ts=TS[10:12])).states.ys.v
+        return run(p, dfx.SaveAt(ts=TS[10:12])).states.ys["v"]
 
     _, expected = jax.jit(lambda p, d: jax.jvp(saved, (p,), (d,)))(P, shift)
     for n in range(2):
@@ -93,17 +93,17 @@ def test_derivatives_of_the_dense_output():
         np.testing.assert_allclose(push(P, shift, TS[10 + n]), expected[n], rtol=1e-10, atol=1e-12)
     _, sol = solution(P, dfx.SaveAt(dense=True))
     t, h = jnp.asarray(0.2533), 1e-6
-    _, slope = jax.jvp(lambda t: sol.evaluate(t).v, (t,), (jnp.ones(()),))
-    difference = (sol.evaluate(t + h).v - sol.evaluate(t - h).v) / (2 * h)
+    _, slope = jax.jvp(lambda t: sol.evaluate(t)["v"], (t,), (jnp.ones(()),))
+    difference = (sol.evaluate(t + h)["v"] - sol.evaluate(t - h)["v"]) / (2 * h)
     np.testing.assert_allclose(slope, difference, rtol=1e-6, atol=1e-6)
 
 
 def test_batches_are_evaluated_sample_by_sample():
     keys = jr.split(jr.key(0), 3)
     together = jax.jit(jax.vmap(lambda key: run(P, dfx.SaveAt(dense=True), key).states))(keys)
-    found = jax.vmap(lambda sol: sol.evaluate(0.311).v)(together)
+    found = jax.vmap(lambda sol: sol.evaluate(0.311)["v"])(together)
     for n in range(3):
-        alone = solution(P, dfx.SaveAt(dense=True), keys[n])[1].evaluate(0.311).v
+        alone = solution(P, dfx.SaveAt(dense=True), keys[n])[1].evaluate(0.311)["v"]
         np.testing.assert_allclose(found[n], alone, rtol=1e-12)
 
 
@@ -119,7 +119,7 @@ def test_the_lift_of_a_saved_path():
         at = np.flatnonzero((corners[:-1, 0] == train.times[n]) & (steps[:, 0] == 0))
         jumps = steps[at, 1 + int(train.marks[n])]
         assert np.any(np.isclose(jumps, -P["reset"], rtol=1e-12))
-    only_v = rs.marcus_lift(rs.CadlagPath(path.ts, path.ys.v))
+    only_v = rs.marcus_lift(rs.CadlagPath(path.ts, path.ys["v"]))
     np.testing.assert_array_equal(only_v, corners[:, :4])
     value = rs.PathKernel()(only_v, only_v)
     assert np.isfinite(value) and value > 1

@@ -12,6 +12,7 @@ import pytest
 
 import roughsnn as rs
 
+from ..equations import equation_of
 from ..helpers import (
     largest_difference,
     random_direction,
@@ -35,20 +36,19 @@ def problem_of(hard: bool, noisy: bool, cell: float = CELL, key=None):
                 0.0,
                 T1,
                 cell,
-                shape=(3, 2),
+                shape=(6,),
                 key=jr.key(1) if key is None else key,
                 interpolation="linear",
             )
-        zero = jnp.zeros(3)
-        y0 = rs.NeuronState(zero, zero, None if hard else jnp.array([-0.5, -0.3, -0.4]))
+        start = {} if hard else {"s": jnp.array([-0.5, -0.3, -0.4])}
         drive = lambda t: p["input"] * (1 + 0.1 * jnp.sin(3 * t))
-        return network.terms(drive, path), network.event(), y0, None
+        return *equation_of(network, drive, path, **start), None
 
     return problem
 
 
 def outputs(sol):
-    return jnp.where(sol.event_marks >= 0, sol.event_times, 0), sol.y1.v
+    return jnp.where(sol.event_marks >= 0, sol.event_times, 0), sol.y1["v"]
 
 
 def compare(hard, noisy, solver, dt0, **reference):
@@ -144,7 +144,7 @@ def online_errors(hard: bool, cell: float, solver) -> np.ndarray:
 
         values, derivatives = jax.jvp(fast, (p,), (direction,))
         found = rs.online_gradient(problem, p, direction, window, engine=engine, **ROOM)
-        own = found.time_derivatives, found.y1_derivative.v
+        own = found.time_derivatives, found.y1_derivative["v"]
         return (values, outputs(found)), (derivatives, own), found.event_count
 
     keys = jr.split(jr.key(1), 8)
@@ -165,9 +165,7 @@ def test_the_recursion_is_the_derivative_of_the_solve(hard):
 
 
 def test_the_recursion_with_the_default_solver():
-    mu = recurrent_parameters()["mu"]
-    solver = rs.ExponentialTrapezoid(rs.NeuronState(mu[0], mu[1], None))
-    coarse, fine = (online_errors(False, cell, solver) for cell in (0.02, 0.0025))
+    coarse, fine = (online_errors(False, cell, None) for cell in (0.02, 0.0025))
     assert max(fine) < 1e-3 and max(fine) < max(coarse) / 6
 
 
@@ -206,7 +204,7 @@ def test_the_recursion_checks_its_arguments():
         rs.online_gradient(
             problem_of(True, True),
             p,
-            {"mu": p["mu"]},
+            {"tau": p["tau"]},
             rs.Window(0.0, T1, CELL),
             **ROOM,
             engine=rs.EventByEvent(solver=dfx.Heun()),

@@ -12,13 +12,14 @@ import scipy.stats
 import roughsnn as rs
 from roughsnn._random import seeds, threefry_2x32, uniform
 
-from ..helpers import constant, single_neuron
+from ..helpers import constant, lif_network, single_neuron
 
 
 def flat_network(rate: float, alpha: float = 0.0):
     """Neurons that fire at a constant rate."""
     intensity = rs.ExponentialIntensity(0.0, 0.0, 1 / rate)
-    return rs.SpikingNetwork(rs.LIF(mu=(1.0, 0.0)), rs.StochasticFiring(intensity, alpha))
+    firing = rs.StochasticFiring(intensity, alpha)
+    return rs.SpikingNetwork(rs.Population(1, rs.neurons.LIF(1.0), firing))
 
 
 def simulate_many(network, drive, samples, window, max_spikes: int):
@@ -89,11 +90,9 @@ def test_refractoriness_counts_in_hazard():
 def test_time_rescaling_of_a_coupled_noisy_network(sigma):
     """The integrated hazard between a neuron's spikes, minus alpha, is Exp(1): any noise."""
     alpha = 0.03
-    network = rs.SpikingNetwork(
-        rs.LIF(mu=(15.0, 6.0), sigma=((sigma, 0.0), (0.0, sigma)), v_reset=1.4),
-        rs.StochasticFiring(rs.ExponentialIntensity(), alpha),
-        weights=[[0.0, 2.0], [-2.0, 0.0]],
-    )
+    firing = rs.StochasticFiring(rs.ExponentialIntensity(), alpha)
+    noise, weights = ((sigma, 0.0), (0.0, sigma)), [[0.0, 2.0], [-2.0, 0.0]]
+    network = lif_network(firing, weights, sigma=noise, reset=1.4)
 
     def hazards(key):
         sim = rs.simulate(
@@ -105,7 +104,7 @@ def test_time_rescaling_of_a_coupled_noisy_network(sigma):
             engine=rs.EventByEvent(saveat=dfx.SaveAt(steps=True)),
         )
         spikes, sol = sim.spikes, sim.states
-        return sol.ts, sol.ys.v, sol.ys.s, spikes
+        return sol.ts, sol.ys["v"], sol.ys["s"], spikes
 
     ts, v, s, spikes = jax.jit(jax.vmap(hazards))(jr.split(jr.key(5), 64))
     collected = []
@@ -153,7 +152,7 @@ def test_compensator():
         spikes, sol = sim.spikes, sim.states
         known = jnp.isfinite(sol.ts)
         t = jnp.where(known, sol.ts, 1.0)
-        rate = jnp.where(known, jnp.exp(jnp.minimum(5 * (sol.ys.v[:, 0] - 1), 10)), 0)
+        rate = jnp.where(known, jnp.exp(jnp.minimum(5 * (sol.ys["v"][:, 0] - 1), 10)), 0)
         hazard = jnp.sum(jnp.diff(t) * (rate[1:] + rate[:-1]) / 2)
         return spikes.count.astype(hazard.dtype) - hazard
 
@@ -162,13 +161,11 @@ def test_compensator():
 
 
 def test_moments_of_the_noisy_membrane():
-    """(v, i) without spikes is Gaussian with the moments of the linear equation."""
+    """Potential and current without spikes are Gaussian, with moments of the linear equation."""
     mu1, mu2, t1, dt0 = 5.0, 3.0, 0.5, 0.005
     sigma = np.array([[0.4, 0.1], [0.2, 0.5]])
-    network = rs.SpikingNetwork(
-        rs.LIF(mu=(mu1, mu2), sigma=jnp.asarray(sigma)),
-        rs.StochasticFiring(rs.ExponentialIntensity(1.0, 50.0, 1.0)),
-    )
+    firing = rs.StochasticFiring(rs.ExponentialIntensity(1.0, 50.0, 1.0))
+    network = lif_network(firing, mu=(mu1, mu2), sigma=sigma)
 
     def one(key):
         sol = rs.simulate(
@@ -179,7 +176,7 @@ def test_moments_of_the_noisy_membrane():
             key=key,
             engine=rs.EventByEvent(saveat=dfx.SaveAt(t1=True)),
         ).states
-        return jnp.concatenate([sol.y1.v, sol.y1.i])
+        return jnp.concatenate([sol.y1["v"], sol.y1["syn"]])
 
     samples = 8000
     y = np.asarray(jax.jit(jax.vmap(one))(jr.split(jr.key(0), samples)))

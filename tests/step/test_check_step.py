@@ -4,7 +4,6 @@ import re
 from typing import Any
 
 import diffrax as dfx
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -16,6 +15,7 @@ import roughsnn as rs
 from roughsnn._path.grid import divided
 
 from ..fit.test_fit_program import compilations
+from ..helpers import lif_network
 
 # pyright: reportArgumentType=false, reportCallIssue=false
 
@@ -27,9 +27,9 @@ NO_FLAG: Any = 3
 SLOW, FAST = jnp.array([20.0, 10.0]), jnp.array([750.0, 500.0])
 
 
-def network(mu, weights: Any = WEIGHTS):
+def network(mu, weights: Any = WEIGHTS, sigma: Any = None, size: int | None = None):
     firing = rs.StochasticFiring(rs.ExponentialIntensity(beta=4.0, threshold=1.0, timescale=0.1))
-    return rs.SpikingNetwork(rs.LIF(mu=(mu[0], mu[1])), firing, weights)
+    return lif_network(firing, weights, mu=mu, sigma=sigma, size=size)
 
 
 def statistics(mu, key, window=WINDOW):
@@ -151,9 +151,7 @@ NOISE = rs.GridPath(
     dt=0.01,
     areas=0.03 * jr.normal(jr.key(5), (WINDOW.cells, 2, 1)),
 )
-NOISY = eqx.tree_at(
-    lambda n: n.membrane, network(SLOW), rs.LIF(mu=(20.0, 10.0), sigma=((0.5,), (0.1,)))
-)
+NOISY = network(SLOW, sigma=((0.5,), (0.1,)))
 GIVEN = {
     "rows": lambda w, factor: rs.simulate(
         network(SLOW),
@@ -227,7 +225,7 @@ def test_a_fit_warns_of_cells_that_are_too_long_at_its_start_and_its_end(trains)
     messages = [str(w.message) for w in found]
     for when in ("start", "end"):
         assert any(f"At the {when} of the fit the loss depends" in m for m in messages)
-    assert any("shortest time constant of the membrane is 0.00133" in m for m in messages)
+    assert any("shortest time constant of the network is 0.00133" in m for m in messages)
     assert all(w.filename == __file__ for w in found)
     report = result.step_reports[0]
     fine = WINDOW.refined(128)
@@ -241,7 +239,7 @@ def test_what_a_fit_gains_from_its_step_is_no_gain():
     """An error of 2 % of the loss that is all that was gained."""
 
     def loss(p, data, key):
-        net = network(SLOW, None)
+        net = network(SLOW, None, size=2)
         s = rs.simulate(net, jnp.ones(2), WINDOW, max_spikes=60, key=jr.key(0)).spikes
         first = jnp.mean(s.per_neuron(1))
         return 1.0 + p * (first - data)
@@ -249,7 +247,7 @@ def test_what_a_fit_gains_from_its_step_is_no_gain():
     at = lambda window: float(
         jnp.mean(
             rs.simulate(
-                network(SLOW, None), jnp.ones(2), window, max_spikes=60, key=jr.key(0)
+                network(SLOW, None, size=2), jnp.ones(2), window, max_spikes=60, key=jr.key(0)
             ).spikes.per_neuron(1)
         )
     )
@@ -301,7 +299,7 @@ def test_a_likelihood_with_noise_is_compared_on_the_same_noise(trains):
 
 def test_a_known_time_constant_below_a_cell_is_told_at_once():
     net = network((200.0, 5.0))
-    with pytest.warns(rs.StepWarning, match=r"time constant of the membrane is 0.005, less than"):
+    with pytest.warns(rs.StepWarning, match=r"time constant of the network is 0.005, less than"):
         rs.simulate(net, INPUT, WINDOW, max_spikes=200, key=jr.key(0), throw=False)
 
 

@@ -11,6 +11,8 @@ import pytest
 import roughsnn as rs
 from roughsnn.testing import check_gradients
 
+from ..helpers import lif_network, single_neuron
+
 QUICK: Any = dict(probes=(4, 2), samples=512)
 X = {"x": jnp.array([0.7, -1.2])}
 
@@ -134,10 +136,7 @@ def test_float32():
 
 def test_a_model_of_this_package():
     def times(p, key):
-        network = rs.SpikingNetwork(
-            rs.LIF(p["mu"], jnp.array([[0.25], [0.0]]), 1.4),
-            rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 1.0), 0.03),
-        )
+        network = lif_network(mu=p["mu"], sigma=((0.25,), (0.0,)), reset=1.4)
         train = rs.simulate(
             network,
             lambda t: p["c"],
@@ -155,12 +154,8 @@ def test_a_model_of_this_package():
 
 def test_functionals_that_are_right_on_average_only():
     def counts(c, key):
-        network = rs.SpikingNetwork(
-            rs.LIF(jnp.array([15.0, 0.0]), jnp.array([[0.25], [0.0]]), 1.4),
-            rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 1.0), 0.03),
-        )
         train = rs.simulate(
-            network,
+            single_neuron(),
             lambda t: c,
             rs.Window(0.0, 0.3, 0.02),
             max_spikes=20,

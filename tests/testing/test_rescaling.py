@@ -9,7 +9,7 @@ import pytest
 import roughsnn as rs
 from roughsnn.testing import time_rescaling_test
 
-from ..helpers import recurrent_network, recurrent_parameters
+from ..helpers import lif_network, recurrent_network, recurrent_parameters
 
 T1, DT = 12.0, 0.01
 
@@ -21,14 +21,19 @@ def drive(t):
 def sample(sigma):
     p = recurrent_parameters()
     network = recurrent_network(dict(p, sigma=jnp.asarray(sigma), alpha=jnp.asarray(0.3)))
-    key = jr.key(0)
+    shape = (3, network["neurons"].channels)
+    path = rs.BrownianPath(0.0, T1, DT, shape=shape, key=jr.key(1), interpolation="linear")
+    path = path if shape[1] else None
     train = rs.simulate(
-        network, drive, rs.Window(0.0, T1, DT), max_spikes=600, key=key, engine=rs.EventByEvent()
+        network,
+        drive,
+        rs.Window(0.0, T1, DT),
+        max_spikes=600,
+        key=jr.key(1),
+        noise=path,
+        engine=rs.EventByEvent(),
     ).spikes
-    # simulate splits its key into that of the path and that of the thresholds.
-    shape = (3, network.membrane.channels)
-    path = rs.BrownianPath(0.0, T1, DT, shape=shape, key=jr.split(key)[0], interpolation="linear")
-    return network, train, path if shape[1] else None
+    return network, train, path
 
 
 @pytest.mark.parametrize("sigma", [((), ()), ((0.3, 0.1), (0.05, 0.2))])
@@ -40,14 +45,14 @@ def test_a_train_passes_under_its_own_network_and_fails_under_others(sigma):
     assert abs(own.quantiles.mean() - 0.5) < 4 / np.sqrt(12 * len(own.quantiles))
     wrong = time_rescaling_test(train, network, lambda t: 0.7 * drive(t), dt0=DT, path=path)
     assert wrong.p_value < 1e-4 and wrong.statistic > own.statistic
-    uncoupled = rs.SpikingNetwork(network.membrane, network.firing, jnp.zeros((3, 3)))
+    uncoupled = rs.SpikingNetwork(network["neurons"])
     assert time_rescaling_test(train, uncoupled, drive, dt0=DT, path=path).p_value < own.p_value
 
 
 def test_the_rescaled_intervals_are_the_thresholds():
     """Constant intensity: the integrated hazard is the length of the interval."""
     firing = rs.StochasticFiring(rs.ExponentialIntensity(0.0, 0.0, 0.5), alpha=0.2)
-    network = rs.SpikingNetwork(rs.LIF((5.0, 1.0)), firing)
+    network = lif_network(firing)
     times = np.array([0.3, 0.9, 1.1, 2.0])
     train = rs.SpikeTrain.from_lists([times], t0=0.0, t1=3.0, max_spikes=6)
     found = time_rescaling_test(train, network, lambda t: jnp.ones(1), dt0=0.1)
@@ -58,6 +63,29 @@ def test_the_rescaled_intervals_are_the_thresholds():
         np.max(np.arange(1, 4) / 3 - found.quantiles), np.max(found.quantiles - np.arange(3) / 3)
     )
     np.testing.assert_allclose(found.statistic, expected)
+
+
+def test_neurons_are_told_apart_by_their_number():
+    """Populations of which the first and the last are one array of the engines."""
+
+    def flat(rate, alpha, neuron):
+        firing = rs.StochasticFiring(rs.ExponentialIntensity(0.0, 0.0, 1 / rate), alpha)
+        return rs.Population(1, neuron, firing)
+
+    network = rs.SpikingNetwork(
+        {
+            "a": flat(2.0, 0.1, rs.neurons.LIF(0.2)),
+            "b": flat(0.5, 0.0, rs.neurons.AdaptiveLIF(0.2, 0.5, 0.1)),
+            "c": flat(1.0, 0.3, rs.neurons.LIF(0.2)),
+        }
+    )
+    lists = [[0.3, 0.9, 1.1], [0.2, 1.7], [0.5, 1.9, 2.0]]
+    train = rs.SpikeTrain.from_lists(lists, t0=0.0, t1=3.0, max_spikes=9)
+    found = time_rescaling_test(train, network, {"a": jnp.ones(1)}, dt0=0.1)
+    numbers = zip(lists, (2.0, 0.5, 1.0), (0.1, 0.0, 0.3), strict=True)
+    excess = [np.maximum(rate * np.diff(t) - alpha, 0) for t, rate, alpha in numbers]
+    expected = np.sort(1 - np.exp(-np.concatenate(excess)))
+    np.testing.assert_allclose(found.quantiles, expected, atol=1e-12)
 
 
 def test_p_values_are_uniform_under_the_model():
@@ -74,18 +102,15 @@ def test_what_cannot_be_tested():
     network, train, _ = sample(((0.3, 0.1), (0.05, 0.2)))
     with pytest.raises(ValueError, match="path"):
         time_rescaling_test(train, network, drive, dt0=DT)
-    hard = rs.SpikingNetwork(rs.LIF((5.0, 1.0)), rs.ThresholdFiring())
+    hard = lif_network(rs.HardThreshold())
     with pytest.raises(TypeError, match="StochasticFiring"):
         time_rescaling_test(train, hard, drive, dt0=DT)
-    soft = rs.SpikingNetwork(rs.LIF((5.0, 1.0)), rs.StochasticFiring(rs.ExponentialIntensity()))
     single = rs.SpikeTrain.from_lists([[0.5]], t0=0.0, t1=1.0)
     with pytest.raises(ValueError, match="two spikes"):
-        time_rescaling_test(single, soft, lambda t: jnp.ones(1), dt0=DT)
+        time_rescaling_test(single, lif_network(), lambda t: jnp.ones(1), dt0=DT)
 
 
-SOFT = rs.SpikingNetwork(
-    rs.LIF((5.0, 1.0)), rs.StochasticFiring(rs.ExponentialIntensity()), np.zeros((2, 2))
-)
+SOFT = lif_network(size=2)
 TRAIN = rs.SpikeTrain.from_lists([[0.2, 0.5], [0.3]], t0=0.0, t1=1.0)
 PATH: dict[str, Any] = dict(t0=0.0, t1=1.0, dt=0.1, key=jr.key(0))
 EARLY: dict[str, Any] = dict(t1=0.5)
@@ -98,22 +123,26 @@ BAD: dict[str, tuple[dict, str]] = {
     ),
     "of three neurons": (
         dict(train=dataclasses.replace(TRAIN, num_neurons=3)),
-        "`train` must be of the 2 neurons that `drive` is for, got 3",
+        "`train` must be of the 2 neurons of `network`, got 3",
     ),
     "spikes missing": (
         dict(train=dataclasses.replace(TRAIN, overflow=jnp.array(True))),
         "spikes missing",
     ),
-    "no network": (dict(network=rs.LIF((5.0, 1.0))), "`network` must be a roughsnn.SpikingNetwork"),
+    "a source": (
+        dict(network=rs.SpikingNetwork({"in": rs.Source(1), "neurons": SOFT["neurons"]})),
+        "`network` must have no roughsnn.Source, got 'in'",
+    ),
+    "no network": (dict(network=rs.neurons.LIF()), "`network` must be a roughsnn.SpikingNetwork"),
     "input of three neurons": (dict(drive=jnp.ones(3)), "`drive` must return .* 2 neurons"),
     "no input": (dict(drive=None), "`drive` must be an array"),
     "a word": (dict(dt0="short"), "`dt0` must be a number, got 'short'"),
     "no length": (dict(dt0=0.0), "`dt0` must be positive"),
     "a state of three neurons": (
-        dict(initial=rs.NeuronState(jnp.zeros(3), jnp.zeros(3), None)),
-        r"`initial.v` must be a floating array of shape \(2,\)",
+        dict(initial={"v": jnp.zeros(3)}),
+        r"`initial\['v'\]` must be a floating array of shape \(2,\)",
     ),
-    "no state": (dict(initial=0.0), "`initial` must be a roughsnn.NeuronState"),
+    "no state": (dict(initial=0.0), "`initial` must be a dictionary"),
     "no path": (dict(path=jnp.ones(3)), "`path` must be a path like a roughsnn.BrownianPath"),
     "a path of three neurons": (
         dict(path=rs.BrownianPath(**PATH, shape=(3, 1))),

@@ -10,12 +10,13 @@ import pytest
 
 import roughsnn as rs
 
-from ..helpers import constant, single_neuron
+from ..helpers import constant, lif_network, single_neuron
 
 
 def train(key, c=1.5, sigma=0.25, t1=1.0, max_spikes=20, neurons=1, throw=True, **options: Any):
+    one = single_neuron(sigma)["neurons"]
     return rs.simulate(
-        single_neuron(sigma),
+        rs.SpikingNetwork(rs.Population(neurons, one.neuron, one.firing)),
         constant(*[c] * neurons),
         rs.Window(0.0, t1, 0.01),
         max_spikes=max_spikes,
@@ -108,9 +109,9 @@ def test_reverse_mode_memory_grows_like_the_root_of_the_number_of_steps():
     """Temporary memory of the compiled gradient, less the path and the outputs."""
 
     def temporary(t1):
-        network = rs.SpikingNetwork(
-            rs.LIF(mu=(15.0, 0.0), v_reset=1.4), rs.StochasticFiring(rs.ExponentialIntensity())
-        )
+        neuron = rs.neurons.LIF(1 / 15, rs.Subtract(1.4))
+        firing = rs.StochasticFiring(rs.ExponentialIntensity())
+        network = rs.SpikingNetwork(rs.Population(256, neuron, firing))
 
         def last(c, key):
             return rs.simulate(
@@ -139,10 +140,9 @@ def test_threshold_randomness_is_keyed_by_neuron_and_own_spike():
     muted = rs.ExponentialIntensity(5.0, jnp.array([50.0, 1.0]), 1.0)
 
     def spikes(intensity):
-        network = rs.SpikingNetwork(
-            rs.LIF(mu=(15.0, 0.0), sigma=((0.3,), (0.0,)), v_reset=1.4),
-            rs.StochasticFiring(intensity),
-        )
+        neuron = rs.neurons.LIF(1 / 15, rs.Subtract(1.4), 0.3)
+        firing = rs.StochasticFiring(intensity)
+        network = rs.SpikingNetwork(rs.Population(2, neuron, firing))
         return rs.simulate(
             network,
             constant(1.5, 1.5),
@@ -160,10 +160,11 @@ def test_threshold_randomness_is_keyed_by_neuron_and_own_spike():
 
 def test_spike_times_are_continuous_where_two_neurons_swap_order():
     """Scan a parameter through a swap: per-neuron times move without a jump."""
-    network = rs.SpikingNetwork(
-        rs.LIF(mu=(15.0, 6.0), sigma=((0.2,), (0.0,)), v_reset=1.4),
+    network = lif_network(
         rs.StochasticFiring(rs.ExponentialIntensity()),
-        weights=[[0.0, 0.8], [0.6, 0.0]],
+        [[0.0, 0.8], [0.6, 0.0]],
+        sigma=((0.2,), (0.0,)),
+        reset=1.4,
     )
 
     def run(c):

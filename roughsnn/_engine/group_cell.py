@@ -1,0 +1,255 @@
+"""The neurons of one group in one cell: their motion, and the first spike of each."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from .._event.crossing import first_of_pieces
+from .._misc import at_least, at_most
+from .._model.firing import HardThreshold
+from .._model.layout import Group
+from .._model.state import PopulationState
+from .._solve.step import GRAZED, OK, OUTSIDE, RETRIGGERED
+from .._types import Scalar
+from .cell_parts import Line, Motion, NeuronCell, PortCell, Quadratic
+from .cell_state import GroupCarry, Slopes
+from .delivery import Response
+from .linear import Matrices, assembled, components, state_shapes
+from .phis import Vector, added, plus
+
+# A fault beside those of `_solve.step`: spikes of a neuron that the cells cannot keep up with.
+CROWDED = OUTSIDE + 1
+# By how many cells a spike may be found late.
+LATE = 4
+# In the middle of a cell the parabola in place of a Brownian motion W has the variance 3h/16 about
+# the chord, W has h/4: what it bends v by there is to grow by the factor sqrt(4/3). A parabola that
+# bends v by x changes v' by -8 x/h along the cell.
+STRETCH = ((4 / 3) ** 0.5 - 1) / 8
+
+
+class Spikes(NamedTuple):
+    """The spikes of a cell, at most one of each neuron, and the neurons at the cell's end."""
+
+    hit: Bool[Array, " neurons"]
+    offset: Float[Array, " neurons"]
+    fault: Array
+    # How long ago the hidden state started: at the spike, or at the cell's start.
+    since: Float[Array, " neurons"]
+    x: list[Array]
+    s: Array | None
+    # The potential that the hazard sees at the end, and the hazard.
+    v: Array
+    hazard: Array | None
+    # Of given spikes.
+    density: tuple[Array, Array] | None
+
+
+class CellTime(NamedTuple):
+    """The length of a cell, how late its spikes may be, and what the clock shows at its start."""
+
+    length: Scalar
+    late: Scalar
+    clock: Scalar
+
+
+def _trapezoid(s: Array, length: Array, start: Array, end: Array) -> Array:
+    """The hidden state after a time over which the hazard is linear."""
+    return s + length / 2 * (start + end)
+
+
+class GroupCell(eqx.Module):
+    """A group, and the maps of its parts over cells of one length."""
+
+    group: Group
+    ports: dict[str, PortCell]
+    neuron: NeuronCell
+    dt0: float = eqx.field(static=True)
+
+    @classmethod
+    def of(cls, group: Group, matrices: Matrices, length: Scalar, dt0: float) -> "GroupCell":
+        """For cells of this length."""
+        ports = {name: PortCell.of(m, length) for name, m in matrices.ports.items()}
+        return cls(group, ports, NeuronCell.of(matrices.neuron, length), dt0)
+
+    def response(self, port: str) -> Response:
+        """How the neurons respond to arrivals at a port."""
+        neuron = self.neuron.response(self.ports[port])
+        rows = [self.neuron.row]
+        of = lambda k: plus(
+            *(
+                None if a is None or q[k] is None else a * q[k]
+                for a, q in zip(rows[0], neuron, strict=True)
+            )
+        )
+        potential = Quadratic(of(0), of(1), of(2))
+        return Response(self.ports[port].response, neuron, potential, self.neuron.length)
+
+    def smooth(
+        self,
+        y: PopulationState,
+        drive: tuple[Array, Array, Array | None],
+        noise: Slopes | None,
+        change: Slopes | None,
+        arrivals: dict[str, Float[Array, "3 neurons"]],
+    ) -> tuple[Motion, dict]:
+        """The cell without spikes, and the ports at its end."""
+        line, ports = Line(*drive), {}
+        for name, port in self.ports.items():
+            g = components(y.ports[name])
+            none: Vector = [None] * len(g)
+            n = none if noise is None else noise.ports[name]
+            d = none if change is None else change.ports[name]
+            end, current = port(g, n, d, arrivals.get(name))
+            line = Line(*(plus(a, b) for a, b in zip(line, current, strict=True)))
+            ports[name] = self._port(name, end)
+        x = components(y.neuron)
+        none = [None] * len(x)
+        n = none if noise is None else noise.neuron
+        d = none if change is None else change.neuron
+        return self.neuron(x, line, n, d), ports
+
+    def _port(self, name: str, values: list[Array]):
+        return assembled(state_shapes(self.group.ports[name], values[0].dtype), values)
+
+    def state(self, values: list[Array]):
+        """The state of the neurons from its components."""
+        return assembled(state_shapes(self.group.neuron, values[0].dtype), values)
+
+    def _level(self, v: Array) -> Array:
+        """The event function of a hard threshold."""
+        assert isinstance(self.group.firing, HardThreshold)
+        return v - self.group.firing.threshold
+
+    def _events(self, s, motion: Motion, time: CellTime, bent: bool):
+        """The hidden state at the cell's end, and for each piece of the cell: the event function
+        at its borders and its slope at its start."""
+        path, length = motion.potential, time.length
+        assert path.a is not None
+        start, end = path.a, path.of_all(length, path.a)
+        slope = jnp.zeros_like(start) if path.b is None else path.b
+        if self.group.hazard is None:
+            return None, [self._level(start), self._level(end)], [slope]
+        rate = lambda r, v: self.group.rate(time.clock + r, v)
+        levels, slopes, step = [s], [rate(0.0, start)], length
+        if bent:
+            step = length / 2
+            middle = path.of_all(step, start)
+            if motion.bend is not None:
+                middle = middle - STRETCH * length * motion.bend
+            slopes.append(rate(step, middle))
+            levels.append(_trapezoid(s, step, *slopes))
+        end = end if motion.shift is None else end + motion.shift
+        s_end = _trapezoid(levels[-1], step, slopes[-1], rate(length, end))
+        return s_end, [*levels, s_end], slopes
+
+    def _crossing(self, levels, slopes, time: CellTime):
+        """Which neurons fire by themselves, when, and which have a fault."""
+        crosses, inside, speed = first_of_pieces(time.length, levels, slopes)
+        level, level_end, b = levels[0], levels[-1], slopes[0]
+        overdue = level > 0
+        moving = overdue & (b > 0)
+        before = jnp.where(moving, level, 0) / jnp.where(moving, b, 1)
+        crowded = overdue & (before > LATE * self.dt0) & (time.late > 0)
+        offset = jnp.where(overdue, -at_most(before, time.late), inside)
+        scale = jnp.maximum(jnp.abs(level), jnp.abs(level_end))
+        rounding = float(jnp.finfo(level.dtype).eps) ** 0.5
+        grazed = crosses & (speed * time.length <= rounding * scale)
+        fault = jnp.where(crowded, CROWDED, jnp.where(grazed, GRAZED, OK))
+        return crosses | overdue, offset, fault
+
+    def spikes(
+        self,
+        carry: GroupCarry,
+        motion: Motion,
+        time: CellTime,
+        *,
+        bent: bool,
+        observed: Bool[Array, " neurons"] | None,
+        given: Float[Array, " neurons"] | None,
+        free: bool,
+    ) -> Spikes:
+        """The first spike of each neuron, and where that leaves it at the cell's end."""
+        group, s, length = self.group, carry.y.s, time.length
+        hazard = group.hazard
+        v = motion.potential.a
+        assert v is not None
+        hit, offset, fault = jnp.zeros(v.shape, bool), jnp.zeros_like(v), jnp.int32(OK)
+        s_end = None
+        if group.firing is not None:
+            s_end, levels, slopes = self._events(s, motion, time, bent)
+            if free:
+                hit, offset, fault = self._crossing(levels, slopes, time)
+        if observed is not None:
+            hit, fault = hit & ~observed, jnp.where(observed, OK, fault)
+        if given is not None:
+            told = jnp.isfinite(given)
+            hit, offset = hit | told, jnp.where(told, given, offset)
+        offset = jnp.where(hit, offset, length)
+
+        there = [q.of_all(offset, v) for q in motion.state]
+        after = components(group.spike(self.state(there)))
+        jump = [jnp.where(hit, b - a, 0) for a, b in zip(there, after, strict=True)]
+        start = [a + b for a, b in zip(there, jump, strict=True)]
+        v_start = self.neuron.value(start)
+        ends = [q.of_all(length, v) for q in motion.state]
+        x_end = [
+            a if b is None else a + b
+            for a, b in zip(ends, self.neuron.left(jump, length - offset), strict=True)
+        ]
+        v_end = self.neuron.value(x_end)
+        since = jnp.where(hit, length - offset, length)
+        density, hazard_end = None, None
+        if hazard is not None:
+            assert s is not None and s_end is not None and carry.u is not None
+            rate = lambda r, v: group.rate(time.clock + r, v)
+            v_end = v_end if motion.shift is None else v_end + motion.shift
+            hazard_end = rate(length, v_end)
+            begin = group.threshold(carry.u)
+            if observed is not None:
+                at_spike = self.neuron.value(there)
+                # Not below 0 by rounding, or by the error of a second spike in a cell.
+                until = at_least(s + offset / 2 * (rate(0.0, v) + rate(offset, at_spike)), 0)
+                density = until, group.log_rate(time.clock + offset, at_spike)
+                begin = jnp.where(observed, jnp.zeros_like(s), begin)
+            s = jnp.where(hit, begin, s)
+            rest = _trapezoid(s, since, rate(offset, v_start), hazard_end)
+            s_end = jnp.where(hit, rest, s_end)
+        if group.firing is not None:
+            level = self._level(v_start) if hazard is None or s is None else s
+            fault = jnp.max(jnp.where(hit & (level > 0), RETRIGGERED, fault))
+        fault = jnp.max(fault).astype(jnp.int32)
+        return Spikes(hit, offset, fault, since, x_end, s_end, v_end, hazard_end, density)
+
+    def delivered(
+        self,
+        y: PopulationState,
+        found: Spikes,
+        time: CellTime,
+        received: dict[str, tuple[Vector, Vector, Array]],
+    ) -> PopulationState:
+        """The state at the cell's end with what arrived from neurons of this level."""
+        if not received:
+            return y
+        ports, moved, early = dict(y.ports), [], []
+        for name, (g, x, seen) in received.items():
+            values = added(list(components(y.ports[name])), g)
+            ports[name] = self._port(name, [a for a in values if a is not None])
+            moved.append(x)
+            early.append(seen)
+        x = added(components(y.neuron), *moved)
+        s = y.s
+        if found.hazard is not None:
+            assert s is not None
+            v = found.v + sum(early[1:], early[0])
+            more = self.group.rate(time.clock + time.length, v)
+            s = _trapezoid(s, found.since, more, -found.hazard)
+        return PopulationState(self.state([a for a in x if a is not None]), ports, s)
+
+    def flat(self, y: PopulationState) -> Motion:
+        """No motion at all."""
+        x = components(y.neuron)
+        zero = jnp.zeros_like(x[0])
+        state = [Quadratic(a, None, None) for a in x]
+        return Motion(state, Quadratic(self.neuron.value(list(x)), zero, None), None)

@@ -1,0 +1,113 @@
+"""Spikes from outside: the trains of the sources of a network."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from .._misc import described
+from .._model.connectivity import SparseWeights
+from .._model.links import Link, Weights
+from .._model.network import SpikingNetwork, find_value
+from .._model.population import Source
+from .._path.jumps import JumpPath, check_jump_times
+from .._solve.step import Grid
+from .._train.check import check_trains
+from .._train.spike_train import SpikeTrain
+from .._types import Scalar
+from .._window import Window
+from .delivery import deliver_all, moments
+
+
+def as_trains(inputs: Any, network: SpikingNetwork, window: Window) -> dict[str, SpikeTrain]:
+    """A train for each source, counted from the start of the window; a clear error if one is
+    missing or does not fit."""
+    sources = {k: p for k, p in network.populations.items() if isinstance(p, Source)}
+    if not isinstance(inputs, Mapping):
+        raise TypeError(
+            "`inputs` must be a dictionary from names of sources to spike trains, got "
+            f"{described(inputs)}."
+        )
+    found = {}
+    for name, train in inputs.items():
+        source = find_value(name, sources, "source of the network, in `inputs`")
+        what = f"inputs[{name!r}]"
+        check_trains(what, train)
+        train = train.complete()
+        if train.num_neurons != source.size:
+            raise ValueError(
+                f"`{what}` must be a train of {source.size} neurons, got {train.num_neurons}."
+            )
+        if (train.t0, train.t1) != (window.t0, window.t1):
+            raise ValueError(
+                f"`{what}` must be on the window of the simulation, [{window.t0}, {window.t1}], "
+                f"got [{train.t0}, {train.t1}]. Cut it with SpikeTrain.window."
+            )
+        times = check_jump_times(train.times, window.t0, window.t1)
+        found[name] = dataclasses.replace(train, times=times).local()
+    missing = sorted(set(sources) - set(found))
+    if missing:
+        raise ValueError(
+            f"`inputs` must hold a train for each source of the network, got none for {missing}."
+        )
+    return found
+
+
+def in_cells(
+    spikes: SpikeTrain, grid: Grid, lengths: Float[Array, " cells"]
+) -> tuple[Int[Array, " spikes"], Float[Array, " spikes"]]:
+    """The cell of each spike, and how long after its start it is; cell 0 for padding."""
+    since = jnp.where(spikes.marks >= 0, spikes.times.astype(lengths.dtype), 0)
+    cell = jnp.floor(jax.lax.stop_gradient(since) / grid.dt0).astype(jnp.int32)
+    cell = jnp.minimum(cell, lengths.shape[0] - 1)
+    return cell, since - cell.astype(since.dtype) * grid.dt0
+
+
+def arriving(
+    link: Link, spikes: SpikeTrain, grid: Grid, lengths: Float[Array, " cells"]
+) -> Float[Array, "cells 3 neurons"]:
+    """The moments of what the spikes of a source bring in each cell."""
+    cell, offset = in_cells(spikes, grid, lengths)
+    left = lengths[cell] - offset
+    weights = jax.tree.map(_as(lengths.dtype), link.weights)
+    return deliver_all(weights, spikes.marks, cell, left, lengths, moments)
+
+
+def arriving_until(
+    link: Link,
+    spikes: SpikeTrain,
+    grid: Grid,
+    lengths: Float[Array, " cells"],
+    cell: Int[Array, ""],
+    length: Scalar,
+) -> Float[Array, "3 neurons"]:
+    """The same in the first part, of this length, of one cell."""
+    of_spike, offset = in_cells(spikes, grid, lengths)
+    there = (spikes.marks >= 0) & (of_spike == cell) & (offset <= length)
+    order = jnp.argsort(~there, stable=True)
+    marks = jnp.where(there, spikes.marks, -1)[order]
+    left, first = (length - offset)[order], jnp.zeros_like(marks)
+    weights = jax.tree.map(_as(lengths.dtype), link.weights)
+    return deliver_all(weights, marks, first, left, length[None], moments)[0]
+
+
+def _as(dtype: Any):
+    return lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.inexact) else x
+
+
+def jumps_of(weights: Weights, spikes: SpikeTrain, t1: float, since: Scalar) -> JumpPath:
+    """The spikes of a source as a driver of a port on [0, t1], with times that count from
+    `since`."""
+    there = spikes.marks >= 0
+    rows = jnp.where(there, spikes.marks, 0)
+    row = weights.row if isinstance(weights, SparseWeights) else lambda k: weights[k]
+    sizes = jnp.where(there[:, None], jax.vmap(row)(rows), 0)
+    # The times were checked at the door, and are not again in the program.
+    empty = JumpPath(np.full(sizes.shape[0], np.inf), np.zeros(sizes.shape), t0=0.0, t1=t1)
+    times = spikes.times + since.astype(spikes.times.dtype)
+    return eqx.tree_at(lambda p: (p.jump_times, p.sizes), empty, (times, sizes))

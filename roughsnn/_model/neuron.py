@@ -1,0 +1,108 @@
+"""Neurons: how the state of one moves between spikes, and at its own."""
+
+import abc
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, PyTree
+
+from .._misc import as_array, as_float_array, is_concrete
+from .._types import Numeric, RealScalar, Scalar
+from .domain import Bound
+
+
+class AbstractNeuron(eqx.Module):
+    r"""One neuron: $dx = f(t, x, I)\,dt + g(x)\,dB$ between its spikes, $x \to S(x)$ at each.
+
+    All maps are written for a single neuron, with a state x that is a pytree of named arrays (a
+    dictionary, a named tuple or an `equinox.Module`); they are mapped over the neurons of a
+    [`roughsnn.Population`][]. A parameter is a number for all neurons, or has one entry for each:
+    annotate it with `Float[Array, "*neurons"]`. The current I is the sum of the drive and of what
+    the ports of the population receive.
+    """
+
+    @abc.abstractmethod
+    def initial(self) -> PyTree[Float[Array, "..."]]:
+        """The state at rest."""
+
+    @abc.abstractmethod
+    def drift(self, t: RealScalar, x: PyTree, current: Scalar) -> PyTree:
+        """dx/dt at a time and under a current."""
+
+    @abc.abstractmethod
+    def spike(self, x: PyTree) -> PyTree:
+        """The state just after an own spike."""
+
+    @abc.abstractmethod
+    def potential(self, x: PyTree) -> Scalar:
+        """What the firing rule reads: the membrane potential, less what the threshold has moved."""
+
+    def noise(self, x: PyTree, dw: Float[Array, " channels"]) -> PyTree:
+        """What an increment of the noise adds to the state; nothing by default."""
+        del dw
+        return jax.tree.map(jnp.zeros_like, x)
+
+    @property
+    def channels(self) -> int:
+        """The number of noise channels; 0 by default."""
+        return 0
+
+    def channels_drawn(self) -> tuple[int, ...]:
+        """The channels that reach the state as far as is known; only they get random numbers."""
+        return tuple(range(self.channels))
+
+    def noisy_potential(self, level: Scalar) -> Bool[Array, ""]:
+        """Whether noise reaches the potential directly where it is at `level`.
+
+        By default: whether the potential of the state at rest sees a channel.
+        """
+        del level
+        x, unit = self.initial(), jnp.eye(self.channels)
+        reach = [
+            jax.jvp(self.potential, (x,), (self.noise(x, unit[c]),))[1]
+            for c in self.channels_drawn()
+        ]
+        return jnp.any(jnp.stack(reach) != 0) if reach else jnp.array(False)
+
+    def bounds(self) -> tuple[Bound, ...]:
+        """What its parameters must be; none by default."""
+        return ()
+
+
+class AbstractLinearNeuron(AbstractNeuron):
+    """A neuron whose drift is affine in (x, current) and does not read the time, whose noise does
+    not depend on the state, and whose potential is affine: steps are exact in all of that."""
+
+
+def as_sigma(name: str, sigma: Numeric | None, dtype: Any) -> Float[Array, "*neurons channels"]:
+    """The strengths of the noise channels as an array; a number is one channel."""
+    if sigma is None:
+        return as_array(np.zeros(0), dtype)
+    array = as_float_array(name, sigma)
+    if array.ndim > 2:
+        raise ValueError(
+            f"`{name}` must be a number, or have shape (channels,) or (neurons, channels), got "
+            f"{array.shape}."
+        )
+    return array[None] if array.ndim == 0 else array
+
+
+def drawn(sigma: Float[Array, "*neurons channels"]) -> tuple[int, ...]:
+    """The channels that are not known to be zero."""
+    if not is_concrete(sigma):
+        return tuple(range(sigma.shape[-1]))
+    known = np.asarray(sigma)
+    seen = np.any(known != 0, axis=tuple(range(known.ndim - 1)))
+    return tuple(np.flatnonzero(seen).tolist())
+
+
+def mix(sigma: Float[Array, " own"], dw: Float[Array, " channels"]) -> Scalar:
+    """Their product, term by term: that fuses with what surrounds it."""
+    channels = min(sigma.shape[0], dw.shape[0])
+    total = jnp.zeros((), dw.dtype)
+    for c in range(channels):
+        total = total + sigma[c] * dw[c]
+    return total

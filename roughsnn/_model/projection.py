@@ -1,0 +1,103 @@
+"""Projections: the synapses from one population onto a port of another."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from .._check import check_flag, check_kind
+from .._misc import as_float_array, as_numbers, is_concrete
+from .._types import Numeric
+from .connectivity import SparseWeights
+from .dale import DaleWeights
+
+
+class Projection(eqx.Module):
+    r"""Synapses: at a spike of neuron k of `pre`, neuron j of `post` receives $w_{kj}$ at a port.
+
+    **Arguments:**
+
+    - `pre`, `post`: names of populations.
+    - `weights`: `weights[pre, post]`, shape `(pre neurons, post neurons)`; or
+        [`roughsnn.SparseWeights`][], for large networks; or [`roughsnn.DaleWeights`][], which keep
+        their sign.
+    - `port`: which port of `post`; by default its only one.
+    - `mask`: boolean, with the shape of `weights`; only weights where it is true exist, and only
+        they get a gradient.
+    - `autapses`: whether neurons have synapses onto themselves, if `pre` is `post`. Else the
+        diagonal must be zero, and stays so.
+
+    **Raises:** `ValueError` for wrong shapes, weights on the diagonal, values that are not finite.
+    """
+
+    weights: Float[Array, "pre post"] | SparseWeights | DaleWeights
+    mask: Bool[Array, "pre post"] | None
+    pre: str = eqx.field(static=True)
+    post: str = eqx.field(static=True)
+    port: str | None = eqx.field(static=True)
+    autapses: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        pre: str,
+        post: str,
+        weights: Numeric | SparseWeights | DaleWeights,
+        port: str | None = None,
+        *,
+        mask: Numeric | None = None,
+        autapses: bool = False,
+    ):
+        self.pre = check_kind("pre", pre, str, "the name of a population")
+        self.post = check_kind("post", post, str, "the name of a population")
+        self.port = port if port is None else check_kind("port", port, str, "the name of a port")
+        self.autapses = check_flag("autapses", autapses)
+        own = pre == post and not self.autapses
+        self.mask = None
+        if isinstance(weights, SparseWeights | DaleWeights):
+            self.weights = weights
+        else:
+            self.weights = as_float_array("weights", weights)
+        held = self.weights.raw if isinstance(self.weights, DaleWeights) else self.weights
+        if isinstance(held, SparseWeights):
+            if mask is not None:
+                raise ValueError("`mask` goes with a matrix; SparseWeights hold what exists.")
+            if own:
+                held.check_no_autapses()
+            return
+        if held.ndim != 2:
+            raise ValueError(f"`weights` must have shape (pre, post), got {held.shape}.")
+        # A magnitude is never 0: those on the diagonal are masked.
+        values = None if isinstance(self.weights, DaleWeights) else held
+        self.mask = _check_mask(mask, held.shape, values, own)
+
+    def effective(self) -> Float[Array, "pre post"] | SparseWeights:
+        """The weights where the mask is true, or where there is a target, zero elsewhere."""
+        weights = self.weights.weights() if isinstance(self.weights, DaleWeights) else self.weights
+        if isinstance(weights, SparseWeights):
+            return weights.filled()
+        return weights if self.mask is None else jnp.where(self.mask, weights, 0)
+
+
+def _check_mask(mask, shape: tuple[int, ...], weights: Array | None, own: bool) -> Array | None:
+    if own and shape[0] != shape[1]:
+        raise ValueError(
+            f"The weights of a population onto itself must have shape (neurons, neurons), got "
+            f"{shape}."
+        )
+    if mask is not None:
+        mask = as_numbers("mask", mask)
+        if mask.dtype != bool or mask.shape != shape:
+            raise ValueError(
+                f"`mask` must be boolean with the shape of `weights`, {shape}; got {mask.dtype} of "
+                f"shape {mask.shape}."
+            )
+    if not own:
+        return mask
+    diagonal, hint = np.eye(shape[0], dtype=bool), "for synapses of a neuron onto itself say "
+    if mask is None:
+        mask = jnp.asarray(~diagonal)
+    elif is_concrete(mask) and np.any(np.asarray(mask) & diagonal):
+        raise ValueError(f"`mask` must be false on the diagonal: {hint}`autapses=True`.")
+    if weights is not None and is_concrete(weights) and np.any(np.diag(np.asarray(weights)) != 0):
+        raise ValueError(f"`weights` must be zero on the diagonal: {hint}`autapses=True`.")
+    return mask

@@ -1,0 +1,7 @@
+"""Synapses: what a port of a neuron makes of the spikes that arrive at it."""
+
+from ._model.alpha import Alpha as Alpha
+from ._model.alpha import AlphaState as AlphaState
+from ._model.alpha import DoubleExponential as DoubleExponential
+from ._model.alpha import DoubleState as DoubleState
+from ._model.exponential import Exponential as Exponential

@@ -1,0 +1,58 @@
+"""Every linear neuron and synapse: a new one is tested by adding a row."""
+
+import jax.numpy as jnp
+import numpy as np
+
+import roughsnn as rs
+
+N, S = rs.neurons, rs.synapses
+
+
+def _glif(level: int, sigma):
+    """GLIF 1 to 5, with resets by subtraction, which go with noise."""
+    currents = [N.AfterSpikeCurrent(0.1, -0.4, 0.9), N.AfterSpikeCurrent(0.02, 0.3)]
+    return N.GLIF(
+        0.07,
+        1.0,
+        1.1,
+        currents=currents if level >= 3 else (),
+        spike_threshold=N.SpikeThreshold(0.05, 0.3) if level in (2, 4, 5) else None,
+        voltage_threshold=N.VoltageThreshold(0.2, 0.3) if level == 5 else None,
+        sigma=sigma,
+    )
+
+
+# From the strengths of the noise, for each of two channels, or `None`.
+NEURONS = {
+    "LIF": lambda sigma: N.LIF(0.07, rs.Subtract(1.2), sigma),
+    "AdaptiveLIF": lambda sigma: N.AdaptiveLIF(0.07, 0.2, 0.3, rs.Subtract(1.0), sigma),
+    **{f"GLIF{k}": lambda sigma, k=k: _glif(k, sigma) for k in range(1, 6)},
+    "ResonateAndFire": lambda sigma: N.ResonateAndFire(0.15, 6.0, rs.Subtract(0.8), sigma),
+}
+SYNAPSES = {
+    "Exponential": lambda sigma: S.Exponential(0.05, sigma),
+    "Alpha": lambda sigma: S.Alpha(0.05),
+    "DoubleExponential": lambda sigma: S.DoubleExponential(0.01, 0.06),
+}
+# Each neuron with the usual synapse, each synapse with the usual neuron, and the richest of both.
+PAIRS = [
+    *((neuron, "Exponential") for neuron in NEURONS),
+    *(("LIF", synapse) for synapse in SYNAPSES if synapse != "Exponential"),
+    ("GLIF5", "Alpha"),
+]
+WEIGHTS = np.array([[0.0, 0.9, -0.5], [0.6, 0.0, 0.7], [-0.4, 0.8, 0.0]])
+DRIVE = jnp.array([1.5, 1.3, 1.2])
+
+
+def population(neuron: str, synapse: str, noisy: bool = True, firing=None) -> rs.Population:
+    """Three of a neuron, with a port of a synapse."""
+    sigma, of_port = ((0.2, 0.0), (0.0, 0.2)) if noisy else (None, None)
+    if firing is None:
+        firing = rs.StochasticFiring(rs.ExponentialIntensity(beta=5.0), 0.03)
+    ports = {"syn": SYNAPSES[synapse](of_port)}
+    return rs.Population(3, NEURONS[neuron](sigma), firing, ports)
+
+
+def network(neuron: str, synapse: str) -> rs.SpikingNetwork:
+    """Three of them, coupled."""
+    return rs.SpikingNetwork(population(neuron, synapse), weights=WEIGHTS)
