@@ -41,7 +41,13 @@ PAIRS = [
     ("GLIF5", "Alpha"),
 ]
 WEIGHTS = np.array([[0.0, 0.9, -0.5], [0.6, 0.0, 0.7], [-0.4, 0.8, 0.0]])
-DRIVE = jnp.array([1.5, 1.3, 1.2])
+# Those with a high threshold, or that the drive only makes turn, get more of it.
+MORE = {"GLIF5": 1.4, "ResonateAndFire": 1.8}
+
+
+def drive(neuron: str):
+    """An input at which each neuron fires some times in half a unit of time."""
+    return MORE.get(neuron, 1.0) * jnp.array([1.5, 1.3, 1.2])
 
 
 def population(neuron: str, synapse: str, noisy: bool = True, firing=None) -> rs.Population:

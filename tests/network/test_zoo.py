@@ -10,21 +10,22 @@ import pytest
 import roughsnn as rs
 
 from ..helpers import ENGINES
-from ..zoo import DRIVE, NEURONS, PAIRS, SYNAPSES, network, population
+from ..zoo import NEURONS, PAIRS, SYNAPSES, drive, network, population
 
 
-def features(net: rs.SpikingNetwork, engine, dt: float, key) -> tuple:
+def features(net: rs.SpikingNetwork, c, engine, dt: float) -> tuple:
     """A smooth functional of spikes and final state, and whose spikes they are."""
     window = rs.Window(0.0, 0.5, dt)
-    sim = rs.simulate(net, DRIVE, window, key=key, max_spikes=60, engine=engine)
+    sim = rs.simulate(net, c, window, key=jr.key(5), max_spikes=80, engine=engine)
     times, marks = sim.spikes.times, sim.spikes.marks
-    spikes = jnp.sum(jnp.where(marks >= 0, times * jnp.cos(marks + 1.0), 0))
+    weight = jnp.cos(marks.astype(times.dtype) + 1.0)
+    spikes = jnp.sum(jnp.where(marks >= 0, times * weight, 0))
     state = jnp.stack([jnp.sum(x) for x in jax.tree.leaves(sim.final.state)])
     return jnp.append(0.1 * state, spikes), marks
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize(("neuron", "synapse"), PAIRS, ids="-".join)
+@pytest.mark.parametrize(("neuron", "synapse"), PAIRS, ids=map("-".join, PAIRS))
 def test_derivatives_are_differences_on_the_same_noise(neuron, synapse, engine):
     """In all parameters at once, along one direction."""
     net = network(neuron, synapse)
@@ -37,12 +38,12 @@ def test_derivatives_are_differences_on_the_same_noise(neuron, synapse, engine):
     def along(s):
         def moved(s):
             now = jax.tree.map(lambda x, d: x + s * d, parameters, way)
-            return features(eqx.combine(now, rest), ENGINES[engine], 0.01, jr.key(5))
+            return features(eqx.combine(now, rest), drive(neuron), ENGINES[engine], 0.01)
 
         return jax.vmap(lambda s: jax.jvp(moved, (s,), (jnp.ones_like(s),)))(s)
 
     (value, marks), (slope, _) = along(jnp.array([-h, 0.0, h]))
-    assert np.sum(np.asarray(marks[1]) >= 0) >= 5
+    assert np.sum(np.asarray(marks[1]) >= 0) >= 3
     np.testing.assert_array_equal(marks[0], marks[2])
     np.testing.assert_allclose(slope[1], (value[2] - value[0]) / (2 * h), rtol=1e-6, atol=1e-6)
 
@@ -54,15 +55,14 @@ def test_engines_come_together(neuron, synapse):
     """The engines differ by the second order in dt."""
     net, errors = network(neuron, synapse), []
     for dt in (0.01, 0.0025):
-        found = [features(net, engine, dt, jr.key(5)) for engine in ENGINES.values()]
+        found = [features(net, drive(neuron), engine, dt) for engine in ENGINES.values()]
         np.testing.assert_array_equal(found[0][1], found[1][1])
         errors.append(np.max(np.abs(found[0][0] - found[1][0])))
     assert errors[1] < errors[0] / 4**1.5, errors
 
 
 def responses(synapse: str, ts):
-    """The potential of a LIF neuron after an arrival at 0.031, in cells of 0.02, and the exact one
-    by a fine sum."""
+    """The potential of a LIF neuron after an arrival at 0.031, in cells of 0.005."""
     pop = rs.Population(1, NEURONS["LIF"](None), None, {"syn": SYNAPSES[synapse](None)})
     net = rs.SpikingNetwork({"in": rs.Source(1), "out": pop}, [rs.Projection("in", "out", [[0.7]])])
     train = rs.SpikeTrain.from_lists([[0.031]], t0=0.0, t1=0.4)
@@ -71,7 +71,7 @@ def responses(synapse: str, ts):
         rs.simulate(
             net,
             jnp.zeros(1),
-            rs.Window(0.0, 0.4, 0.02),
+            rs.Window(0.0, 0.4, 0.005),
             key=jr.key(0),
             max_spikes=1,
             engine=rs.Lockstep(record=record),
@@ -101,8 +101,8 @@ def test_postsynaptic_potentials(synapse):
         u = (nodes + 1) / 2 * (t - 0.031)
         current = 0.7 * EXACT[synapse](u)
         exact = np.sum(weights * current * np.exp(-(t - 0.031 - u) / 0.07)) * (t - 0.031) / 2 / 0.07
-        # The cell of the arrival is of second order, 0.011 before its end.
-        assert abs(v - exact) < 2e-3, (t, v, exact)
+        # The cell of the arrival is of second order.
+        assert abs(v - exact) < 3e-4, (t, v, exact)
 
 
 def test_after_spike_currents():
