@@ -3,6 +3,7 @@
 import functools
 import inspect
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import diffrax as dfx
@@ -84,6 +85,11 @@ def at_most(x: Array, bound: Any) -> Array:
 def at_least(x: Array, bound: Any) -> Array:
     """The larger of `x` and a bound, for differentiation; see `at_most`."""
     return jnp.where(x < bound, jnp.asarray(bound, x.dtype), x)
+
+
+def joined(pieces: Sequence[Array]) -> Array:
+    """The pieces one behind the other, on their last axis."""
+    return pieces[0] if len(pieces) == 1 else jnp.concatenate(list(pieces), -1)
 
 
 def one_hot(index: Array, size: int) -> Bool[Array, " size"]:

@@ -128,20 +128,20 @@ def kept_positive(alpha):
 trace(kept_positive, jnp.asarray(0.03))
 spikes = rs.poisson_spikes(0.0, 0.4, rates=np.full(3, 5.0), max_spikes=20, key=KEY)
 hard = network(neuron=rs.neurons.LIF(1 / 15, rs.ResetTo(0.0)), firing=rs.HardThreshold(1.0))
-parts: Any = dict(
-    currents=[rs.neurons.AfterSpikeCurrent(0.2, -0.3)],
-    spike_threshold=rs.neurons.SpikeThreshold(0.1, 0.2),
-    voltage_threshold=rs.neurons.VoltageThreshold(0.3, 0.1),
-)
+N, S = rs.neurons, rs.synapses
+moving: Any = dict(spike_threshold=N.SpikeThreshold(0.1, 0.2))
+moving["voltage_threshold"] = N.VoltageThreshold(0.3, 0.1)
 for neuron, port in (
-    (rs.neurons.AdaptiveLIF(0.1, 0.5, 0.2), rs.synapses.Alpha(0.1)),
-    (rs.neurons.GLIF(0.1, **parts), rs.synapses.DoubleExponential(0.05, 0.1)),
-    (rs.neurons.ResonateAndFire(0.1, 20.0), rs.synapses.Alpha(0.1)),
+    (N.AdaptiveLIF(0.1, 0.5, 0.2), S.Alpha(0.1)),
+    (
+        N.GLIF(0.1, currents=[N.AfterSpikeCurrent(0.2, -0.3)], **moving),
+        S.DoubleExponential(0.05, 0.1),
+    ),
+    (N.ResonateAndFire(0.1, 20.0), S.Alpha(0.1)),
 ):
     net = rs.SpikingNetwork(rs.Population(2, neuron, FIRING, {"a": port}), weights=WEIGHTS)
-    for engine in (None, EVENT):
-        one = functools.partial(simulated, net=net, engine=engine)
-        trace(one, C, derivatives=engine is None)
+    trace(functools.partial(simulated, net=net), C)
+    trace(functools.partial(simulated, net=net, engine=EVENT), C, derivatives=False)
 multiplicative = rs.neurons.MultiplicativeLIF(1 / 15, 0.2, 0.1)
 driven = rs.SpikingNetwork(
     {"in": rs.Source(3), "noise": rs.Poisson(2, 5.0), "neurons": population()},

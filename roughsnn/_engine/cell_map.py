@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from .._misc import where_tree
+from .._misc import joined, where_tree
 from .._model.layout import Layout
 from .._model.links import Link
 from .._model.state import NetworkState, PopulationState
@@ -13,7 +13,7 @@ from .._random import Labels
 from .._solve.step import OK, OUTSIDE
 from .._types import Scalar
 from .cell_state import CellInput, GroupCarry, LockstepCarry, LockstepEmitted
-from .delivery import deliver, moments
+from .delivery import add_to, deliver, moments
 from .group_cell import CROWDED, LATE, CellTime, GroupCell, Spikes
 
 
@@ -184,9 +184,8 @@ class CellMap(eqx.Module):
 
     def _fired(self, link: Link, found: list[Spikes], length: Scalar) -> tuple[Array, Array]:
         """Which neurons of a link's rows fired, and how long before the cell's end."""
-        join = lambda xs: xs[0] if len(xs) == 1 else jnp.concatenate(xs)
-        hit = link.of_rows(join([one.hit for one in found]))
-        offset = link.of_rows(join([one.offset for one in found]))
+        hit = link.of_rows(joined([one.hit for one in found]))
+        offset = link.of_rows(joined([one.offset for one in found]))
         return hit, length - offset
 
     def _arrivals(self, n: int, found: list[Spikes], x: CellInput) -> dict[str, Array]:
@@ -199,7 +198,7 @@ class CellMap(eqx.Module):
             sums = jnp.stack(deliver(link.weights, hit, moments(x.length, r)))
             extra = x.extra[number]
             sums = sums if extra is None else sums + extra
-            arrivals[link.port] = arrivals[link.port] + sums if link.port in arrivals else sums
+            add_to(arrivals, link.port, sums)
         return arrivals
 
     def _within(self, parts: tuple[GroupCell, ...], found: list[Spikes], x: CellInput):
@@ -207,7 +206,7 @@ class CellMap(eqx.Module):
         received: list[dict] = [{} for _ in parts]
         for number, link in enumerate(self.loops):
             hit, r = self._fired(link, found, x.length)
-            response = parts[link.group].response(link.port)
+            response = parts[link.group].responses[link.port]
             sums = deliver(link.weights, hit, response.sources(r))
             extra = x.extra[len(self.upward) + number]
             if extra is not None:
@@ -220,11 +219,11 @@ class CellMap(eqx.Module):
         if number < len(self.upward):
             return moments(length, r)
         link = self.links[number]
-        part = self.parts[link.group]
+        response = self.parts[link.group].responses[link.port]
         if self.last is not None:
             whole = jnp.abs(length - self.dt0) <= 1e-6 * self.dt0
-            part = where_tree(whole, part, self.last[link.group])
-        return part.response(link.port).sources(r)
+            response = where_tree(whole, response, self.last[link.group].responses[link.port])
+        return response.sources(r)
 
     def _next(self, carry: LockstepCarry, states, found: list[Spikes]) -> LockstepCarry:
         groups = []
@@ -238,7 +237,6 @@ class CellMap(eqx.Module):
         return LockstepCarry(carry.cell + 1, tuple(groups), fault, carry.borders)
 
     def _emit(self, carry: LockstepCarry, found: list[Spikes], states) -> LockstepEmitted:
-        join = lambda xs: xs[0] if len(xs) == 1 else jnp.concatenate(xs)
         zero = [jnp.zeros_like(spikes.offset) for spikes in found]
         s = [z - 1 if y.s is None else y.s for z, y in zip(zero, states, strict=True)]
         density = None
@@ -247,14 +245,14 @@ class CellMap(eqx.Module):
                 (z, z) if spikes.density is None else spikes.density
                 for z, spikes in zip(zero, found, strict=True)
             ]
-            density = join([a for a, _ in pairs]), join([b for _, b in pairs])
+            density = joined([a for a, _ in pairs]), joined([b for _, b in pairs])
         kept = tuple(
             {name: self._before_end(carry, group.y[name]) for name in names}
             for group, names in zip(carry.groups, self.record, strict=False)
         )
         return LockstepEmitted(
-            offsets=join([jnp.where(one.hit, one.offset, jnp.inf) for one in found]),
-            s=join(s) if self.emit_s else None,
+            offsets=joined([jnp.where(one.hit, one.offset, jnp.inf) for one in found]),
+            s=joined(s) if self.emit_s else None,
             density=density,
             kept=kept,
             origin=carry if self.emit_origin else None,

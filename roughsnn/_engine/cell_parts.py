@@ -31,6 +31,11 @@ class Quadratic(NamedTuple):
         c = plus(end, *behind)
         return cls(a, b, None if c is None else c / length**2)
 
+    @property
+    def is_zero(self) -> bool:
+        """Whether it is always 0."""
+        return all(x is None for x in self)
+
     def __call__(self, r: Array) -> Entry:
         return plus(self.a, times(self.b, r), times(self.c, r**2))
 
@@ -52,6 +57,10 @@ class Line(NamedTuple):
     end: Entry
     lag: Entry = None
 
+    def plus(self, other: "Line") -> "Line":
+        """The sum of two currents."""
+        return Line(*(plus(a, b) for a, b in zip(self, other, strict=True)))
+
 
 class PortCell(eqx.Module):
     """The map of a linear port over a cell, from the state at its start, a forcing that begins with
@@ -64,10 +73,6 @@ class PortCell(eqx.Module):
     lines: tuple[Vector, Vector]
     lines_forced: tuple[Vector, Vector]
     lines_bent: tuple[Vector, Vector]
-    # The state, and the line's ends, after a unit arrival a time r before the end.
-    response: list[Quadratic]
-    lines_response: tuple[Quadratic, Quadratic]
-    length: Array
 
     @classmethod
     def of(cls, m: Affine, length: Scalar) -> "PortCell":
@@ -84,44 +89,17 @@ class PortCell(eqx.Module):
             scaled(reading(-2.0, 6.0, one, two), by),
             scaled(reading(4.0, -6.0, one, two), by),
         )
-        lines = ends(phi[1], phi[2], 1.0)
-        unit = [x[0] for x in entries(m.gain[..., :, None], [(g,) for g in m.gains])]
-        response = [
-            Quadratic.through(e, slope, end, length)
-            for e, slope, end in zip(
-                unit,
-                product(entries(m.matrix, m.pattern), unit),
-                product(phi[0], unit),
-                strict=True,
-            )
-        ]
-        s = product(row, unit)[0]
-        before, behind = (
-            Quadratic.through(None, None if s is None else by * s / length, end, length)
-            for by, end in zip(
-                (-2.0, 4.0), (product((tuple(x),), unit)[0] for x in lines), strict=True
-            )
-        )
         return cls(
             decay=phi[0],
             forced=_matrix_scaled(phi[1], length),
             bent=_matrix_scaled(phi[2], length),
-            lines=lines,
+            lines=ends(phi[1], phi[2], 1.0),
             lines_forced=ends(phi[2], phi[3], length),
             lines_bent=ends(phi[3], phi[4], length),
-            response=response,
-            lines_response=(before, behind),
-            length=jnp.asarray(length, m.matrix.dtype),
         )
 
-    def __call__(
-        self,
-        g: list[Array],
-        noise: Vector,
-        change: Vector,
-        moments: Float[Array, "3 neurons"] | None,
-    ) -> tuple[list[Array], Line]:
-        """The state at the end, and the line of the current."""
+    def __call__(self, g: list[Array], noise: Vector, change: Vector) -> tuple[Vector, Line]:
+        """The state at the end, and the line of the current, if nothing arrives."""
         end = added(
             product(self.decay, list(g)), product(self.forced, noise), product(self.bent, change)
         )
@@ -133,16 +111,45 @@ class PortCell(eqx.Module):
             )
             for k in range(2)
         ]
-        if moments is not None:
-            at = lambda q: plus(
-                times(q.a, moments[0]), times(q.b, moments[1]), times(q.c, moments[2])
-            )
-            end = added(end, [at(q) for q in self.response])
-            line = [plus(a, at(q)) for a, q in zip(line, self.lines_response, strict=True)]
-            s = self.lines_response[1].b
-            lag = None if s is None else s / 4 * (moments[2] - self.length * moments[1])
-            return _filled(end, g), Line(line[0], line[1], lag)
-        return _filled(end, g), Line(*line)
+        return end, Line(*line)
+
+
+class ArrivalCell(eqx.Module):
+    """What spikes that arrive at a linear port make of it within a cell."""
+
+    # The state after a unit arrival a time r before the end, and the ends of the line.
+    state: list[Quadratic]
+    line: tuple[Quadratic, Quadratic]
+    # The current just after a unit arrival.
+    jump: Entry
+    length: Array
+
+    @classmethod
+    def of(cls, m: Affine, port: PortCell, length: Scalar) -> "ArrivalCell":
+        """That of a port with these equations, in cells of this length."""
+        unit = _column(m)
+        slopes = product(entries(m.matrix, m.pattern), unit)
+        ends = product(port.decay, unit)
+        row = entries(m.row[..., None, :], (m.reads,))
+        jump = product(row, unit)[0]
+
+        def end_of_line(by: float, line: Vector) -> Quadratic:
+            slope = None if jump is None else by * jump / length
+            return Quadratic.through(None, slope, _dot(line, unit), length)
+
+        through = zip(unit, slopes, ends, strict=True)
+        return cls(
+            state=[Quadratic.through(a, b, end, length) for a, b, end in through],
+            line=(end_of_line(-2.0, port.lines[0]), end_of_line(4.0, port.lines[1])),
+            jump=jump,
+            length=jnp.asarray(length, m.matrix.dtype),
+        )
+
+    def __call__(self, moments: Float[Array, "3 neurons"]) -> tuple[Vector, Line]:
+        """What is added to the state at the end, and to the line of the current."""
+        at = lambda q: plus(*(times(x, moments[k]) for k, x in enumerate(q)))
+        lag = times(self.jump, moments[2] / self.length - moments[1])
+        return [at(q) for q in self.state], Line(at(self.line[0]), at(self.line[1]), lag)
 
 
 class Motion(NamedTuple):
@@ -166,35 +173,21 @@ class NeuronCell(eqx.Module):
     level: Array
     forced: Matrix
     bent: Matrix
-    # What is left of a jump of the state after a time r: 1 + matrix r + curve r^2.
-    curve: Matrix
     length: Array
 
     @classmethod
     def of(cls, m: Affine, length: Scalar) -> "NeuronCell":
         """That of neurons with these equations, in cells of this length."""
-        dtype = m.matrix.dtype
         phi = matrix_phis(m.matrix, m.pattern, length, 2)
-        matrix = entries(m.matrix, m.pattern)
-        size = len(m.pattern)
-        one = lambda i, j: jnp.ones((), dtype) if i == j else None
-        curve = tuple(
-            tuple(
-                Quadratic.through(one(i, j), matrix[i][j], phi[0][i][j], length).c
-                for j in range(size)
-            )
-            for i in range(size)
-        )
         return cls(
-            matrix=matrix,
-            gain=[x[0] for x in entries(m.gain[..., :, None], [(g,) for g in m.gains])],
-            shift=[m.shift[..., i] for i in range(size)],
+            matrix=entries(m.matrix, m.pattern),
+            gain=_column(m),
+            shift=[m.shift[..., i] for i in range(len(m.pattern))],
             row=list(entries(m.row[..., None, :], (m.reads,))[0]),
             level=m.level,
             forced=_matrix_scaled(phi[1], length),
             bent=_matrix_scaled(phi[2], length),
-            curve=curve,
-            length=jnp.asarray(length, dtype),
+            length=jnp.asarray(length, m.matrix.dtype),
         )
 
     def __call__(self, x: list[Array], current: Line, noise: Vector, change: Vector) -> Motion:
@@ -227,29 +220,37 @@ class NeuronCell(eqx.Module):
         read = _dot(self.row, x)
         return self.level if read is None else read + self.level
 
-    def left(self, jump: Vector, r: Array) -> Vector:
-        """What is left of a jump of the state after a time r."""
-        curved = product(self.curve, jump)
-        return added(
-            jump,
-            [times(v, r) for v in product(self.matrix, jump)],
-            [times(v, r**2) for v in curved],
-        )
-
-    def response(self, port: PortCell) -> list[Quadratic]:
+    def response(self, arrival: ArrivalCell) -> list[Quadratic]:
         """How the state responds to a unit arrival at a port, a time r before the end."""
-        s = port.lines_response[1].b
-        slope = None if s is None else s * self.length / 4
-        line = Line(*(q(self.length) for q in port.lines_response))
+        line = Line(*(q(self.length) for q in arrival.line))
         rise = plus(line.end, *scaled([line.start], -1.0))
         end = added(
             product(self.forced, [times(b, line.start) for b in self.gain]),
             product(self.bent, [times(b, rise) for b in self.gain]),
         )
         return [
-            Quadratic.through(None, times(b, slope), e, self.length)
+            Quadratic.through(None, times(b, arrival.jump), e, self.length)
             for b, e in zip(self.gain, end, strict=True)
         ]
+
+
+def curve_of(m: Affine, length: Scalar) -> Matrix:
+    """C of 1 + A r + C r^2, what is left of a jump of the state after a time r: exact at the end of
+    a cell."""
+    (decay,) = matrix_phis(m.matrix, m.pattern, length, 0)
+    matrix, one = entries(m.matrix, m.pattern), jnp.ones((), m.matrix.dtype)
+    return tuple(
+        tuple(
+            Quadratic.through(one if i == j else None, a, end, length).c
+            for j, (a, end) in enumerate(zip(*rows, strict=True))
+        )
+        for i, rows in enumerate(zip(matrix, decay, strict=True))
+    )
+
+
+def _column(m: Affine) -> Vector:
+    """How the state reads its input."""
+    return [x[0] for x in entries(m.gain[..., :, None], [(g,) for g in m.gains])]
 
 
 def _dot(row: Vector, x: Vector) -> Entry:
@@ -266,7 +267,7 @@ def _matrix_scaled(matrix: Matrix, by: Array) -> Matrix:
     return tuple(tuple(scaled(list(row), by)) for row in matrix)
 
 
-def _filled(x: Vector, like: list[Array]) -> list[Array]:
+def filled(x: Vector, like: list[Array]) -> list[Array]:
     """With zeros for what is always 0."""
     return [
         jnp.zeros_like(b) if a is None else jnp.broadcast_to(a, b.shape)

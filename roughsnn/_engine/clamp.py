@@ -28,6 +28,7 @@ from .._types import Drive
 from .._window import Window, as_window
 from .base import Lockstep
 from .cells import run_cells
+from .delivery import add_to
 from .final import FinalState
 from .group_cell import LATE
 from .lockstep import (
@@ -184,6 +185,7 @@ def _clamp(
     problem: Problem, train: SpikeTrain, engine: Lockstep, *, index: tuple[int, ...]
 ) -> tuple[Clamped, Failure]:
     """What [`roughsnn.clamp`][] returns, compiled once for functions and shapes."""
+    problem = problem.grouped()
     window, neurons, layout = problem.window, problem.neurons, problem.layout
     observed, room = np.array(index), problem.max_spikes
     y0, key, path = problem.draw()
@@ -217,9 +219,8 @@ def _clamp(
     cell, given, burst = _given(train, marks, begin, grid, (cells + LATE, neurons))
     arrivals = tuple(dict(own) for own in inputs.arrivals)
     for link in links:
-        own = arrivals[link.group]
         came = arriving(link, _of_link(train, marks, link, layout), grid, inputs.length)
-        own[link.port] = own[link.port] + came if link.port in own else came
+        add_to(arrivals[link.group], link.port, came)
     given = of_groups(given)
     inputs = dataclasses.replace(inputs, arrivals=arrivals, given=tuple(x[:cells] for x in given))
 

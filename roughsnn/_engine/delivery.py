@@ -10,8 +10,8 @@ from jaxtyping import Array, Bool, Float, Int
 from .._misc import at_most, matmul, max_in_batch
 from .._model.connectivity import SparseWeights
 from .._model.links import Weights
-from .cell_parts import Quadratic
-from .phis import Vector, plus, times
+from .cell_parts import ArrivalCell, NeuronCell, Quadratic
+from .phis import Vector, plus, product, times
 from .spread import is_small, spread
 
 
@@ -24,16 +24,20 @@ class Response(NamedTuple):
     potential: Quadratic
     length: Array
 
+    @classmethod
+    def of(cls, neuron: NeuronCell, arrival: ArrivalCell, length: Array) -> "Response":
+        """That of neurons to arrivals at a port, in cells of this length."""
+        state = neuron.response(arrival)
+        read = zip(*state, strict=True)
+        potential = Quadratic(*(product((tuple(neuron.row),), x)[0] for x in read))
+        return cls(arrival.state, state, potential, length)
+
     def sources(self, r: Float[Array, "*neurons"]) -> list[Array]:
         """What is to be summed over spikes a time r before the end of the cell."""
         early = at_most(r / self.length, 1)
         if not self._own:
-            found = [q(r) for q in (*self.port, *self.neuron)]
-            v = self.potential(r)
-            there = [x for x in found if x is not None]
-            return [jnp.broadcast_to(x, r.shape) for x in there] + [
-                jnp.zeros_like(r) if v is None else v * early
-            ]
+            moving = [q for q in (*self.port, *self.neuron) if not q.is_zero]
+            return [*(q.of_all(r, r) for q in moving), self.potential.of_all(r, r) * early]
         return [jnp.ones_like(r), r, r**2, early * r, early * r**2]
 
     def targets(self, sums: Sequence[Array]) -> tuple[Vector, Vector, Array]:
@@ -41,8 +45,7 @@ class Response(NamedTuple):
         where a spike counts with r as a fraction of the cell."""
         if not self._own:
             left = iter(sums)
-            zero = jnp.zeros_like(self.length)
-            each = [next(left) if q(zero) is not None else None for q in (*self.port, *self.neuron)]
+            each = [None if q.is_zero else next(left) for q in (*self.port, *self.neuron)]
             return each[: len(self.port)], each[len(self.port) :], next(left)
         of = lambda q: plus(*(times(x, sums[k]) for k, x in enumerate(q)))
         q = self.potential
@@ -55,6 +58,11 @@ class Response(NamedTuple):
         """Whether each target has its own response."""
         values = [x for q in (*self.port, *self.neuron, self.potential) for x in q]
         return max((jnp.ndim(x) for x in values if x is not None), default=0) > 0
+
+
+def add_to(arrivals: dict[str, Array], port: str, came: Array) -> None:
+    """Adds moments to those that arrive at a port."""
+    arrivals[port] = arrivals[port] + came if port in arrivals else came
 
 
 def moments(length: Array, r: Float[Array, "*neurons"]) -> list[Array]:

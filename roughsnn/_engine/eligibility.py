@@ -126,6 +126,7 @@ def _projection(network: SpikingNetwork) -> Projection:
 @eqx.filter_jit
 def _eligibility(problem: Problem, engine: EventByEvent) -> tuple[Eligibility, Failure]:
     """What [`roughsnn.eligibility`][] returns, compiled once for functions and shapes."""
+    problem = problem.grouped()
     window, neurons, projection = problem.window, problem.neurons, _projection(problem.network)
     max_spikes = problem.max_spikes
     equation, engine = equation_of(problem, engine)

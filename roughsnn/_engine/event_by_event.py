@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._event.crossing import QuadraticCrossing
+from .._misc import joined
 from .._model.equation import Arrivals, Diffusion, Drift
 from .._model.firing import HardThreshold
 from .._model.links import links_of
@@ -95,6 +96,7 @@ def terms_of(problem: Problem, path: AbstractCellPath | None) -> dfx.AbstractTer
 
 def run_event_by_event(problem: Problem, engine: EventByEvent) -> tuple[Simulation, Failure]:
     """The simulation of a problem, one spike after the other."""
+    problem = problem.grouped()
     window, wanted, layout = problem.window, engine.saveat is not None, problem.layout
     equation, engine = equation_of(problem, engine)
     excess = lambda y: layout.numbered(hidden(y))
@@ -143,4 +145,4 @@ def hidden(y: NetworkState) -> Float[Array, " neurons"]:
         like = jax.tree.leaves(one.neuron)[0]
         still = jnp.full(like.shape[:1], -1.0, like.dtype)
         each.append(still if one.s is None else one.s)
-    return each[0] if len(each) == 1 else jnp.concatenate(each)
+    return joined(each)

@@ -15,7 +15,7 @@ from .._model.neuron import AbstractLinearNeuron
 from .._model.state import NetworkState, PopulationState
 from .._model.synapse import AbstractLinearSynapse
 from .._solve.localise import combined_rate
-from .cell_parts import Line, NeuronCell, PortCell
+from .cell_parts import Line, NeuronCell, PortCell, filled
 from .group_cell import STRETCH
 from .linear import Matrices, assembled, components, matrices_of, state_shapes
 from .phis import Entry, Vector, plus, scaled
@@ -74,16 +74,15 @@ def _moved(
     for name, equations in m.ports.items():
         port, g = PortCell.of(equations, length), components(y.ports[name])
         noise, bent = components(force.ports[name]), components(change.ports[name])
-        end, current = port(g, list(noise), list(bent), None)
-        line = Line(plus(line.start, current.start), plus(line.end, current.end))
-        ports[name] = assembled(state_shapes(group.ports[name], g[0].dtype), end)
+        end, current = port(g, list(noise), list(bent))
+        line = line.plus(current)
+        ports[name] = assembled(state_shapes(group.ports[name], g[0].dtype), filled(end, g))
     x = components(y.neuron)
     # The forcing holds what the drift is at 0.
     cell = NeuronCell.of(m.neuron, length)
     cell = eqx.tree_at(lambda c: c.shift, cell, [None] * len(x))
     _, _, end = cell.moved(x, line, list(components(force.neuron)), list(components(change.neuron)))
-    whole = [jnp.broadcast_to(a, b.shape) for a, b in zip(end, x, strict=True) if a is not None]
-    neuron = assembled(state_shapes(group.neuron, x[0].dtype), whole)
+    neuron = assembled(state_shapes(group.neuron, x[0].dtype), filled(end, x))
     return PopulationState(neuron, ports, y.s)
 
 

@@ -13,11 +13,20 @@ from .._model.layout import Group
 from .._model.state import PopulationState
 from .._solve.step import GRAZED, OK, OUTSIDE, RETRIGGERED
 from .._types import Scalar
-from .cell_parts import Line, Motion, NeuronCell, PortCell, Quadratic
+from .cell_parts import (
+    ArrivalCell,
+    Line,
+    Motion,
+    NeuronCell,
+    PortCell,
+    Quadratic,
+    curve_of,
+    filled,
+)
 from .cell_state import GroupCarry, Slopes
 from .delivery import Response
 from .linear import Matrices, assembled, components, state_shapes
-from .phis import Vector, added, plus
+from .phis import Matrix, Vector, added, product, times
 
 # A fault beside those of `_solve.step`: spikes of a neuron that the cells cannot keep up with.
 CROWDED = OUTSIDE + 1
@@ -64,27 +73,25 @@ class GroupCell(eqx.Module):
 
     group: Group
     ports: dict[str, PortCell]
+    arrivals: dict[str, ArrivalCell]
     neuron: NeuronCell
+    curve: Matrix
+    # How the neurons respond to arrivals from their own level, at each port.
+    responses: dict[str, Response]
     dt0: float = eqx.field(static=True)
 
     @classmethod
     def of(cls, group: Group, matrices: Matrices, length: Scalar, dt0: float) -> "GroupCell":
         """For cells of this length."""
         ports = {name: PortCell.of(m, length) for name, m in matrices.ports.items()}
-        return cls(group, ports, NeuronCell.of(matrices.neuron, length), dt0)
-
-    def response(self, port: str) -> Response:
-        """How the neurons respond to arrivals at a port."""
-        neuron = self.neuron.response(self.ports[port])
-        rows = [self.neuron.row]
-        of = lambda k: plus(
-            *(
-                None if a is None or q[k] is None else a * q[k]
-                for a, q in zip(rows[0], neuron, strict=True)
-            )
-        )
-        potential = Quadratic(of(0), of(1), of(2))
-        return Response(self.ports[port].response, neuron, potential, self.neuron.length)
+        arrivals = {
+            name: ArrivalCell.of(m, ports[name], length) for name, m in matrices.ports.items()
+        }
+        neuron, curve = NeuronCell.of(matrices.neuron, length), curve_of(matrices.neuron, length)
+        responses = {
+            name: Response.of(neuron, arrival, length) for name, arrival in arrivals.items()
+        }
+        return cls(group, ports, arrivals, neuron, curve, responses, dt0)
 
     def smooth(
         self,
@@ -101,9 +108,12 @@ class GroupCell(eqx.Module):
             none: Vector = [None] * len(g)
             n = none if noise is None else noise.ports[name]
             d = none if change is None else change.ports[name]
-            end, current = port(g, n, d, arrivals.get(name))
-            line = Line(*(plus(a, b) for a, b in zip(line, current, strict=True)))
-            ports[name] = self._port(name, end)
+            end, current = port(g, n, d)
+            line = line.plus(current)
+            if name in arrivals:
+                came, more = self.arrivals[name](arrivals[name])
+                end, line = added(end, came), line.plus(more)
+            ports[name] = self._port(name, filled(end, g))
         x = components(y.neuron)
         none = [None] * len(x)
         n = none if noise is None else noise.neuron
@@ -196,7 +206,7 @@ class GroupCell(eqx.Module):
         ends = [q.of_all(length, v) for q in motion.state]
         x_end = [
             a if b is None else a + b
-            for a, b in zip(ends, self.neuron.left(jump, length - offset), strict=True)
+            for a, b in zip(ends, self._left(jump, length - offset), strict=True)
         ]
         v_end = self.neuron.value(x_end)
         since = jnp.where(hit, length - offset, length)
@@ -221,6 +231,11 @@ class GroupCell(eqx.Module):
             fault = jnp.max(jnp.where(hit & (level > 0), RETRIGGERED, fault))
         fault = jnp.max(fault).astype(jnp.int32)
         return Spikes(hit, offset, fault, since, x_end, s_end, v_end, hazard_end, density)
+
+    def _left(self, jump: Vector, r: Array) -> Vector:
+        """What is left of a jump of the state after a time r."""
+        linear, curved = product(self.neuron.matrix, jump), product(self.curve, jump)
+        return added(jump, [times(v, r) for v in linear], [times(v, r**2) for v in curved])
 
     def delivered(
         self,

@@ -5,18 +5,24 @@ from typing import Any, Literal
 import diffrax as dfx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .._conditions.conditions import conditions_of
 from .._event.event import Event
+from .._misc import is_concrete
+from .._model.adaptive import AdaptiveLIF
 from .._model.equation import Diffusion, Drift, Excess, Spike
 from .._model.firing import HardThreshold, StochasticFiring
+from .._model.glif import GLIF
 from .._model.layout import Layout, layout_of
 from .._model.lif import LIF
 from .._model.links import links_of
 from .._model.multiplicative import MultiplicativeLIF
 from .._model.network import SpikingNetwork
-from .._model.population import ConstantRate, Population
+from .._model.neuron import AbstractNeuron
+from .._model.population import ConstantRate, Population, Still
 from .._model.reset import Subtract
+from .._model.resonator import ResonateAndFire
 from .._path.grid import GridPath
 from .._types import DriveFunction
 from .initial import initial_state
@@ -32,15 +38,22 @@ def event_of(network: SpikingNetwork, layout: Layout) -> Event:
     return Event(Excess(layout), Spike(layout, inner), network.conditions, ties=ties)
 
 
+def _commutes(neuron: AbstractNeuron) -> bool:
+    """Whether it is known that the jump at a spike commutes with the noise on the neuron."""
+    if isinstance(neuron, MultiplicativeLIF | Still):
+        return True
+    if isinstance(neuron, LIF | AdaptiveLIF | ResonateAndFire):
+        return isinstance(neuron.reset, Subtract) or not neuron.channels_drawn()
+    if isinstance(neuron, GLIF):
+        keeps = is_concrete(neuron.keep) and bool(np.all(np.asarray(neuron.keep) == 1))
+        return keeps or not neuron.channels_drawn()
+    return False
+
+
 def _holds(population: Population) -> bool:
     """Whether the conditions hold by construction."""
     firing = (StochasticFiring, HardThreshold, ConstantRate, type(None))
-    if type(population.firing) not in firing:
-        return False
-    neuron = population.neuron
-    if type(neuron) is LIF:
-        return type(neuron.reset) is Subtract or not neuron.channels_drawn()
-    return type(neuron) is MultiplicativeLIF or type(population.firing) is ConstantRate
+    return type(population.firing) in firing and _commutes(population.neuron)
 
 
 def check_conditions(

@@ -13,7 +13,7 @@ from .._conditions.affine import dependence, is_affine, is_constant
 from .._model.equation import group_noise
 from .._model.layout import Group, Layout
 from .._model.mapped import is_shared, mapped, one_of
-from .._model.neuron import AbstractLinearNeuron
+from .._model.neuron import AbstractLinearNeuron, AbstractNeuron
 from .._model.population import Population
 from .._model.state import PopulationState
 from .._model.synapse import AbstractLinearSynapse, AbstractSynapse
@@ -170,25 +170,36 @@ def _with_jacobian(fn: Callable, values: list[Array]) -> tuple[list[Array], list
 
 
 def check_linear(name: str, population: Population, dtype: Any) -> None:
-    """`ValueError` for neurons and synapses that are not as linear as their types say."""
-    every = jnp.zeros(population.size, dtype)
-    still = jax.tree.map(lambda x: x.astype(dtype), population.rest())
-    neuron, moves = population.neuron, "drift must be affine in the state and the current"
-
-    drift = lambda x, current, t: mapped(lambda n, x, i, t: n.drift(t, x, i), neuron, x, current, t)
-    if not is_affine(drift, still.neuron, every, fixed=(every,)):
-        _refuse(repr(name), neuron, moves)
-    if not is_constant(lambda t: drift(still.neuron, every, t), every):
-        _refuse(repr(name), neuron, "drift must not read the time")
-    if not is_affine(lambda x: mapped(lambda n, x: n.potential(x), neuron, x), still.neuron):
-        _refuse(repr(name), neuron, "potential must be affine in the state")
-    dw = jnp.ones((population.size, population.channels), dtype)
-    if not is_constant(
-        lambda x: mapped(lambda n, x, dw: n.noise(x, dw), neuron, x, dw), still.neuron
-    ):
-        _refuse(repr(name), neuron, "noise must not depend on the state")
+    """`ValueError` for neurons and synapses that are not as linear as their types say; those of the
+    package are."""
+    neuron, still = population.neuron, None
+    if not _is_own(neuron):
+        still = jax.tree.map(lambda x: x.astype(dtype), population.rest())
+        _check_neuron(repr(name), neuron, still.neuron, population, dtype)
     for port, synapse in population.ports.items():
-        _check_synapse(f"{port!r} of {name!r}", synapse, still.ports[port], dw)
+        if not _is_own(synapse):
+            still = population.rest() if still is None else still
+            g = jax.tree.map(lambda x: x.astype(dtype), still.ports[port])
+            dw = jnp.ones((population.size, population.channels), dtype)
+            _check_synapse(f"{port!r} of {name!r}", synapse, g, dw)
+
+
+def _is_own(part: Any) -> bool:
+    """Whether a part is one of the package."""
+    return type(part).__module__.split(".")[0] == __name__.split(".")[0]
+
+
+def _check_neuron(where: str, neuron: AbstractNeuron, x: PyTree, of: Population, dtype) -> None:
+    every, dw = jnp.zeros(of.size, dtype), jnp.ones((of.size, of.channels), dtype)
+    drift = lambda x, current, t: mapped(lambda n, x, i, t: n.drift(t, x, i), neuron, x, current, t)
+    if not is_affine(drift, x, every, fixed=(every,)):
+        _refuse(where, neuron, "drift must be affine in the state and the current")
+    if not is_constant(lambda t: drift(x, every, t), every):
+        _refuse(where, neuron, "drift must not read the time")
+    if not is_affine(lambda x: mapped(lambda n, x: n.potential(x), neuron, x), x):
+        _refuse(where, neuron, "potential must be affine in the state")
+    if not is_constant(lambda x: mapped(lambda n, x, dw: n.noise(x, dw), neuron, x, dw), x):
+        _refuse(where, neuron, "noise must not depend on the state")
 
 
 def _refuse(where: str, part: Any, must: str) -> None:

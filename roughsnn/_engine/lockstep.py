@@ -27,6 +27,7 @@ from .boundary import boundary_of
 from .cell_map import CellMap
 from .cell_state import CellInput, Slopes
 from .cells import run_cells
+from .delivery import add_to
 from .final import FinalState
 from .group_cell import CROWDED, LATE, GroupCell
 from .labels import labels_of
@@ -39,6 +40,7 @@ from .switches import switches_of
 
 def run_lockstep(problem: Problem, engine: Lockstep) -> tuple[Simulation, Failure]:
     """The simulation of a problem, all neurons of a cell at once."""
+    problem = problem.grouped()
     window, dtype, layout = problem.window, problem.dtype, problem.layout
     y0, key, path = problem.draw()
     grid = problem.grid
@@ -219,8 +221,7 @@ def cell_inputs(problem: Problem, path, grid: Grid, links: int) -> CellInput:
     for link in links_of(problem.network, layout, known=True):
         if link.source is not None:
             came = arriving(link, problem.inputs[link.source], grid, lengths)
-            own = arrivals[link.group]
-            own[link.port] = own[link.port] + came if link.port in own else came
+            add_to(arrivals[link.group], link.port, came)
     return CellInput(
         begin=starts,
         length=lengths,

@@ -115,7 +115,7 @@ def _diagonal(values: list[Array]) -> Matrix:
 
 def _full_phis(z: Float[Array, "*neurons size size"], order: int) -> list[Array]:
     """Of full matrices: by series after halving, and doubling as often."""
-    one = jnp.eye(z.shape[-1], dtype=z.dtype)
+    one = jnp.broadcast_to(jnp.eye(z.shape[-1], dtype=z.dtype), z.shape)
     norm = jax.lax.stop_gradient(jnp.max(jnp.sum(jnp.abs(z), -1), -1))
     halvings = jnp.ceil(jnp.log2(jnp.maximum(norm / _SERIES, 1)))
     halvings = jnp.minimum(halvings, _HALVINGS)[..., None, None]

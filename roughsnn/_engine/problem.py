@@ -57,6 +57,8 @@ class Problem(eqx.Module):
     # The noise channels of each population that are drawn.
     channels: tuple[tuple[int, ...], ...] = eqx.field(static=True)
     conditions: Literal["hold", "unchecked", "waived"] = eqx.field(static=True)
+    # The groups of the network, once they are made.
+    groups: Layout | None = None
 
     @property
     def noisy(self) -> bool:
@@ -71,7 +73,11 @@ class Problem(eqx.Module):
     @property
     def layout(self) -> Layout:
         """The groups of the network."""
-        return layout_of(self.network, self.channels)
+        return layout_of(self.network, self.channels) if self.groups is None else self.groups
+
+    def grouped(self) -> "Problem":
+        """The same with its groups made, so that a program makes them once."""
+        return dataclasses.replace(self, groups=self.layout)
 
     @property
     def counts(self) -> Int[Array, " neurons"]:

@@ -10,14 +10,15 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree, PyTreeDef
 
 from .._misc import at_most, is_concrete, where_tree
-from .._model.links import links_of
+from .._model.links import Link, links_of
 from .._model.network import SpikingNetwork, find_value
 from .._model.state import Member, NetworkState
 from .._window import Window
 from .cell_map import CellMap
 from .cell_state import CellInput, LockstepCarry, LockstepEmitted
+from .delivery import add_to
 from .group_cell import GroupCell
-from .linear import matrices_of
+from .linear import Matrices, matrices_of
 from .problem import Problem
 from .sources import arriving_until
 from .switches import switches_of
@@ -126,7 +127,12 @@ class Plan(eqx.Module):
         if times:
             # All at once, so that the program does not grow with the number of records.
             assert emitted.origin is not None
-            at = _InsideOfCells(cell_map, inputs, emitted.origin, last, problem)
+            sources = links_of(problem.network, cell_map.layout, known=True)
+            sources = tuple(link for link in sources if link.source is not None)
+            groups = cell_map.layout.groups
+            matrices = tuple(matrices_of(group, problem.dtype) for group in groups)
+            origin = emitted.origin
+            at = _InsideOfCells(cell_map, inputs, origin, last, problem, sources, matrices)
             ends = np.cumsum([len(ts) for ts in times])[:-1]
             found = at(jnp.concatenate(times))
             inside = [
@@ -163,6 +169,8 @@ class _InsideOfCells(NamedTuple):
     origin: LockstepCarry
     last: NetworkState
     problem: Problem
+    sources: tuple[Link, ...]
+    matrices: tuple[Matrices, ...]
 
     def __call__(self, ts: Float[Array, " times"]) -> NetworkState:
         dtype, grid = self.inputs.begin.dtype, self.problem.grid
@@ -181,9 +189,8 @@ class _InsideOfCells(NamedTuple):
         at_start = jax.lax.stop_gradient(r) <= 1e-6 * x.length
         r = jnp.where(at_start, x.length, at_most(r, x.length))
         groups = self.cell_map.layout.groups
-        parts = tuple(
-            GroupCell.of(group, matrices_of(group, since.dtype), r, dt0) for group in groups
-        )
+        pairs = zip(groups, self.matrices, strict=True)
+        parts = tuple(GroupCell.of(group, m, r, dt0) for group, m in pairs)
         cell_map = dataclasses.replace(self.cell_map, parts=parts, last=None)
         after = cell_map.state(cell_map(carry, self._part(x, number, r))[0])
         y = where_tree(at_start, cell_map.state(carry), after)
@@ -191,7 +198,7 @@ class _InsideOfCells(NamedTuple):
 
     def _part(self, x: CellInput, number: Array, r: Array) -> CellInput:
         """The first part, of length r, of what drives a cell."""
-        problem, layout, lengths = self.problem, self.problem.layout, self.inputs.length
+        problem, layout, lengths = self.problem, self.cell_map.layout, self.inputs.length
         share = r / x.length
         drive = tuple((a, a + (b - a) * share, lag) for a, b, lag in x.drive)
         switches = switches_of(problem.drive, problem.grid, lengths)
@@ -200,11 +207,10 @@ class _InsideOfCells(NamedTuple):
             own = [tuple(g.of_network(end) for end in line) for g in layout.groups]
             drive = tuple((a, b, lag) for a, b, lag in own)
         arrivals: tuple[dict[str, Array], ...] = tuple({} for _ in layout.groups)
-        for link in links_of(problem.network, layout, known=True):
-            if link.source is not None:
-                train = problem.inputs[link.source]
-                came = arriving_until(link, train, problem.grid, lengths, number, r)
-                own = arrivals[link.group]
-                own[link.port] = own[link.port] + came if link.port in own else came
+        for link in self.sources:
+            assert link.source is not None
+            train = problem.inputs[link.source]
+            came = arriving_until(link, train, problem.grid, lengths, number, r)
+            add_to(arrivals[link.group], link.port, came)
         change = jax.tree.map(lambda d: d * share, x.change)
         return dataclasses.replace(x, length=r, drive=drive, change=change, arrivals=arrivals)

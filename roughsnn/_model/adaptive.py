@@ -5,12 +5,11 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._check import check_kind
 from .._misc import as_float_array
 from .._types import Numeric, Scalar
 from .domain import Bound, as_bounded
-from .neuron import AbstractLinearNeuron, as_sigma, drawn, mix
-from .reset import AbstractReset, Subtract
+from .neuron import AbstractDiffusive, AbstractLinearNeuron, as_sigma, mix
+from .reset import AbstractReset, as_reset
 
 
 class AdaptiveState(NamedTuple):
@@ -20,7 +19,7 @@ class AdaptiveState(NamedTuple):
     b: Scalar
 
 
-class AdaptiveLIF(AbstractLinearNeuron):
+class AdaptiveLIF(AbstractDiffusive, AbstractLinearNeuron):
     r"""Leaky integrate-and-fire whose threshold rises at each spike and decays back: the neuron of
     long short-term memory networks (LSNN; Bellec et al. 2018).
 
@@ -64,8 +63,7 @@ class AdaptiveLIF(AbstractLinearNeuron):
         self.tau = as_bounded("tau", tau, "positive")
         self.tau_adaptation = as_bounded("tau_adaptation", tau_adaptation, "positive")
         self.jump = as_float_array("jump", jump)
-        self.reset = Subtract() if reset is None else reset
-        check_kind("reset", self.reset, AbstractReset, "a roughsnn.Subtract or a roughsnn.ResetTo")
+        self.reset = as_reset(reset)
         self.sigma = as_sigma("sigma", sigma, self.tau.dtype)
         self.rest = as_float_array("rest", rest)
 
@@ -89,15 +87,6 @@ class AdaptiveLIF(AbstractLinearNeuron):
     def potential(self, x):
         """See [`roughsnn.AbstractNeuron`][]."""
         return x.v - x.b
-
-    @property
-    def channels(self):
-        """The number of entries of `sigma`."""
-        return self.sigma.shape[-1]
-
-    def channels_drawn(self):
-        """Those of `sigma` that are not known to be zero."""
-        return drawn(self.sigma)
 
     def bounds(self):
         """Time constants are positive."""

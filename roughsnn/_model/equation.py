@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Float, PyTree
 
-from .._misc import one_hot
+from .._misc import joined, one_hot
 from .._types import DriveFunction
 from .drive import evaluate_drive
 from .layout import Group, Layout
@@ -132,7 +132,7 @@ class Excess(eqx.Module):
             group.event(group.potential(state.neuron), state.s)
             for group, state in zip(self.layout.groups, y.groups, strict=True)
         ]
-        return each[0] if len(each) == 1 else jnp.concatenate(each)
+        return joined(each)
 
 
 class Spike(eqx.Module):

@@ -5,11 +5,11 @@ from jaxtyping import Array, Float
 
 from .._types import Numeric
 from .domain import Bound, as_bounded
-from .neuron import as_sigma, drawn, mix
+from .neuron import AbstractDiffusive, as_sigma, mix
 from .synapse import AbstractLinearSynapse
 
 
-class Exponential(AbstractLinearSynapse):
+class Exponential(AbstractDiffusive, AbstractLinearSynapse):
     r"""$dg = -g\,dt/\tau + \sigma\cdot dB$, $g \to g + w$ at an arrival; the current is g
     (Holberg & Salvi 2024, eq. 1-3).
 
@@ -53,15 +53,6 @@ class Exponential(AbstractLinearSynapse):
         """See [`roughsnn.AbstractSynapse`][]."""
         del g
         return mix(self.sigma, dw)
-
-    @property
-    def channels(self):
-        """The number of entries of `sigma`."""
-        return self.sigma.shape[-1]
-
-    def channels_drawn(self):
-        """Those of `sigma` that are not known to be zero."""
-        return drawn(self.sigma)
 
     def bounds(self):
         """The time constant is positive."""

@@ -11,7 +11,7 @@ from .._check import as_tuple, check_kind
 from .._misc import as_float_array
 from .._types import Numeric, Scalar
 from .domain import Bound, as_bounded
-from .neuron import AbstractLinearNeuron, as_sigma, drawn, mix
+from .neuron import AbstractDiffusive, AbstractLinearNeuron, as_sigma, mix
 
 
 class AfterSpikeCurrent(eqx.Module):
@@ -84,7 +84,7 @@ class GLIFState(NamedTuple):
     voltage_threshold: tuple[Scalar, ...]
 
 
-class GLIF(AbstractLinearNeuron):
+class GLIF(AbstractDiffusive, AbstractLinearNeuron):
     r"""Generalised leaky integrate-and-fire: GLIF 1 to 5 of Teeter et al. (2018).
 
     $$dv = \bigl(v_0 + I + \textstyle\sum_j a_j - v\bigr)\,dt/\tau + \sigma\cdot dB, \qquad
@@ -207,15 +207,6 @@ class GLIF(AbstractLinearNeuron):
         for part in (*x.spike_threshold, *x.voltage_threshold):
             v = v - part
         return v
-
-    @property
-    def channels(self):
-        """The number of entries of `sigma`."""
-        return self.sigma.shape[-1]
-
-    def channels_drawn(self):
-        """Those of `sigma` that are not known to be zero."""
-        return drawn(self.sigma)
 
     def bounds(self):
         """Time constants are positive."""

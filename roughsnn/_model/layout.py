@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree, Shaped
 
+from .._misc import joined
 from .firing import AbstractFiring, AbstractHazard, HardThreshold
 from .levels import levels_of
 from .mapped import can_merge, mapped, merged
@@ -48,8 +49,7 @@ class Group(eqx.Module):
 
     def of_network(self, x: Shaped[Array, "... all"]) -> Shaped[Array, "... neurons"]:
         """The entries of this group of an array over all neurons, on its last axis."""
-        pieces = [x[..., a:b] for a, b in self.ranges]
-        return pieces[0] if len(pieces) == 1 else jnp.concatenate(pieces, -1)
+        return joined([x[..., a:b] for a, b in self.ranges])
 
     def potential(self, neuron: PyTree) -> Float[Array, " neurons"]:
         """What the firing rule reads."""
@@ -154,8 +154,10 @@ def layout_of(network: SpikingNetwork, drawn: Sequence[tuple[int, ...]]) -> Layo
     for key in sorted(found, key=lambda key: (key[0], found[key][0].first)):
         start = 0
         for p in found[key]:
-            members.append(Member(p.name, len(groups), start, start + p.population.size, p.first))
-            start += p.population.size
+            stop = start + p.population.size
+            ranks = tuple(x.ndim for x in jax.tree.leaves(jax.eval_shape(p.population.rest)))
+            members.append(Member(p.name, len(groups), start, stop, p.first, ranks))
+            start = stop
         groups.append(_group(found[key], key[0]))
     members.sort(key=lambda m: m.first)
     return Layout(tuple(groups), tuple(members))

@@ -5,12 +5,11 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._check import check_kind
 from .._misc import as_float_array
 from .._types import Numeric, Scalar
 from .domain import Bound, as_bounded
-from .neuron import AbstractLinearNeuron, as_sigma, drawn, mix
-from .reset import AbstractReset, Subtract
+from .neuron import AbstractDiffusive, AbstractLinearNeuron, as_sigma, mix
+from .reset import AbstractReset, as_reset
 
 
 class LIFState(NamedTuple):
@@ -19,7 +18,7 @@ class LIFState(NamedTuple):
     v: Scalar
 
 
-class LIF(AbstractLinearNeuron):
+class LIF(AbstractDiffusive, AbstractLinearNeuron):
     r"""Leaky integrate-and-fire (Holberg & Salvi 2024, eq. 1-3).
 
     $$\tau\,dv = (v_0 + I(t) - v)\,dt + \tau\,\sigma\cdot dB, \qquad v \to v - a
@@ -56,10 +55,7 @@ class LIF(AbstractLinearNeuron):
         rest: Numeric = 0.0,
     ):
         self.tau = as_bounded("tau", tau, "positive")
-        self.reset = Subtract() if reset is None else reset
-        check_kind(
-            "reset", self.reset, AbstractReset, "roughsnn.Subtract(a) or roughsnn.ResetTo(v)"
-        )
+        self.reset = as_reset(reset)
         self.sigma = as_sigma("sigma", sigma, self.tau.dtype)
         self.rest = as_float_array("rest", rest)
 
@@ -84,15 +80,6 @@ class LIF(AbstractLinearNeuron):
     def potential(self, x):
         """See [`roughsnn.AbstractNeuron`][]."""
         return x.v
-
-    @property
-    def channels(self):
-        """The number of entries of `sigma`."""
-        return self.sigma.shape[-1]
-
-    def channels_drawn(self):
-        """Those of `sigma` that are not known to be zero."""
-        return drawn(self.sigma)
 
     def noisy_potential(self, level):
         """See [`roughsnn.AbstractNeuron`][]."""

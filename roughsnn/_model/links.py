@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from .._misc import joined
 from .connectivity import SparseWeights
 from .layout import Layout
 from .network import SpikingNetwork
@@ -39,8 +40,7 @@ class Link(eqx.Module):
         """The entries of the rows of an array over all neurons, on its last axis."""
         if self.rows == ((0, x.shape[-1]),):
             return x
-        pieces = [x[..., a:b] for a, b in self.rows]
-        return pieces[0] if len(pieces) == 1 else jnp.concatenate(pieces, -1)
+        return joined([x[..., a:b] for a, b in self.rows])
 
     def row(self, k: Int[Array, ""], neurons: int) -> Float[Array, " targets"]:
         """The weights of neuron k, 0 if it has none."""

@@ -12,7 +12,7 @@ from .._misc import as_float_array, is_concrete
 from .._types import Numeric
 from .domain import Bound, as_bounded
 from .lif import LIFState
-from .neuron import AbstractNeuron, as_sigma, drawn, mix
+from .neuron import AbstractDiffusive, AbstractNeuron, as_sigma, mix
 
 
 class Proportional(eqx.Module):
@@ -23,7 +23,7 @@ class Proportional(eqx.Module):
         return x
 
 
-class MultiplicativeLIF(AbstractNeuron):
+class MultiplicativeLIF(AbstractDiffusive, AbstractNeuron):
     r"""Leaky integrate-and-fire with noise that depends on the potential and vanishes at the reset.
 
     $$dv = (I(t) - v)\,dt/\tau + a(v - v_0)\,\sigma\cdot{\circ}\,dB, \qquad v \to v_0$$
@@ -105,15 +105,6 @@ class MultiplicativeLIF(AbstractNeuron):
     def potential(self, x):
         """See [`roughsnn.AbstractNeuron`][]."""
         return x.v
-
-    @property
-    def channels(self):
-        """The number of entries of `sigma`."""
-        return self.sigma.shape[-1]
-
-    def channels_drawn(self):
-        """Those of `sigma` that are not known to be zero."""
-        return drawn(self.sigma)
 
     def bounds(self):
         """The time constant is positive."""

@@ -1,7 +1,7 @@
 """Neurons: how the state of one moves between spikes, and at its own."""
 
 import abc
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
@@ -12,6 +12,11 @@ from jaxtyping import Array, Bool, Float, PyTree
 from .._misc import as_array, as_float_array, is_concrete
 from .._types import Numeric, RealScalar, Scalar
 from .domain import Bound
+
+if TYPE_CHECKING:
+    from typing import ClassVar as AbstractVar
+else:
+    from equinox import AbstractVar
 
 
 class AbstractNeuron(eqx.Module):
@@ -77,6 +82,25 @@ class AbstractLinearNeuron(AbstractNeuron):
     not depend on the state, and whose potential is affine: steps are exact in all of that."""
 
 
+class AbstractDiffusive(eqx.Module):
+    """A neuron or synapse with a strength `sigma` for each noise channel."""
+
+    sigma: AbstractVar[Float[Array, "*neurons channels"]]
+
+    @property
+    def channels(self) -> int:
+        """The number of entries of `sigma`."""
+        return self.sigma.shape[-1]
+
+    def channels_drawn(self) -> tuple[int, ...]:
+        """Those of `sigma` that are not known to be zero."""
+        if not is_concrete(self.sigma):
+            return tuple(range(self.channels))
+        known = np.asarray(self.sigma)
+        seen = np.any(known != 0, axis=tuple(range(known.ndim - 1)))
+        return tuple(np.flatnonzero(seen).tolist())
+
+
 def as_sigma(name: str, sigma: Numeric | None, dtype: Any) -> Float[Array, "*neurons channels"]:
     """The strengths of the noise channels as an array; a number is one channel."""
     if sigma is None:
@@ -88,15 +112,6 @@ def as_sigma(name: str, sigma: Numeric | None, dtype: Any) -> Float[Array, "*neu
             f"{array.shape}."
         )
     return array[None] if array.ndim == 0 else array
-
-
-def drawn(sigma: Float[Array, "*neurons channels"]) -> tuple[int, ...]:
-    """The channels that are not known to be zero."""
-    if not is_concrete(sigma):
-        return tuple(range(sigma.shape[-1]))
-    known = np.asarray(sigma)
-    seen = np.any(known != 0, axis=tuple(range(known.ndim - 1)))
-    return tuple(np.flatnonzero(seen).tolist())
 
 
 def mix(sigma: Float[Array, " own"], dw: Float[Array, " channels"]) -> Scalar:

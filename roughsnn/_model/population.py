@@ -66,7 +66,13 @@ class Population(eqx.Module):
         for part in (self.neuron, self.firing, *self.ports.values()):
             if part is not None:
                 check_size(part, self.size)
-        taken = {"s", *(name for name, _ in named(jax.eval_shape(self.rest).neuron))}
+        own = [name for name, _ in named(jax.eval_shape(self.rest).neuron)]
+        if "" in own or "s" in own:
+            raise ValueError(
+                f"The state of `neuron` must have named parts, none of them 's', got {own}: use a "
+                'dictionary, e.g. {"v": v}, or a named tuple.'
+            )
+        taken = {"s", *own}
         both = {name for name in self.ports if name in taken or "." in name}
         if both:
             raise ValueError(

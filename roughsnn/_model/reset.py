@@ -6,6 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._check import check_kind
 from .._misc import as_float_array
 from .._types import Numeric, Scalar
 
@@ -52,6 +53,12 @@ class ResetTo(AbstractReset):
     def __call__(self, v):
         """See [`roughsnn.AbstractReset`][]."""
         return jnp.broadcast_to(self.value, jnp.shape(v)).astype(v.dtype)
+
+
+def as_reset(reset: AbstractReset | None) -> AbstractReset:
+    """The reset, by default by subtraction of 1."""
+    reset = Subtract() if reset is None else reset
+    return check_kind("reset", reset, AbstractReset, "a roughsnn.Subtract or a roughsnn.ResetTo")
 
 
 def _as_parameter(name: str, value: Numeric) -> Array:

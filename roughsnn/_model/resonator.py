@@ -5,12 +5,11 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._check import check_kind
 from .._misc import as_float_array
 from .._types import Numeric, Scalar
 from .domain import Bound, as_bounded
-from .neuron import AbstractLinearNeuron, as_sigma, drawn, mix
-from .reset import AbstractReset, Subtract
+from .neuron import AbstractDiffusive, AbstractLinearNeuron, as_sigma, mix
+from .reset import AbstractReset, as_reset
 
 
 class ResonatorState(NamedTuple):
@@ -20,7 +19,7 @@ class ResonatorState(NamedTuple):
     w: Scalar
 
 
-class ResonateAndFire(AbstractLinearNeuron):
+class ResonateAndFire(AbstractDiffusive, AbstractLinearNeuron):
     r"""A damped oscillation of the potential (Izhikevich 2001).
 
     $$dv = \bigl((I - v)/\tau - \omega w\bigr)\,dt + \sigma\cdot dB, \qquad
@@ -57,8 +56,7 @@ class ResonateAndFire(AbstractLinearNeuron):
     ):
         self.tau = as_bounded("tau", tau, "positive")
         self.omega = as_float_array("omega", omega)
-        self.reset = Subtract() if reset is None else reset
-        check_kind("reset", self.reset, AbstractReset, "a roughsnn.Subtract or a roughsnn.ResetTo")
+        self.reset = as_reset(reset)
         self.sigma = as_sigma("sigma", sigma, self.tau.dtype)
 
     def initial(self):
@@ -84,15 +82,6 @@ class ResonateAndFire(AbstractLinearNeuron):
     def potential(self, x):
         """See [`roughsnn.AbstractNeuron`][]."""
         return x.v
-
-    @property
-    def channels(self):
-        """The number of entries of `sigma`."""
-        return self.sigma.shape[-1]
-
-    def channels_drawn(self):
-        """Those of `sigma` that are not known to be zero."""
-        return drawn(self.sigma)
 
     def bounds(self):
         """The time constant is positive."""

@@ -78,6 +78,8 @@ class Member(NamedTuple):
     start: int
     stop: int
     first: int
+    # The ranks of the arrays of its state.
+    ranks: tuple[int, ...]
 
 
 class NetworkState(eqx.Module):
@@ -95,5 +97,10 @@ class NetworkState(eqx.Module):
         if len(members) == 1 and name not in members:
             return self.groups[0][name]
         m = find(name, members, "population")
-        # Leading axes may be those of times: the neurons are counted from behind.
-        return jax.tree.map(lambda x: x[..., m.start : m.stop], self.groups[m.group])
+        leaves, structure = jax.tree.flatten(self.groups[m.group])
+        own = [
+            # Leading axes may be those of times.
+            jax.lax.slice_in_dim(x, m.start, m.stop, axis=x.ndim - rank)
+            for x, rank in zip(leaves, m.ranks, strict=True)
+        ]
+        return jax.tree.unflatten(structure, own)

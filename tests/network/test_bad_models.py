@@ -35,7 +35,7 @@ BAD_MODELS = [
     (lambda: rs.neurons.LIF(tau=np.nan), "`tau` must be finite"),
     (lambda: rs.neurons.LIF(tau=np.array([1, 2])), "`tau` must have a floating dtype"),
     (lambda: rs.neurons.LIF(sigma=np.ones((1, 1, 1))), "`sigma` must be a number, or have shape"),
-    (lambda: rs.neurons.LIF(reset=cast(Any, 1.0)), "`reset` must be roughsnn.Subtract"),
+    (lambda: rs.neurons.LIF(reset=cast(Any, 1.0)), "`reset` must be a roughsnn.Subtract"),
     (lambda: rs.Subtract(np.inf), "`by` must be finite"),
     (lambda: rs.Subtract(jnp.ones((2, 2))), "`by` must be a number or have shape"),
     (lambda: rs.synapses.Exponential(0.0), "`tau` must be positive"),

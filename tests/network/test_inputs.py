@@ -92,6 +92,19 @@ def test_input_spikes_cross_the_border_of_a_cell(method):
     assert gaps[1] < gaps[0] / 12
 
 
+@pytest.mark.parametrize("method", ["event", "lockstep"])
+def test_an_input_spike_on_the_border_of_a_cell(method):
+    """Its derivative, with noise, is between those just before and just behind."""
+    slopes = []
+    for place in (0.24 - 1e-7, 0.24, 12 * 0.02, 0.24 + 1e-7):
+        times = np.where(np.arange(8) == 2, place, AT["times"])
+        _, gradient = value_and_gradient(AT | {"times": times}, method, 0.02)
+        slopes.append(float(gradient["times"][2]))
+    low, high = sorted((slopes[0], slopes[3]))
+    slack = 1e-5 * abs(low)
+    assert all(low - slack <= slope <= high + slack for slope in slopes[1:3]), slopes
+
+
 def test_engines_agree_on_input_spikes():
     gaps = []
     for dt in (0.04, 0.0025, 0.00125):

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -33,28 +34,34 @@ def spikes_of(sim: rs.Simulation, first: int, size: int) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_populations_of_one_structure_are_one_population(engine):
-    """Two populations with blocks of weights, and one with the whole matrix and the same noise of
-    its first half, spike alike."""
+    """Two populations with blocks of weights, as matrices or as lists, spike as one population
+    with the whole matrix does; without noise, which is that of the names."""
     rng = np.random.default_rng(0)
-    w = rng.normal(size=(4, 4)) * 0.5 * ~np.eye(4, dtype=bool)
+    w, tau = rng.normal(size=(4, 4)) * 0.5 * ~np.eye(4, dtype=bool), np.array([0.07, 0.05])
+    synapses = {"syn": SYNAPSES["Exponential"](None)}
+    kind = lambda size, tau: rs.Population(
+        size, rs.neurons.LIF(tau, rs.Subtract(1.2)), rs.HardThreshold(1.0), synapses
+    )
+    parts = {"a": kind(2, tau[0]), "b": kind(2, tau[1])}
     blocks = [
         rs.Projection(a, b, w[n : n + 2, m : m + 2])
         for n, a in ((0, "a"), (2, "b"))
         for m, b in ((0, "a"), (2, "b"))
     ]
-    net = rs.SpikingNetwork({"a": lif(2), "b": lif(2, 0.05)}, blocks)
     lists = [
         rs.Projection(p.pre, p.post, rs.SparseWeights.from_dense(np.asarray(p.effective())))
         for p in blocks
     ]
-    same = rs.SpikingNetwork({"a": lif(2), "b": lif(2, 0.05)}, lists)
     drive = jnp.array([2.0, 1.7, 1.9, 1.8])
-    one, two = (rs.simulate(n, drive, engine=ENGINES[engine], **RUN) for n in (net, same))
-    assert int(one.spikes.count) >= 6
-    np.testing.assert_allclose(one.spikes.times, two.spikes.times, rtol=1e-12)
-    np.testing.assert_array_equal(one.spikes.marks, two.spikes.marks)
-    by_name = rs.simulate(net, {"b": drive[2:], "a": drive[:2]}, engine=ENGINES[engine], **RUN)
-    np.testing.assert_array_equal(one.spikes.times, by_name.spikes.times)
+    run = RUN | dict(engine=ENGINES[engine])
+    whole = rs.simulate(rs.SpikingNetwork(kind(4, np.repeat(tau, 2)), weights=w), drive, **run)
+    assert int(whole.spikes.count) >= 6
+    for projections in (blocks, lists):
+        net = rs.SpikingNetwork(parts, projections)
+        for c in (drive, {"b": drive[2:], "a": drive[:2]}):
+            found = rs.simulate(net, c, **run).spikes
+            np.testing.assert_array_equal(found.marks, whole.spikes.marks)
+            np.testing.assert_allclose(found.times, whole.spikes.times, rtol=1e-9)
 
 
 def test_another_population_changes_nothing():
@@ -65,6 +72,21 @@ def test_another_population_changes_nothing():
     for a, b in zip(spikes_of(alone, 0, 2), spikes_of(sim, 3, 2), strict=True):
         assert len(a) >= 1
         np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def test_populations_have_noise_and_thresholds_of_their_own():
+    """Of one structure and under one drive."""
+    net = rs.SpikingNetwork({"a": lif(1), "b": lif(1)})
+    sim = rs.simulate(
+        net,
+        jnp.full(2, 2.0),
+        engine=rs.Lockstep(record={"a": {"v": "cells"}, "b": {"v": "cells"}}),
+        **RUN,
+    )
+    v = [np.asarray(sim.states[name]["v"][:5, 0]) for name in ("a", "b")]
+    assert np.max(np.abs(v[0] - v[1])) > 1e-3
+    (a,), (b,) = spikes_of(sim, 0, 1), spikes_of(sim, 1, 1)
+    assert len(a) and len(b) and abs(a[0] - b[0]) > 1e-3
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -147,6 +169,44 @@ def test_autapses(engine):
     assert count(0.5) > count(0.0) > 0
 
 
+class Traces(rs.AbstractLinearNeuron):
+    """A leaky neuron, and three traces of its own spikes in one array."""
+
+    tau: jax.Array
+
+    def initial(self):
+        return {"v": jnp.zeros(()), "h": jnp.zeros(3)}
+
+    def drift(self, t, x, current):
+        return {"v": (current - x["v"]) / self.tau, "h": -x["h"] / jnp.array([0.05, 0.1, 0.2])}
+
+    def spike(self, x):
+        return {"v": x["v"] - 1.0, "h": x["h"] + 1.0}
+
+    def potential(self, x):
+        return x["v"] - 0.1 * jnp.sum(x["h"])
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_states_with_arrays(engine):
+    """A state with an array for each neuron, in two populations of one structure: named, it is that
+    of a network of the one population, and with the spikes it is known."""
+    one, other = (rs.Population(n, Traces(jnp.array(0.07)), FIRING) for n in (2, 1))
+    run = RUN | dict(engine=ENGINES[engine])
+    both = rs.SpikingNetwork({"a": one, "b": other})
+    sim = rs.simulate(both, jnp.array([1.8, 1.6, 1.9]), **run)
+    alone = rs.simulate(rs.SpikingNetwork({"b": other}), jnp.array([1.9]), **run)
+    found = sim.final.state["b"]["h"]
+    assert sim.final.state["a"]["h"].shape == (2, 3) and found.shape == (1, 3)
+    # Event by event a step ends at spikes of others, too.
+    rtol = 1e-12 if engine == "lockstep" else 1e-3
+    np.testing.assert_allclose(found, alone.final.state["b"]["h"], rtol=rtol)
+    (times,) = spikes_of(alone, 0, 1)
+    assert len(times) >= 2
+    ages = 0.5 - times[:, None]
+    np.testing.assert_allclose(found[0], np.exp(-ages / [0.05, 0.1, 0.2]).sum(0), rtol=2e-3)
+
+
 def test_programs_do_not_grow_with_projections():
     """64 projections among 8 populations make a loop over cells of the size of one's."""
 
@@ -188,6 +248,15 @@ def _size(jaxpr) -> int:
             part = getattr(value, "jaxpr", value)
             inner += _size(part) if hasattr(part, "eqns") else 0
     return len(jaxpr.eqns) + inner
+
+
+class Unnamed(Traces):
+    """A state that is no more than a number."""
+
+    tau: jax.Array = eqx.field(default_factory=lambda: jnp.ones(()))
+
+    def initial(self):
+        return jnp.zeros(())
 
 
 WRONG = {
@@ -232,6 +301,10 @@ WRONG = {
     "a port named like a state": (
         lambda: rs.Population(2, rs.neurons.LIF(), FIRING, {"v": SYNAPSES["Alpha"](None)}),
         "names",
+    ),
+    "a state without names": (
+        lambda: rs.Population(2, Unnamed(), FIRING),
+        "must have named parts",
     ),
     "only sources": (lambda: rs.SpikingNetwork({"s": rs.Source(1)}), "at least one"),
     "autapses unasked for": (
