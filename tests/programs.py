@@ -68,7 +68,6 @@ FIRING = rs.StochasticFiring(rs.ExponentialIntensity(), alpha=0.03)
 
 
 def population(neuron: Any = NEURON, firing: Any = FIRING, size: int = 2):
-    """Noise on the current goes with noise on the potential."""
     ports = {"syn": rs.synapses.Exponential(1 / 6, (0.0, 0.1) if neuron is NEURON else None)}
     return rs.Population(size, neuron, firing, ports)
 
@@ -129,16 +128,12 @@ trace(kept_positive, jnp.asarray(0.03))
 spikes = rs.poisson_spikes(0.0, 0.4, rates=np.full(3, 5.0), max_spikes=20, key=KEY)
 hard = network(neuron=rs.neurons.LIF(1 / 15, rs.ResetTo(0.0)), firing=rs.HardThreshold(1.0))
 N, S = rs.neurons, rs.synapses
-moving: Any = dict(spike_threshold=N.SpikeThreshold(0.1, 0.2))
-moving["voltage_threshold"] = N.VoltageThreshold(0.3, 0.1)
-for neuron, port in (
-    (N.AdaptiveLIF(0.1, 0.5, 0.2), S.Alpha(0.1)),
-    (
-        N.GLIF(0.1, currents=[N.AfterSpikeCurrent(0.2, -0.3)], **moving),
-        S.DoubleExponential(0.05, 0.1),
-    ),
-    (N.ResonateAndFire(0.1, 20.0), S.Alpha(0.1)),
-):
+moving: Any = dict(currents=[N.AfterSpikeCurrent(0.2, -0.3)])
+moving |= dict(spike_threshold=N.SpikeThreshold(0.1, 0.2))
+moving |= dict(voltage_threshold=N.VoltageThreshold(0.3, 0.1))
+three = N.AdaptiveLIF(0.1, 0.5, 0.2), N.GLIF(0.1, **moving), N.ResonateAndFire(0.1, 20.0)
+ports = S.Alpha(0.1), S.DoubleExponential(0.05, 0.1), S.Alpha(0.1)
+for neuron, port in zip(three, ports, strict=True):
     net = rs.SpikingNetwork(rs.Population(2, neuron, FIRING, {"a": port}), weights=WEIGHTS)
     trace(functools.partial(simulated, net=net), C)
     trace(functools.partial(simulated, net=net, engine=EVENT), C, derivatives=False)

@@ -72,12 +72,13 @@ class PortCell(eqx.Module):
     # How the line's ends read the state and the forcing.
     lines: tuple[Vector, Vector]
     lines_forced: tuple[Vector, Vector]
-    lines_bent: tuple[Vector, Vector]
+    lines_bent: tuple[Vector, Vector] | None
 
     @classmethod
-    def of(cls, m: Affine, length: Scalar) -> "PortCell":
-        """That of a port with these equations, in cells of this length."""
-        phi = matrix_phis(m.matrix, m.pattern, length, 4)
+    def of(cls, m: Affine, length: Scalar, bent: bool = True) -> "PortCell":
+        """That of a port with these equations, in cells of this length; for a forcing that changes
+        if it is `bent`."""
+        phi = matrix_phis(m.matrix, m.pattern, length, 4 if bent else 3)
         row = entries(m.row[..., None, :], (m.reads,))
         reading = lambda a, b, one, two: [
             plus(*scaled([x, y], 1.0))
@@ -95,7 +96,7 @@ class PortCell(eqx.Module):
             bent=_matrix_scaled(phi[2], length),
             lines=ends(phi[1], phi[2], 1.0),
             lines_forced=ends(phi[2], phi[3], length),
-            lines_bent=ends(phi[3], phi[4], length),
+            lines_bent=ends(phi[3], phi[4], length) if bent else None,
         )
 
     def __call__(self, g: list[Array], noise: Vector, change: Vector) -> tuple[Vector, Line]:
@@ -107,7 +108,7 @@ class PortCell(eqx.Module):
             plus(
                 _dot(self.lines[k], list(g)),
                 _dot(self.lines_forced[k], noise),
-                _dot(self.lines_bent[k], change),
+                None if self.lines_bent is None else _dot(self.lines_bent[k], change),
             )
             for k in range(2)
         ]

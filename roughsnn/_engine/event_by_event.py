@@ -52,7 +52,8 @@ def equation_of(problem: Problem, engine: EventByEvent) -> tuple[Equation, Event
     solver, root_finder = engine.solver, engine.root_finder
     if solver is None and not engine.adaptive and is_linear(layout):
         curved = path is not None and path.arrays()[1] is not None
-        solver = ExponentialTrapezoid(LinearGroups.of(layout, problem.dtype), curved)
+        groups = LinearGroups.of(layout, problem.dtype, noisy=path is not None, bent=curved)
+        solver = ExponentialTrapezoid(groups)
         hard = any(isinstance(group.firing, HardThreshold) for group in layout.groups)
         if root_finder is None and not hard:
             root_finder = QuadraticCrossing(pieces=2 if curved else 1)

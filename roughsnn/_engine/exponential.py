@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._misc import at_least
-from .._model.layout import Group, Layout
+from .._model.layout import Layout
 from .._model.neuron import AbstractLinearNeuron
 from .._model.state import NetworkState, PopulationState
 from .._model.synapse import AbstractLinearSynapse
@@ -35,11 +35,15 @@ class LinearGroups(eqx.Module):
 
     layout: Layout
     matrices: tuple[Matrices, ...]
+    # Whether there is noise, which is all that forces ports, and whether it changes within a step.
+    noisy: bool = eqx.field(static=True)
+    bent: bool = eqx.field(static=True)
 
     @classmethod
-    def of(cls, layout: Layout, dtype: Any) -> "LinearGroups":
+    def of(cls, layout: Layout, dtype: Any, *, noisy: bool, bent: bool) -> "LinearGroups":
         """Those of a layout."""
-        return cls(layout, tuple(matrices_of(group, dtype) for group in layout.groups))
+        matrices = tuple(matrices_of(group, dtype) for group in layout.groups)
+        return cls(layout, matrices, noisy, bent)
 
     def moved(
         self, y: NetworkState, force: NetworkState, change: NetworkState, length: Array
@@ -47,10 +51,36 @@ class LinearGroups(eqx.Module):
         """The neurons and ports after a time, under a forcing that begins with `force` and changes
         by `change`; the hidden states stay."""
         found = [
-            _moved(group, m, y.groups[n], force.groups[n], change.groups[n], length)
-            for n, (group, m) in enumerate(zip(self.layout.groups, self.matrices, strict=True))
+            self._moved(n, y.groups[n], force.groups[n], change.groups[n], length)
+            for n in range(len(self.matrices))
         ]
         return NetworkState(tuple(found), y.members)
+
+    def _moved(
+        self,
+        n: int,
+        y: PopulationState,
+        force: PopulationState,
+        change: PopulationState,
+        length: Array,
+    ) -> PopulationState:
+        group, m = self.layout.groups[n], self.matrices[n]
+        line, ports = Line(None, None), {}
+        for name, equations in m.ports.items():
+            g = components(y.ports[name])
+            none: Vector = [None] * len(g)
+            noise = components(force.ports[name]) if self.noisy else none
+            bent = components(change.ports[name]) if self.bent else none
+            end, current = PortCell.of(equations, length, self.bent)(g, noise, bent)
+            line = line.plus(current)
+            ports[name] = assembled(state_shapes(group.ports[name], g[0].dtype), filled(end, g))
+        x = components(y.neuron)
+        # The forcing holds what the drift is at 0.
+        cell = NeuronCell.of(m.neuron, length)
+        cell = eqx.tree_at(lambda c: c.shift, cell, [None] * len(x))
+        _, _, end = cell.moved(x, line, components(force.neuron), components(change.neuron))
+        neuron = assembled(state_shapes(group.neuron, x[0].dtype), filled(end, x))
+        return PopulationState(neuron, ports, y.s)
 
     def bends(self, change: NetworkState) -> list[Array | None]:
         """How the slope of the potentials changes by the forcing."""
@@ -60,30 +90,6 @@ class LinearGroups(eqx.Module):
             terms = zip(row, components(one.neuron), m.neuron.reads, strict=True)
             found.append(plus(*(a * b for a, b, reads in terms if reads)))
         return found
-
-
-def _moved(
-    group: Group,
-    m: Matrices,
-    y: PopulationState,
-    force: PopulationState,
-    change: PopulationState,
-    length: Array,
-) -> PopulationState:
-    line, ports = Line(None, None), {}
-    for name, equations in m.ports.items():
-        port, g = PortCell.of(equations, length), components(y.ports[name])
-        noise, bent = components(force.ports[name]), components(change.ports[name])
-        end, current = port(g, list(noise), list(bent))
-        line = line.plus(current)
-        ports[name] = assembled(state_shapes(group.ports[name], g[0].dtype), filled(end, g))
-    x = components(y.neuron)
-    # The forcing holds what the drift is at 0.
-    cell = NeuronCell.of(m.neuron, length)
-    cell = eqx.tree_at(lambda c: c.shift, cell, [None] * len(x))
-    _, _, end = cell.moved(x, line, list(components(force.neuron)), list(components(change.neuron)))
-    neuron = assembled(state_shapes(group.neuron, x[0].dtype), filled(end, x))
-    return PopulationState(neuron, ports, y.s)
 
 
 class _Dense(dfx.AbstractLocalInterpolation):
@@ -152,13 +158,12 @@ class ExponentialTrapezoid(dfx.AbstractSolver):
     two, weak order two, one evaluation of the intensity per step end. (See Hochbruck & Ostermann,
     *Exponential integrators*, Acta Numerica 19 (2010).)
 
-    With `halves` the hazard is linear on each half of a step, with a third node on the
+    Where the noise is bent the hazard is linear on each half of a step, with a third node on the
     parabola of the Brownian motion, stretched so that it, too, has the right distribution: single
     paths are closer to their limit, at the same weak order.
     """
 
     groups: LinearGroups
-    halves: bool = eqx.field(static=True, default=False)
 
     term_structure: ClassVar = dfx.AbstractTerm
     interpolation_cls: ClassVar[Callable[..., _Dense]] = _Dense
@@ -184,7 +189,7 @@ class ExponentialTrapezoid(dfx.AbstractSolver):
         hazards = _hazards(rate(t0, y0, args))
         rises = _differences(_hazards(rate(t1, y1, args)), hazards)
         kinks: Vector = [None] * len(rises)
-        if self.halves:
+        if self.groups.bent:
             middle = self._middle(y0, force, change, length)
             there = _hazards(rate(t0 + length / 2, middle, args))
             whole, rises = rises, scaled(_differences(there, hazards), 2.0)

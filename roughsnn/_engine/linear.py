@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from .._conditions.affine import dependence, is_affine, is_constant
+from .._misc import is_concrete
 from .._model.equation import group_noise
 from .._model.layout import Group, Layout
 from .._model.mapped import is_shared, mapped, one_of
@@ -212,9 +213,13 @@ def _refuse(where: str, part: Any, must: str) -> None:
 
 def _check_synapse(where: str, synapse: AbstractSynapse, g: PyTree, dw: Array) -> None:
     every = dw[:, 0] if dw.shape[1] else jnp.ones(dw.shape[0], dw.dtype)
-    if not is_affine(lambda g: mapped(lambda p, g: p.drift(g), synapse, g), g):
-        _refuse(where, synapse, "drift must be linear in the state")
+    drift = lambda g: mapped(lambda p, g: p.drift(g), synapse, g)
     current = lambda g, v: mapped(lambda p, g, v: p.current(g, v), synapse, g, v)
+    still = jax.tree.map(jnp.zeros_like, g)
+    at_0 = drift(still), current(still, every)
+    moves = is_concrete(at_0) and any(np.any(np.asarray(x) != 0) for x in jax.tree.leaves(at_0))
+    if not is_affine(drift, g) or moves:
+        _refuse(where, synapse, "drift and current must be linear in the state, 0 where that is 0,")
     if not is_affine(current, g, fixed=(every,)):
         _refuse(where, synapse, "current must be linear in the state")
     if not is_constant(lambda v: current(g, v), every):

@@ -32,7 +32,7 @@ Vector: TypeAlias = Sequence[Entry]
 @ft.partial(jax.custom_jvp, nondiff_argnums=(0,))
 @ft.partial(jax.jit, static_argnums=0)
 def phis(order: int, x: Array) -> tuple[Array, ...]:
-    r"""$\varphi_1(-x), \dots, \varphi_{order}(-x)$.
+    r"""$\varphi_0(-x), \dots, \varphi_{order}(-x)$.
 
     Where x is small the last one is a series, and the recursion goes down from there.
     """
@@ -40,11 +40,12 @@ def phis(order: int, x: Array) -> tuple[Array, ...]:
     for j in reversed(range(_TERMS)):
         series = 1 / math.factorial(j + order) - x * series
     small = [series]
-    for k in reversed(range(1, order)):
+    for k in reversed(range(order)):
         small.append(1 / math.factorial(k) - x * small[-1])
     is_small = jnp.abs(x) < _SERIES
     large = jnp.where(is_small, _SERIES, x)
-    value, found = jnp.exp(-large), []
+    value = jnp.exp(-large)
+    found = [jnp.where(is_small, small[order], value)]
     for k in range(order):
         value = (1 / math.factorial(k) - value) / large
         found.append(jnp.where(is_small, small[order - 1 - k], value))
@@ -56,8 +57,8 @@ def _phis_jvp(order, primals, tangents):
     r"""$\varphi_k' = \varphi_k - k\varphi_{k+1}$; nothing divides by x."""
     (x,), (dx,) = primals, tangents
     found = phis(order + 1, x)
-    slopes = (k * found[k] - found[k - 1] for k in range(1, order + 1))
-    return found[:order], tuple(slope * dx for slope in slopes)
+    slopes = (k * found[k + 1] - found[k] for k in range(order + 1))
+    return found[: order + 1], tuple(slope * dx for slope in slopes)
 
 
 Pattern: TypeAlias = Sequence[Sequence[bool]]
@@ -81,20 +82,11 @@ def matrix_phis(
     length."""
     size = len(pattern)
     if not np.any(np.asarray(pattern) & ~np.eye(size, dtype=bool)):
+        at_0 = [jnp.asarray(1 / math.factorial(k), matrix.dtype) for k in range(order + 1)]
         found = [
-            phis(order, -matrix[..., i, i] * length)
-            if pattern[i][i]
-            else tuple(
-                jnp.asarray(1 / math.factorial(k), matrix.dtype) for k in range(1, order + 1)
-            )
-            for i in range(size)
+            phis(order, -matrix[..., i, i] * length) if pattern[i][i] else at_0 for i in range(size)
         ]
-        decay = [
-            jnp.exp(matrix[..., i, i] * length) if pattern[i][i] else jnp.ones((), matrix.dtype)
-            for i in range(size)
-        ]
-        rows = [decay, *([one[k] for one in found] for k in range(order))]
-        return tuple(_diagonal(row) for row in rows)
+        return tuple(_diagonal(list(row)) for row in zip(*found, strict=True))
     reach, whole = _closure(pattern), _full_phis(matrix * length, order)
     return tuple(entries(x, reach) for x in whole)
 

@@ -59,6 +59,22 @@ class Resonator(rs.AbstractLinearNeuron):
         return x["v"]
 
 
+class Leaning(rs.AbstractLinearSynapse):
+    """Does not rest at 0."""
+
+    def initial(self):
+        return jnp.zeros(())
+
+    def drift(self, g):
+        return 1 - g
+
+    def receive(self, g, amount):
+        return g + amount
+
+    def current(self, g, v):
+        return g
+
+
 @pytest.mark.parametrize("method", ENGINES)
 def test_variables_that_feel_the_potential(method):
     """The first spike is of second order, not of first."""
@@ -89,6 +105,9 @@ def test_models_and_options_that_it_cannot_do():
         alone = rs.Population(1, NoiseOfItsOwn(), firing)
         network = rs.SpikingNetwork(alone, conditions="waive")
         rs.simulate(network, constant(1.0), **options)
+    with pytest.raises(ValueError, match="'lean' of 'neurons'.*0 where that is 0.*EventByEvent"):
+        port = rs.Population(1, rs.neurons.LIF(), firing, {"lean": Leaning()})
+        rs.simulate(rs.SpikingNetwork(port), constant(1.0), **options)
     network = lif_network(firing, mu=(5.0, 1.0))
     extras: Any = (dict(saveat=dfx.SaveAt(t1=True)), dict(solver=dfx.Heun()))
     for extra in extras:
