@@ -127,12 +127,11 @@ def kept_positive(alpha):
 trace(kept_positive, jnp.asarray(0.03))
 spikes = rs.poisson_spikes(0.0, 0.4, rates=np.full(3, 5.0), max_spikes=20, key=KEY)
 hard = network(neuron=rs.neurons.LIF(1 / 15, rs.ResetTo(0.0)), firing=rs.HardThreshold(1.0))
-N, S = rs.neurons, rs.synapses
-moving: Any = dict(currents=[N.AfterSpikeCurrent(0.2, -0.3)])
-moving |= dict(spike_threshold=N.SpikeThreshold(0.1, 0.2))
-moving |= dict(voltage_threshold=N.VoltageThreshold(0.3, 0.1))
-three = N.AdaptiveLIF(0.1, 0.5, 0.2), N.GLIF(0.1, **moving), N.ResonateAndFire(0.1, 20.0)
-ports = S.Alpha(0.1), S.DoubleExponential(0.05, 0.1), S.Alpha(0.1)
+moving: Any = dict(currents=[rs.neurons.AfterSpikeCurrent(0.2, -0.3)])
+moving |= dict(spike_threshold=rs.neurons.SpikeThreshold(0.1, 0.2))
+glif = rs.neurons.GLIF(0.1, voltage_threshold=rs.neurons.VoltageThreshold(0.3, 0.1), **moving)
+three = rs.neurons.AdaptiveLIF(0.1, 0.5, 0.2), glif, rs.neurons.ResonateAndFire(0.1, 20.0)
+ports = rs.synapses.Alpha(0.1), rs.synapses.DoubleExponential(0.05, 0.1), rs.synapses.Alpha(0.1)
 for neuron, port in zip(three, ports, strict=True):
     net = rs.SpikingNetwork(rs.Population(2, neuron, FIRING, {"a": port}), weights=WEIGHTS)
     trace(functools.partial(simulated, net=net), C)

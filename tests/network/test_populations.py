@@ -255,7 +255,7 @@ class Unnamed(Traces):
 
     tau: jax.Array = eqx.field(default_factory=lambda: jnp.ones(()))
 
-    def initial(self):
+    def initial(self) -> Any:
         return jnp.zeros(())
 
 
