@@ -21,7 +21,10 @@ class Network:
     ):
         rng = np.random.default_rng(0)
         self.neurons = neurons
-        self.targets = rs.random_targets(0, neurons, synapses)
+        made = rs.connectors.fixed_out_degree(
+            neurons, neurons, synapses, key=jr.key(0), weights=1.0, autapses=False
+        )
+        self.targets = np.asarray(made.targets)
         scale = 0.03 * (SYNAPSES / synapses) ** 0.5
         self.values = rng.normal(size=self.targets.shape).astype(np.float32) * np.float32(scale)
         self.drive = rng.uniform(*drive, neurons).astype(np.float32)

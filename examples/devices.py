@@ -10,6 +10,7 @@ to rounding. Arrays that are shared out are placed so, and XLA does the rest.
 """
 
 import argparse
+import functools
 import json
 from pathlib import Path
 
@@ -23,7 +24,14 @@ from jax.sharding import PartitionSpec as P
 import roughsnn as rs
 
 NEURONS, SYNAPSES, SAMPLES = 240, 20, 12
-TARGETS = rs.random_targets(0, NEURONS, SYNAPSES)
+
+
+@functools.cache
+def connections() -> np.ndarray:
+    """The targets of each neuron; made once JAX knows of all processes."""
+    sizes = NEURONS, NEURONS, SYNAPSES
+    made = rs.connectors.fixed_out_degree(*sizes, key=jr.key(0), weights=1.0, autapses=False)
+    return np.asarray(made.targets)
 
 
 def loss(values: jax.Array, drive: jax.Array, keys: jax.Array) -> jax.Array:
@@ -34,7 +42,7 @@ def loss(values: jax.Array, drive: jax.Array, keys: jax.Array) -> jax.Array:
         rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 1.0), alpha=0.03),
         ports={"syn": rs.synapses.Exponential(tau=0.01)},
     )
-    network = rs.SpikingNetwork(population, weights=rs.SparseWeights(TARGETS, values))
+    network = rs.SpikingNetwork(population, weights=rs.SparseWeights(connections(), values))
 
     def one(key):
         train = rs.simulate(
@@ -58,7 +66,7 @@ def run(shared: str) -> dict:
     dtype = jnp.result_type(float)
     by_neuron = P("all") if shared == "neurons" else P()
     by_sample = P("all") if shared == "samples" else P()
-    values = place((rng.normal(size=TARGETS.shape) * 0.1).astype(dtype), mesh, by_neuron)
+    values = place((rng.normal(size=connections().shape) * 0.1).astype(dtype), mesh, by_neuron)
     drive = place(rng.uniform(1.2, 2.0, NEURONS).astype(dtype), mesh, by_neuron)
     keys = jr.wrap_key_data(
         place(np.asarray(jr.key_data(jr.split(jr.key(0), SAMPLES))), mesh, by_sample)

@@ -38,8 +38,14 @@ def build(neurons: int, seed: int) -> rs.SpikingNetwork:
     """The network at the start."""
     excitatory = np.arange(neurons) < EXCITATORY * neurons
     size = np.where(excitatory, WEIGHT, -INHIBITION * WEIGHT).astype(np.float32)
-    weights = np.broadcast_to(size[:, None], (neurons, SYNAPSES))
-    lists = rs.SparseWeights(rs.random_targets(seed, neurons, SYNAPSES), jnp.asarray(weights))
+    lists = rs.connectors.fixed_out_degree(
+        neurons,
+        neurons,
+        SYNAPSES,
+        key=jr.key(seed),
+        weights=lambda key, shape: jnp.broadcast_to(size[:, None], shape),
+        autapses=False,
+    )
     population = rs.Population(
         neurons,
         rs.neurons.LIF(tau=0.02, sigma=1.0),

@@ -55,10 +55,10 @@ from ._solve.reference import reference_solve as reference_solve
 from ._solve.solution import Solution as Solution
 
 # neurons, synapses, networks
+from . import connectors as connectors
 from . import neurons as neurons
 from . import synapses as synapses
 from ._model.connectivity import SparseWeights as SparseWeights
-from ._model.connectivity import random_targets as random_targets
 from ._model.constrained import constrained as constrained
 from ._model.dale import DaleWeights as DaleWeights
 from ._model.domain import Bound as Bound

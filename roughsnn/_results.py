@@ -56,9 +56,14 @@ class RESULTS(eqx.Enumeration):
         "The solver failed to make a step. For an implicit solver, give its root finder "
         "looser tolerances or take a smaller `dt0`."
     )
+    too_many_pending = (
+        "More spikes were on their way than there are places for: raise `max_pending` of "
+        "EventByEvent, or use engine=Lockstep()."
+    )
     parameter_outside = (
         "A parameter is outside of its domain: a rate, a time constant or `alpha` is negative or "
-        'nan, or `initial["s"]` is not negative. Keep it inside by '
+        "nan, a delay is longer than its `max_delay` or, in lockstep, shorter than `dt0`, or "
+        '`initial["s"]` is not negative. Keep it inside by '
         "roughsnn.constrained; outside of `jit` the error says which one it is."
     )
 
@@ -76,6 +81,7 @@ _NAMES = (
     "max_steps_reached",
     "nonfinite_state",
     "step_failed",
+    "too_many_pending",
     "parameter_outside",
 )
 _FAILURES = tuple(getattr(RESULTS, name) for name in _NAMES)

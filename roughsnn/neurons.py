@@ -7,6 +7,10 @@ from ._model.glif import AfterSpikeCurrent as AfterSpikeCurrent
 from ._model.glif import GLIFState as GLIFState
 from ._model.glif import SpikeThreshold as SpikeThreshold
 from ._model.glif import VoltageThreshold as VoltageThreshold
+from ._model.history import ExponentialBasis as ExponentialBasis
+from ._model.history import HistoryFilter as HistoryFilter
+from ._model.history import HistoryState as HistoryState
+from ._model.history import LaguerreBasis as LaguerreBasis
 from ._model.lif import LIF as LIF
 from ._model.lif import LIFState as LIFState
 from ._model.multiplicative import MultiplicativeLIF as MultiplicativeLIF

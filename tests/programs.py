@@ -90,9 +90,13 @@ C = jnp.asarray(1.5)
 
 # Networks, in both engines, of every kind of weights, noise, input and solver.
 large = 0.1 * np.ones((70, 70)) * ~np.eye(70, dtype=bool)
-lists = rs.SparseWeights(rs.random_targets(0, 70, 6), np.ones((70, 6)))
+connect: Any = dict(key=KEY, weights=jr.normal, autapses=False)
+lists = rs.connectors.fixed_out_degree(70, 70, 6, **connect)
+sparse = lists, rs.connectors.fixed_in_degree(70, 70, 6, **connect)
+sparse += (rs.connectors.fixed_probability(70, 70, 0.1, **connect),)
+sparse += rs.SparseWeights(lists.targets, np.ones((70, 6))), lists.to_dense()
 wide: Any = ROOM | dict(max_spikes=200)
-for weights in (large, lists, rs.DaleWeights(np.abs(large), np.ones(70, bool)), lists.to_dense()):
+for weights in (large, rs.DaleWeights(np.abs(large), np.ones(70, bool)), *sparse):
     trace(lambda c, w=weights: rs.simulate(network(w), c * jnp.ones(70), **wide).spikes, C)
 GRID = 0.0, 0.4, 0.02
 shared = lambda factor: rs.correlated(rs.BrownianPath(*GRID, shape=(1, 2), key=KEY), factor=factor)
@@ -110,7 +114,8 @@ trace(lambda f: shared(f).increments, jnp.ones((2, 1)))
 
 
 def continued(c):
-    first = rs.simulate(network(), c * jnp.ones(2), **ROOM)
+    draw = {"v": lambda key: c * jr.uniform(key)}
+    first = rs.simulate(network(), c * jnp.ones(2), initial=draw, **ROOM)
     assert isinstance(first.final, rs.FinalState)
     return rs.simulate(network(), c * jnp.ones(2), initial=first.final, **ROOM).final.state
 
@@ -130,19 +135,22 @@ hard = network(neuron=rs.neurons.LIF(1 / 15, rs.ResetTo(0.0)), firing=rs.HardThr
 moving: Any = dict(currents=[rs.neurons.AfterSpikeCurrent(0.2, -0.3)])
 moving |= dict(spike_threshold=rs.neurons.SpikeThreshold(0.1, 0.2))
 glif = rs.neurons.GLIF(0.1, voltage_threshold=rs.neurons.VoltageThreshold(0.3, 0.1), **moving)
-three = rs.neurons.AdaptiveLIF(0.1, 0.5, 0.2), glif, rs.neurons.ResonateAndFire(0.1, 20.0)
-ports = rs.synapses.Alpha(0.1), rs.synapses.DoubleExponential(0.05, 0.1), rs.synapses.Alpha(0.1)
-for neuron, port in zip(three, ports, strict=True):
+four: Any = [rs.neurons.AdaptiveLIF(0.1, 0.5, 0.2), glif, rs.neurons.ResonateAndFire(0.1, 20.0)]
+bases = rs.neurons.ExponentialBasis((0.1, 0.2), (-1.0, 0.3)), rs.neurons.LaguerreBasis(0.1, -0.2)
+four += [rs.neurons.HistoryFilter(0.1, bases)]
+ports = rs.synapses.Alpha(0.1), rs.synapses.DoubleExponential(0.05, 0.1)
+for neuron, port in zip(four, ports * 2, strict=True):
     net = rs.SpikingNetwork(rs.Population(2, neuron, FIRING, {"a": port}), weights=WEIGHTS)
     trace(functools.partial(simulated, net=net), C)
     trace(functools.partial(simulated, net=net, engine=EVENT), C, derivatives=False)
 multiplicative = rs.neurons.MultiplicativeLIF(1 / 15, 0.2, 0.1)
+held = rs.Population(2, NEURON, FIRING, population().ports, refractory=0.01)
 driven = rs.SpikingNetwork(
-    {"in": rs.Source(3), "noise": rs.Poisson(2, 5.0), "neurons": population()},
+    {"in": rs.Source(3), "noise": rs.Poisson(2, 5.0), "neurons": held},
     [
-        rs.Projection("in", "neurons", np.ones((3, 2))),
-        rs.Projection("noise", "neurons", np.ones((2, 2)), "syn"),
-        rs.Projection("neurons", "neurons", WEIGHTS, autapses=True),
+        rs.Projection("in", "neurons", np.ones((3, 2)), delay=np.full((3, 2), 0.06)),
+        rs.Projection("noise", "neurons", np.ones((2, 2)), "syn", delay=[0.06, 0.07]),
+        rs.Projection("neurons", "neurons", WEIGHTS, autapses=True, delay=0.06 * np.ones((2, 2))),
     ],
 )
 
@@ -153,7 +161,7 @@ def from_outside(c, **options):
     return rs.simulate(driven, drive, **(ROOM | options), inputs={"in": spikes}).spikes
 
 
-trace(from_outside, C)
+trace(lambda c: from_outside(c)["noise"], C)
 trace(functools.partial(from_outside, window=EDGES, engine=EVENT), C)
 for options in (
     dict(noise=rs.Brownian("parabola"), key=rs.antithetic(KEY), engine=EVENT),
@@ -210,21 +218,9 @@ trace(lambda c: rs.eventsolve(problem(c), *start, **OWN).y1, C)
 drift = dfx.ODETerm(lambda t, y, args: 3 * args - y)
 trace(lambda c: rs.reference_solve(drift, *start, c, solver=dfx.Tsit5(), **OWN).y1, C)
 rs.JumpPath([0.1], [[1.0]], t0=0.0, t1=0.4).evaluate(0.0, 0.3)
-online: Any = dict(
-    window=rs.Window(0.0, 0.4, 0.02),
-    max_events=9,
-    key=KEY,
-    engine=rs.EventByEvent(solver=dfx.Heun()),
-)
-trace(
-    lambda c: (
-        rs.online_gradient(
-            lambda c: (drift, event, c * jnp.zeros(2), c), c, jnp.ones(()), **online
-        ).y1
-    ),
-    C,
-    derivatives=False,
-)
+online: Any = WINDOW | dict(max_events=9, key=KEY, engine=rs.EventByEvent(solver=dfx.Heun()))
+own = lambda c: (drift, event, c * jnp.zeros(2), c)
+trace(lambda c: rs.online_gradient(own, c, jnp.ones(()), **online).y1, C, derivatives=False)
 path = rs.BrownianPath(0.0, 0.4, 0.02, shape=(2,), key=KEY)
 path.evaluate(0.3, 0.4)
 path.derivative(jnp.asarray(0.3))
@@ -241,6 +237,7 @@ data = rs.SpikeTrain.stack(
     [rs.SpikeTrain.from_lists(lists_of(n), t0=0.0, t1=0.4, max_spikes=20) for n in range(3)]
 )
 single = jax.tree.map(lambda x: x[0], data)
+single["neurons"]
 for method in ("counts", "complete", "to_lists"):
     getattr(single, method)()
 single.window(0.1, 0.2)

@@ -58,6 +58,7 @@ LAYERS = {
     "_testing": GROUND
     | {"_path", "_train", "_event", "_conditions", "_solve", "_model", "_engine"},
     "losses": {"_loss"},
+    "connectors": {"_model"},
     "neurons": {"_model"},
     "synapses": {"_model"},
     "testing": {"_step", "_testing"},

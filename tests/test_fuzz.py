@@ -27,8 +27,8 @@ NOT_CALLED = {
         *("testing.GradientReport", "testing.RescalingTest", "testing.StepLine"),
         *("testing.StepReport", "io.Finding", "io.Recording", "io.Report"),
         *("NetworkState", "PopulationState", "neurons.LIFState", "neurons.AdaptiveState"),
-        *("neurons.GLIFState", "neurons.ResonatorState", "synapses.AlphaState"),
-        "synapses.DoubleState",
+        *("neurons.GLIFState", "neurons.HistoryState", "neurons.ResonatorState"),
+        *("synapses.AlphaState", "synapses.DoubleState"),
     },
     "no function": {
         *("RESULTS", "CheckpointWarning", "SelectionWarning", "StepWarning", "io.DataWarning"),
@@ -70,6 +70,7 @@ EXAMPLES_OF_AN_ARGUMENT = 4
 def public_names():
     for prefix, module in (
         ("", rs),
+        ("connectors.", rs.connectors),
         ("neurons.", rs.neurons),
         ("synapses.", rs.synapses),
         ("losses.", rs.losses),

@@ -22,6 +22,7 @@ def test_every_public_function_is_traced():
         "LIFState",
         "AdaptiveState",
         "GLIFState",
+        "HistoryState",
         "ResonatorState",
     }
     returned |= {"AlphaState", "DoubleState"}
@@ -32,6 +33,7 @@ def test_every_public_function_is_traced():
     missing = []
     for prefix, module in (
         ("rs", rs),
+        ("rs.connectors", rs.connectors),
         ("rs.neurons", rs.neurons),
         ("rs.synapses", rs.synapses),
         ("rs.losses", rs.losses),

@@ -27,6 +27,11 @@ NEURONS = {
     "LIF": lambda sigma: N.LIF(0.07, rs.Subtract(1.2), sigma),
     "AdaptiveLIF": lambda sigma: N.AdaptiveLIF(0.07, 0.2, 0.3, rs.Subtract(1.0), sigma),
     **{f"GLIF{k}": lambda sigma, k=k: _glif(k, sigma) for k in range(1, 6)},
+    "HistoryFilter": lambda sigma: N.HistoryFilter(
+        0.07,
+        [N.ExponentialBasis((0.03, 0.2), (-1.2, 0.3)), N.LaguerreBasis(0.04, (-0.4, 0.3, -0.2))],
+        sigma,
+    ),
     "ResonateAndFire": lambda sigma: N.ResonateAndFire(0.15, 6.0, rs.Subtract(0.8), sigma),
 }
 SYNAPSES = {
@@ -41,8 +46,9 @@ PAIRS = [
     ("GLIF5", "Alpha"),
 ]
 WEIGHTS = np.array([[0.0, 0.9, -0.5], [0.6, 0.0, 0.7], [-0.4, 0.8, 0.0]])
-# Those with a high threshold, or that the drive only makes turn, get more of it.
-MORE = {"GLIF5": 1.4, "ResonateAndFire": 1.8}
+# Those with a high threshold, or that the drive only makes turn, get more of it; less, where no
+# spike resets the potential.
+MORE = {"GLIF5": 1.4, "ResonateAndFire": 1.8, "HistoryFilter": 0.95}
 
 
 def drive(neuron: str):

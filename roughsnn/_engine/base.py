@@ -11,6 +11,7 @@ from .._results import RESULTS
 from .._solve.adjoint import AbstractAdjoint, CheckpointAdjoint
 from .._solve.engine import check_adjoint
 from .._solve.solution import Solution
+from .._train.neurons import Sizes
 from .._train.spike_train import SpikeTrain
 from .._window import Window
 from .check_record import check_record
@@ -22,7 +23,7 @@ class Simulation(eqx.Module):
 
     **Attributes:**
 
-    - `spikes`: a [`roughsnn.SpikeTrain`][].
+    - `spikes`: a [`roughsnn.SpikeTrain`][]; `spikes["exc"]` is that of a population.
     - `states`: what the engine was asked to keep, else `None`: with
         `EventByEvent(saveat=...)` a [`roughsnn.Solution`][], with `Lockstep(record=...)` the
         records, with the structure of `record`.
@@ -50,9 +51,11 @@ class Simulation(eqx.Module):
             )
         return self.end
 
-    def shifted(self, window: Window) -> "Simulation":
-        """The same with times that were counted from the start of `window` counted as it does."""
-        spikes, states = self.spikes.in_frame(window), self.states
+    def shifted(self, window: Window, populations: Sizes) -> "Simulation":
+        """The same with times that were counted from the start of `window` counted as it does, and
+        spikes that know their populations."""
+        spikes = dataclasses.replace(self.spikes.in_frame(window), populations=populations)
+        states = self.states
         states = states.shifted(window) if isinstance(states, Solution) else states
         return dataclasses.replace(self, spikes=spikes, states=states)
 

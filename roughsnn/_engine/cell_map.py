@@ -1,5 +1,7 @@
 """The lockstep engine: all neurons of a cell at once, spikes at their offsets inside of it."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -10,11 +12,26 @@ from .._model.layout import Layout
 from .._model.links import Link
 from .._model.state import NetworkState, PopulationState
 from .._random import Labels
+from .._solve.adjoint import Scratch
 from .._solve.step import OK, OUTSIDE
 from .._types import Scalar
 from .cell_state import CellInput, GroupCarry, LockstepCarry, LockstepEmitted
 from .delivery import add_to, deliver, moments
+from .final import Past
 from .group_cell import CROWDED, LATE, CellTime, GroupCell, Spikes
+from .travel import arrived, slots_of
+
+
+def _ring(carry):
+    return carry.ring.value
+
+
+def _is_none(x: Any) -> bool:
+    return x is None
+
+
+def _without_ring(carry: LockstepCarry) -> LockstepCarry:
+    return eqx.tree_at(_ring, carry, None, is_leaf=_is_none)
 
 
 class CellMap(eqx.Module):
@@ -47,9 +64,10 @@ class CellMap(eqx.Module):
     # The groups in whole cells, and in the last one where that is shorter.
     parts: tuple[GroupCell, ...]
     last: tuple[GroupCell, ...] | None
-    # Synapses onto higher levels, and those within a level.
+    # Synapses onto higher levels, those within a level, and those with delays.
     upward: tuple[Link, ...]
     loops: tuple[Link, ...]
+    delayed: tuple[Link, ...]
     cells: int = eqx.field(static=True)
     dt0: float = eqx.field(static=True)
     stop_after: int | None = eqx.field(static=True)
@@ -69,11 +87,20 @@ class CellMap(eqx.Module):
 
     @property
     def links(self) -> tuple[Link, ...]:
-        """All synapses, those onto higher levels first."""
-        return (*self.upward, *self.loops)
+        """All synapses, those onto higher levels first, then those within one."""
+        return (*self.upward, *self.loops, *self.delayed)
+
+    @property
+    def slots(self) -> int:
+        """For how many cells spikes are on their way."""
+        return slots_of(self.delayed, self.dt0)
 
     def start(
-        self, y0: NetworkState, counts: list[Int[Array, " neurons"]], outside: Bool[Array, ""]
+        self,
+        y0: NetworkState,
+        counts: list[Int[Array, " neurons"]],
+        outside: Bool[Array, ""],
+        past: Past,
     ) -> LockstepCarry:
         """The carry at the start of the window, after so many spikes of each neuron; `outside` if
         a parameter is."""
@@ -82,13 +109,17 @@ class CellMap(eqx.Module):
         first = lambda how: 0.0 if how == "mean" else -jnp.inf
 
         def one(n: int, y: PopulationState, counts: Array) -> GroupCarry:
+            hold = None
+            if self.layout.groups[n].refractory is not None:
+                hold = past.hold(n, counts, -LATE * self.dt0, y.parts_dtype)
             u = None if y.s is None else self.labels[n].of_all(counts + 1, y.s.dtype)
             wanted = self.reduce[n] if self.reduce else ()
             reduced = {(name, how): jnp.full_like(y[name], first(how)) for name, how in wanted}
-            return GroupCarry(y, counts, u, reduced)
+            return GroupCarry(y, counts, u, hold, reduced)
 
         groups = [one(n, y, c) for n, (y, c) in enumerate(zip(y0.groups, counts, strict=True))]
-        return LockstepCarry(zero, tuple(groups), fault, zero)
+        ring = Scratch(past.ring(self.slots, self.layout.size, y0.groups[0].parts_dtype))
+        return LockstepCarry(zero, tuple(groups), fault, zero, ring)
 
     def live(self, carry: LockstepCarry) -> Bool[Array, ""]:
         """Whether there is anything left to do."""
@@ -134,7 +165,7 @@ class CellMap(eqx.Module):
         origin = None
         if self.emit_origin:
             ys = lambda c: [group.y for group in c.groups]
-            origin = eqx.tree_at(ys, carry, nowhere(ys(carry)))
+            origin = _without_ring(eqx.tree_at(ys, carry, nowhere(ys(carry))))
         return LockstepEmitted(
             offsets=jnp.full_like(zero, jnp.inf),
             s=nowhere(zero) if self.emit_s else None,
@@ -154,11 +185,12 @@ class CellMap(eqx.Module):
     def __call__(self, carry: LockstepCarry, x: CellInput) -> tuple[LockstepCarry, LockstepEmitted]:
         """The carry at the start of the next cell, and the spikes on the way there."""
         carry = self.count_in(carry)
+        carry, travelled = self._travelled(carry, x)
         parts, time = self._parts(carry.cell), CellTime(x.length, x.late, x.clock)
         found: list[Spikes] = []
         states: list[PopulationState] = []
         for n, (part, group) in enumerate(zip(parts, carry.groups, strict=True)):
-            arrivals = self._arrivals(n, found, x)
+            arrivals = self._arrivals(n, found, travelled, x)
             motion, ports = part.smooth(group.y, x.drive[n], x.noise[n], x.change[n], arrivals)
             spikes = self._spikes(n, part, group, motion, time, x.given[n])
             found.append(spikes)
@@ -168,7 +200,25 @@ class CellMap(eqx.Module):
             part.delivered(y, spikes, time, got)
             for part, y, spikes, got in zip(parts, states, found, received, strict=True)
         ]
-        return self._next(carry, states, found), self._emit(carry, found, states)
+        emitted = self._emit(carry, found, states)
+        return self._sent(self._next(carry, states, found), emitted, x), emitted
+
+    def _travelled(self, carry: LockstepCarry, x: CellInput) -> tuple[LockstepCarry, list[Array]]:
+        """The moments of what arrives by each link with a delay."""
+        ring, sums = carry.ring.value, []
+        for number, link in enumerate(self.delayed):
+            assert ring is not None
+            ring, came = arrived(ring, link, x.slot, x.length, self.dt0)
+            extra = x.extra[len(self.upward) + len(self.loops) + number]
+            sums.append(came if extra is None else came + extra)
+        return eqx.tree_at(_ring, carry, ring, is_leaf=_is_none), sums
+
+    def _sent(self, carry: LockstepCarry, out: LockstepEmitted, x: CellInput) -> LockstepCarry:
+        """With the spikes of a cell on their way."""
+        if not self.delayed:
+            return carry
+        put = lambda ring: jax.lax.dynamic_update_index_in_dim(ring, out.offsets, x.slot, 0)
+        return eqx.tree_at(_ring, carry, replace_fn=put)
 
     def _spikes(self, n: int, part: GroupCell, group: GroupCarry, motion, time, given) -> Spikes:
         observed = None if self.observed is None else self.observed[n]
@@ -188,7 +238,9 @@ class CellMap(eqx.Module):
         offset = link.of_rows(joined([one.offset for one in found]))
         return hit, length - offset
 
-    def _arrivals(self, n: int, found: list[Spikes], x: CellInput) -> dict[str, Array]:
+    def _arrivals(
+        self, n: int, found: list[Spikes], travelled: list[Array], x: CellInput
+    ) -> dict[str, Array]:
         """The moments of what arrives at the ports of a group and is known before it steps."""
         arrivals = dict(x.arrivals[n])
         for number, link in enumerate(self.upward):
@@ -199,6 +251,9 @@ class CellMap(eqx.Module):
             extra = x.extra[number]
             sums = sums if extra is None else sums + extra
             add_to(arrivals, link.port, sums)
+        for link, sums in zip(self.delayed, travelled, strict=True):
+            if link.group == n:
+                add_to(arrivals, link.port, sums)
         return arrivals
 
     def _within(self, parts: tuple[GroupCell, ...], found: list[Spikes], x: CellInput):
@@ -216,9 +271,9 @@ class CellMap(eqx.Module):
 
     def sources(self, number: int, length: Scalar, r: Array) -> list[Array]:
         """What is summed over the spikes of a link."""
-        if number < len(self.upward):
-            return moments(length, r)
         link = self.links[number]
+        if number < len(self.upward) or link.delay is not None:
+            return moments(length, r)
         response = self.parts[link.group].responses[link.port]
         if self.last is not None:
             whole = jnp.abs(length - self.dt0) <= 1e-6 * self.dt0
@@ -231,10 +286,10 @@ class CellMap(eqx.Module):
             counts, u = old.counts + spikes.hit.astype(old.counts.dtype), old.u
             if u is not None and self.free:
                 u = jnp.where(spikes.hit, self.labels[n].of_all(counts + 1, u.dtype), u)
-            groups.append(GroupCarry(y, counts, u, old.reduced))
+            groups.append(GroupCarry(y, counts, u, spikes.hold, old.reduced))
         fault = jnp.max(jnp.stack([spikes.fault for spikes in found]))
         fault = jnp.where(self._matters(carry), fault, carry.fault).astype(jnp.int32)
-        return LockstepCarry(carry.cell + 1, tuple(groups), fault, carry.borders)
+        return LockstepCarry(carry.cell + 1, tuple(groups), fault, carry.borders, carry.ring)
 
     def _emit(self, carry: LockstepCarry, found: list[Spikes], states) -> LockstepEmitted:
         zero = [jnp.zeros_like(spikes.offset) for spikes in found]
@@ -255,7 +310,7 @@ class CellMap(eqx.Module):
             s=joined(s) if self.emit_s else None,
             density=density,
             kept=kept,
-            origin=carry if self.emit_origin else None,
+            origin=_without_ring(carry) if self.emit_origin else None,
         )
 
     def _before_end(self, carry: LockstepCarry, x: Array) -> Array:
@@ -284,6 +339,7 @@ class CellMap(eqx.Module):
         above = []
         for n, (group, one) in enumerate(zip(self.layout.groups, carry.groups, strict=True)):
             over = group.event(group.potential(one.y.neuron), one.y.s) > 0
+            over = over if one.hold is None else over & (one.hold < 0)
             above.append(jnp.any(over if self.observed is None else over & ~self.observed[n]))
         fault = jnp.where(self._matters(carry) & jnp.any(jnp.stack(above)), CROWDED, carry.fault)
         return eqx.tree_at(lambda c: c.fault, carry, fault.astype(jnp.int32)), emitted

@@ -4,6 +4,7 @@ import equinox as eqx
 from jaxtyping import Array, Float, Int
 
 from .._model.state import PopulationState
+from .._solve.adjoint import Scratch
 from .phis import Vector
 
 
@@ -18,6 +19,8 @@ class CellInput(eqx.Module):
     """What drives a cell; for the loop, of all cells. Tuples have an entry for each group."""
 
     begin: Float[Array, "*cells"]
+    # Its row in the ring of spikes.
+    slot: Int[Array, "*cells"]
     length: Float[Array, "*cells"]
     # What the clock shows at the start.
     clock: Float[Array, "*cells"]
@@ -43,6 +46,8 @@ class GroupCarry(eqx.Module):
     # How many spikes each neuron has had, and the random numbers of the thresholds after the next.
     counts: Int[Array, " neurons"]
     u: Float[Array, " neurons"] | None
+    # When each neuron may fire again, counted from here; `None` without refractoriness.
+    hold: Float[Array, " neurons"] | None
     # What is reduced over the borders of the cells so far.
     reduced: dict[tuple[str, str], Float[Array, " neurons"]]
 
@@ -55,6 +60,8 @@ class LockstepCarry(eqx.Module):
     fault: Int[Array, ""]
     # Over how many borders there was a reduction.
     borders: Int[Array, ""]
+    # The offsets of the spikes of the last cells, in rows that come round; see `travel`.
+    ring: Scratch
 
 
 class LockstepEmitted(eqx.Module):

@@ -19,6 +19,7 @@ from .cell_map import CellMap
 from .cell_state import CellInput, LockstepCarry, LockstepEmitted
 from .delivery import deliver_all
 from .spread import is_small
+from .travel import delivered_later
 
 
 def _loop(engine: CellMap, carry, inputs, adjoint: AbstractAdjoint):
@@ -32,7 +33,11 @@ def _loop(engine: CellMap, carry, inputs, adjoint: AbstractAdjoint):
 def _large(engine: CellMap) -> list[int]:
     """The links whose weights are not carried along; a small matrix is, faster than its spikes are
     sorted out."""
-    return [n for n, link in enumerate(engine.links) if not is_small(link.weights)]
+    return [
+        n
+        for n, link in enumerate(engine.links)
+        if not is_small(link.weights) and (link.delay is None or link.delay.ndim < 2)
+    ]
 
 
 def run_cells(
@@ -58,12 +63,14 @@ def _through_weights(engine, carry, inputs, *, adjoint, room):
 @_through_weights.def_jvp
 def _rule(primals, tangents, *, adjoint, room):
     large = _large(primals[0])
-    none, upward = lambda x: x is None, len(primals[0].upward)
+    none = lambda x: x is None
+
+    kinds = ("upward", "loops", "delayed")
+    places = [(kind, n) for kind in kinds for n in range(len(getattr(primals[0], kind)))]
 
     def get(p):
         # Not by the property, as `tree_at` puts leaves of its own in their places.
-        first, second = p[0].upward, p[0].loops
-        return [(first[n] if n < upward else second[n - upward]).weights for n in large]
+        return [getattr(p[0], places[n][0])[places[n][1]].weights for n in large]
 
     with_weights = lambda p, weights: eqx.tree_at(get, p, weights, is_leaf=none)
     change = get(tangents)
@@ -95,12 +102,25 @@ def _rule(primals, tangents, *, adjoint, room):
             extra[n] = jnp.zeros((engine.cells, kinds, size), lengths.dtype)
         out, push, other = jax.linearize(run, moving, extra, has_aux=True)
         offsets = eqx.combine(out, other)[1].offsets
-        moved = push(
-            tangents,
-            {n: _delivered(engine, n, c, offsets, lengths, room) for n, c in changes.items()},
+        ring = carry.ring.value
+        history = offsets if ring is None else jnp.concatenate([ring, offsets])
+        delivered = lambda n, c: (
+            _delivered(engine, n, c, offsets, lengths, room)
+            if engine.links[n].delay is None
+            else delivered_later(engine.links[n], c, history, lengths, engine.dt0, room)
         )
+        moved = push(tangents, {n: delivered(n, _whole(engine, n, c)) for n, c in changes.items()})
     whole = eqx.combine(out, other)
     return whole, eqx.combine(moved, jax.tree.map(lambda _: None, other))
+
+
+def _whole(engine: CellMap, number: int, change: Weights) -> Weights:
+    """A change of weights, with the targets, which have no tangent."""
+    weights = engine.links[number].weights
+    if not isinstance(change, SparseWeights):
+        return change
+    assert isinstance(weights, SparseWeights)
+    return eqx.combine(change, weights)
 
 
 def _delivered(
@@ -116,10 +136,6 @@ def _delivered(
     link = engine.links[number]
     offsets = link.of_rows(offsets)
     cells, n = offsets.shape
-    if isinstance(change, SparseWeights):
-        # Targets have no tangent.
-        assert isinstance(link.weights, SparseWeights)
-        change = eqx.combine(change, link.weights)
     numbers = jnp.arange(cells * n, dtype=jnp.int32)
     marks = jnp.where(jnp.isfinite(offsets.reshape(-1)), numbers, -1)
     (spikes,) = compact(marks, room, (marks, -1))

@@ -29,12 +29,14 @@ from .._window import Window, as_window
 from .base import Lockstep
 from .cells import run_cells
 from .delivery import add_to
-from .final import FinalState
+from .final import FinalState, Past
 from .group_cell import LATE
+from .initial import draws
 from .lockstep import (
     cell_inputs,
     cell_map_of,
     check_lockstep,
+    delays_outside,
     failure_of,
     marked,
     result_of,
@@ -112,7 +114,8 @@ def clamp(
     - `window`: a [`roughsnn.Window`][], that of the train. Cells should be shorter than the
         intervals between spikes of a neuron: a second spike in a cell is exact only to first order.
     - `observed`: which neurons of the network those of the train are, in its order; by default all.
-    - `key`: of the noise and of the hidden spikes, where there are any.
+    - `key`: of the noise, of the hidden spikes and of initial states that are drawn, where there
+        are any.
     - `max_spikes`: the capacity for spikes of all neurons together, needed if some are hidden.
     - `engine`: a [`roughsnn.Lockstep`][]; it records at the borders of cells only.
     - `throw`: as for [`roughsnn.simulate`][].
@@ -148,8 +151,9 @@ def clamp(
     index = _check_observed(train, observed, problem.neurons)
     free = len(index) < problem.neurons
     random = problem.noise is None and any(problem.channels)
-    if key is None and (random or free):
-        what = "noise" if random else "hidden neurons"
+    started = draws(given.get("initial"))
+    if key is None and (random or free or started):
+        what = "noise" if random else "hidden neurons" if free else "random initial states"
         raise ValueError(f"The network has {what}, which must be drawn: give a `key`.")
     if free and max_spikes is None:
         raise ValueError(
@@ -160,7 +164,8 @@ def clamp(
     clamped, failure = _clamp(problem, train.local(), engine, index=tuple(index.tolist()))
     clamped = failure.raised(clamped) if throw else clamped
     # On the clock of the train.
-    spikes = dataclasses.replace(clamped.spikes.in_frame(window), bits=train.bits)
+    spikes = clamped.spikes.in_frame(window)
+    spikes = dataclasses.replace(spikes, bits=train.bits, populations=network.sizes)
     return dataclasses.replace(clamped, spikes=spikes)
 
 
@@ -197,7 +202,8 @@ def _clamp(
     cell_map = cell_map_of(
         problem, key, path, plan, emit_s=False, observed=of_groups(is_known), free=free
     )
-    links = cell_map.links
+    # Those with delays read what all neurons did.
+    links = (*cell_map.upward, *cell_map.loops)
     silent = is_known[layout.indices]
     if free:
         hidden = tuple(_hidden_rows(link, silent) for link in links)
@@ -211,8 +217,9 @@ def _clamp(
         for own, y in zip(of_groups(is_known), y0.groups, strict=True)
     )
     y0 = NetworkState(groups, y0.members)
-    carry = cell_map.start(y0, layout.split(problem.counts), problem.outside)
-    inputs = cell_inputs(problem, path, grid, len(cell_map.links))
+    outside = problem.outside | delays_outside(cell_map)
+    carry = cell_map.start(y0, layout.split(problem.counts), outside, Past())
+    inputs = cell_inputs(problem, path, grid, cell_map)
 
     marks = jnp.where(train.marks >= 0, jnp.asarray(observed, jnp.int32)[train.marks], -1)
     begin = jnp.append(inputs.begin, jnp.full(LATE, grid.t1, dtype))

@@ -108,7 +108,9 @@ def eligibility(
     _projection(problem.network)
     found, failure = _eligibility(problem, engine)
     found = failure.raised(found) if throw else found
-    return dataclasses.replace(found, spikes=found.spikes.in_frame(window))
+    spikes = found.spikes.in_frame(window)
+    spikes = dataclasses.replace(spikes, populations=problem.network.sizes)
+    return dataclasses.replace(found, spikes=spikes)
 
 
 def _projection(network: SpikingNetwork) -> Projection:
@@ -119,6 +121,11 @@ def _projection(network: SpikingNetwork) -> Projection:
             "`network` must be one population with a matrix of weights onto itself: the "
             "derivatives are with respect to them, and one is kept for each pair of neurons. Use "
             "`SparseWeights.to_dense()`."
+        )
+    if network.waits:
+        raise ValueError(
+            "`network` must have no delays and no refractory times: what is to come has no "
+            "eligibility traces."
         )
     return projections[0]
 

@@ -9,20 +9,26 @@ from jaxtyping import Array, Float
 
 from .._event.crossing import QuadraticCrossing
 from .._misc import joined
+from .._model.drive import Constant, Rows
 from .._model.equation import Arrivals, Diffusion, Drift
 from .._model.firing import HardThreshold
 from .._model.links import links_of
 from .._model.state import NetworkState
+from .._model.waiting import Agenda
 from .._path.base import AbstractCellPath, AbstractJumpPath
+from .._path.step import StepPath
 from .._results import RESULTS, Failure
 from .._solve.engine import EventByEvent
 from .._solve.eventsolve import solve
 from .._solve.saveat import check_saveat
 from .._solve.setup import Equation, check_problem
 from .._train.spike_train import SpikeTrain
+from .._types import DriveFunction
 from .._window import Window
 from .base import Simulation
 from .boundary import boundary_of
+from .exact import ExactStep
+from .exact_crossing import ExactCrossing
 from .exponential import ExponentialTrapezoid, LinearGroups, is_linear
 from .known import event_of
 from .labels import flat_labels, labels_of
@@ -51,15 +57,22 @@ def equation_of(problem: Problem, engine: EventByEvent) -> tuple[Equation, Event
     y0, key, path = problem.draw()
     solver, root_finder = engine.solver, engine.root_finder
     if solver is None and not engine.adaptive and is_linear(layout):
-        curved = path is not None and path.arrays()[1] is not None
-        groups = LinearGroups.of(layout, problem.dtype, noisy=path is not None, bent=curved)
-        solver = ExponentialTrapezoid(groups)
-        hard = any(isinstance(group.firing, HardThreshold) for group in layout.groups)
-        if root_finder is None and not hard:
-            root_finder = QuadraticCrossing(pieces=2 if curved else 1)
+        finder = None
+        if path is None:
+            solver = ExactStep.of(layout, problem.dtype, bent=_bends(problem.drive))
+            finder = ExactCrossing.of(solver, problem.window.dt0)
+        else:
+            curved = path.arrays()[1] is not None
+            solver = ExponentialTrapezoid(LinearGroups.of(layout, problem.dtype, bent=curved))
+            if not any(isinstance(group.firing, HardThreshold) for group in layout.groups):
+                finder = QuadraticCrossing(pieces=2 if curved else 1)
+        root_finder = finder if root_finder is None else root_finder
     engine = dataclasses.replace(engine, solver=solver, root_finder=root_finder)
     drive = problem.drive
-    terms, event = terms_of(problem, path), event_of(network, layout)
+    agenda = agenda_of(problem, engine)
+    terms, event = terms_of(problem, path), event_of(network, layout, agenda)
+    if agenda is not None and y0.waiting is None:
+        y0 = dataclasses.replace(y0, waiting=agenda.empty(problem.dtype))
     jump_ts = drive.jump_times if isinstance(drive, AbstractJumpPath) else None
     window, counts = problem.window, problem.counts
     y0 = check_problem(terms, window, y0, None, event=event, engine=engine, jump_ts=jump_ts)
@@ -75,8 +88,30 @@ def equation_of(problem: Problem, engine: EventByEvent) -> tuple[Equation, Event
         resets=problem.conditions == "hold",
         outside=problem.outside,
         labels=flat_labels(labels_of(layout, key)),
+        silent=0 if agenda is None else agenda.places,
+        per_event=0 if agenda is None else agenda.per_spike,
     )
     return equation, engine
+
+
+def agenda_of(problem: Problem, engine: EventByEvent) -> Agenda | None:
+    """What may wait in a network with delays or refractory times."""
+    layout = problem.layout
+    links = links_of(problem.network, layout, "delayed")
+    refractory = tuple(group.refractory for group in layout.groups)
+    if not links and all(hold is None for hold in refractory):
+        return None
+    agenda = Agenda(layout, links, refractory, 1)
+    pending = engine.max_pending
+    if pending is None:
+        # Two spikes of each neuron on their way, and some more.
+        pending = 32 + 2 * sum(link.arrivals for link in links)
+    return dataclasses.replace(agenda, max_pending=pending)
+
+
+def _bends(drive: DriveFunction) -> bool:
+    """Whether a drive may change within a step."""
+    return not isinstance(drive, Constant | Rows | StepPath)
 
 
 def terms_of(problem: Problem, path: AbstractCellPath | None) -> dfx.AbstractTerm:
@@ -87,10 +122,10 @@ def terms_of(problem: Problem, path: AbstractCellPath | None) -> dfx.AbstractTer
     if path is not None:
         terms.append(dfx.ControlTerm(Diffusion(layout), path))
     begin = problem.clock.start(0, problem.dtype)
-    for link in links_of(problem.network, layout, known=True):
+    for link in links_of(problem.network, layout, "known"):
         if link.source is not None:
             train = problem.inputs[link.source]
-            jumps = jumps_of(link.weights, train, problem.window.t1, begin)
+            jumps = jumps_of(link, train, problem.window.t1, begin)
             terms.append(dfx.ControlTerm(Arrivals(layout, link.group, link.port), jumps))
     return terms[0] if len(terms) == 1 else dfx.MultiTerm(*terms)
 
@@ -132,10 +167,18 @@ def run_event_by_event(problem: Problem, engine: EventByEvent) -> tuple[Simulati
         if window.edges:
             last = jnp.concatenate([solution.ys, last])
         train = dataclasses.replace(train, boundary=boundary_of(problem, train, last, equation.key))
+    if solution.y1.waiting is not None:
+        lost = solution.y1.waiting.lost > 0
+        result = RESULTS.where(lost, RESULTS.too_many_pending, solution.result)
+        solution = dataclasses.replace(solution, result=result)
+        train = dataclasses.replace(train, overflow=result != RESULTS.successful)
+        index = jnp.where(lost, len(failure.messages), failure.index)
+        message = RESULTS[RESULTS.too_many_pending]
+        failure = Failure(index, (*failure.messages, message))
     states = solution if wanted else None
     good = solution.result == RESULTS.successful
     told = jnp.zeros_like(final.counts)
-    end = problem.end(solution.y1, final.counts, told, engine, good)
+    end = problem.end(solution.y1, final.counts, told, engine, good, None)
     return Simulation(train, states, solution.result, end, problem.conditions), failure
 
 

@@ -1,4 +1,4 @@
-"""An exponential step for networks of linear neurons and synapses."""
+"""An exponential step for networks of linear neurons and synapses with noise."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -35,15 +35,14 @@ class LinearGroups(eqx.Module):
 
     layout: Layout
     matrices: tuple[Matrices, ...]
-    # Whether there is noise, which is all that forces ports, and whether it changes within a step.
-    noisy: bool = eqx.field(static=True)
+    # Whether the noise changes within a step.
     bent: bool = eqx.field(static=True)
 
     @classmethod
-    def of(cls, layout: Layout, dtype: Any, *, noisy: bool, bent: bool) -> "LinearGroups":
+    def of(cls, layout: Layout, dtype: Any, *, bent: bool) -> "LinearGroups":
         """Those of a layout."""
         matrices = tuple(matrices_of(group, dtype) for group in layout.groups)
-        return cls(layout, matrices, noisy, bent)
+        return cls(layout, matrices, bent)
 
     def moved(
         self, y: NetworkState, force: NetworkState, change: NetworkState, length: Array
@@ -54,7 +53,8 @@ class LinearGroups(eqx.Module):
             self._moved(n, y.groups[n], force.groups[n], change.groups[n], length)
             for n in range(len(self.matrices))
         ]
-        return NetworkState(tuple(found), y.members)
+        waiting = None if y.waiting is None else y.waiting.after(length)
+        return NetworkState(tuple(found), y.members, waiting)
 
     def _moved(
         self,
@@ -69,7 +69,7 @@ class LinearGroups(eqx.Module):
         for name, equations in m.ports.items():
             g = components(y.ports[name])
             none: Vector = [None] * len(g)
-            noise = components(force.ports[name]) if self.noisy else none
+            noise = components(force.ports[name])
             bent = components(change.ports[name]) if self.bent else none
             end, current = PortCell.of(equations, length, self.bent)(g, noise, bent)
             line = line.plus(current)
@@ -122,7 +122,7 @@ class _Dense(dfx.AbstractLocalInterpolation):
                 if kink is not None:
                     s = s + length * kink * at_least(theta - 0.5, 0) ** 2 / 2
             groups.append(PopulationState(one.neuron, one.ports, s))
-        return NetworkState(tuple(groups), y.members)
+        return NetworkState(tuple(groups), y.members, y.waiting)
 
     def evaluate(self, t0, t1=None, left=True):
         del left
@@ -202,7 +202,7 @@ class ExponentialTrapezoid(dfx.AbstractSolver):
             )
             for n, one in enumerate(y1.groups)
         ]
-        y1 = NetworkState(tuple(groups), y1.members)
+        y1 = NetworkState(tuple(groups), y1.members, y1.waiting)
         return y1, None, info, None, dfx.RESULTS.successful
 
     def _middle(self, y0: NetworkState, force: NetworkState, change: NetworkState, length: Array):
@@ -220,7 +220,7 @@ class ExponentialTrapezoid(dfx.AbstractSolver):
                 x[k] = x[k] - STRETCH * length * bend / m.neuron.row[..., k]
             like = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), one.neuron)
             groups.append(PopulationState(assembled(like, x), one.ports, one.s))
-        return NetworkState(tuple(groups), y.members)
+        return NetworkState(tuple(groups), y.members, y.waiting)
 
     def func(self, terms, t0, y0, args):
         """The vector field."""

@@ -4,13 +4,36 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from .._misc import is_concrete
 from .._model.network import SpikingNetwork
 from .._model.state import NetworkState
 from .._window import Clock
+
+
+class Past(eqx.Module):
+    """What the cells before the window left behind beside the states: the ends of refractory times,
+    and the spikes that are on their way, see [`roughsnn.FinalState`][]."""
+
+    holds: tuple[Float[Array, "..."] | None, ...] | None = None
+    spikes: Float[Array, "cells neurons"] | None = None
+
+    def hold(self, n: int, counts: Array, long_ago: float, dtype: Any) -> Array:
+        """When the neurons of a group may fire, counted from the start."""
+        held = None if self.holds is None else self.holds[n]
+        return jnp.full(counts.shape, long_ago, dtype) if held is None else held.astype(dtype)
+
+    def ring(self, slots: int, neurons: int, dtype: Any) -> Array | None:
+        """The spikes of the last cells."""
+        if slots == 0:
+            return None
+        empty = jnp.full((slots, neurons), jnp.inf, dtype)
+        if self.spikes is None:
+            return empty
+        return jnp.concatenate([empty, self.spikes.astype(dtype)])[-slots:]
 
 
 class FinalState(eqx.Module):
@@ -27,6 +50,7 @@ class FinalState(eqx.Module):
     - `told`: how many late spikes of each neuron the engine will find again although the ended
         window holds them already.
     - `given`: whether the first thresholds were given, and not drawn.
+    - `past`: in lockstep, spikes on their way and refractory times, if there are any.
     - `clock`: what the time was.
     - `kind`: of what engine and network it is.
     """
@@ -35,6 +59,7 @@ class FinalState(eqx.Module):
     counts: Int[Array, " neurons"]
     told: Int[Array, " neurons"]
     given: Bool[Array, " neurons"]
+    past: Past | None
     clock: Clock
     kind: tuple[str, ...] = eqx.field(static=True)
 

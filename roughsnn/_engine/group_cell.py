@@ -44,7 +44,10 @@ class Spikes(NamedTuple):
     hit: Bool[Array, " neurons"]
     offset: Float[Array, " neurons"]
     fault: Array
-    # How long ago the hidden state started: at the spike, or at the cell's start.
+    # When the neurons may fire, after the cell's end; `None` without refractoriness.
+    hold: Array | None
+    # How long ago the hidden state started: at the spike, the end of the refractory time, or the
+    # cell's start.
     since: Float[Array, " neurons"]
     x: list[Array]
     s: Array | None
@@ -132,40 +135,61 @@ class GroupCell(eqx.Module):
         assert isinstance(self.group.firing, HardThreshold)
         return v - self.group.firing.threshold
 
-    def _events(self, s, motion: Motion, time: CellTime, bent: bool):
+    def _events(self, s, motion: Motion, time: CellTime, bent: bool, begin: Array | None):
         """The hidden state at the cell's end, and for each piece of the cell: the event function
-        at its borders and its slope at its start."""
+        at its borders and its slope at its start; from `begin` on, if that is not the start."""
         path, length = motion.potential, time.length
         assert path.a is not None
-        start, end = path.a, path.of_all(length, path.a)
+        end = path.of_all(length, path.a)
+        first = 0.0 if begin is None else begin
+        start = self._stretched(motion, begin, length) if bent else self._at(path, begin)
         slope = jnp.zeros_like(start) if path.b is None else path.b
+        if begin is not None and path.c is not None:
+            slope = slope + 2 * path.c * begin
         if self.group.hazard is None:
             return None, [self._level(start), self._level(end)], [slope]
         rate = lambda r, v: self.group.rate(time.clock + r, v)
-        levels, slopes, step = [s], [rate(0.0, start)], length
+        levels, slopes, step = [s], [rate(first, start)], length - first
         if bent:
-            step = length / 2
-            middle = path.of_all(step, start)
-            if motion.bend is not None:
-                middle = middle - STRETCH * length * motion.bend
-            slopes.append(rate(step, middle))
+            step = step / 2
+            middle = first + step
+            slopes.append(rate(middle, self._stretched(motion, middle, length)))
             levels.append(_trapezoid(s, step, *slopes))
         end = end if motion.shift is None else end + motion.shift
         s_end = _trapezoid(levels[-1], step, slopes[-1], rate(length, end))
         return s_end, [*levels, s_end], slopes
 
-    def _crossing(self, levels, slopes, time: CellTime):
-        """Which neurons fire by themselves, when, and which have a fault."""
-        crosses, inside, speed = first_of_pieces(time.length, levels, slopes)
+    def _at(self, path: Quadratic, r: Array | None) -> Array:
+        assert path.a is not None
+        return path.a if r is None else path.of_all(r, path.a)
+
+    def _stretched(self, motion: Motion, r: Array | None, length: Scalar) -> Array:
+        """The potential at a time, with the variance of a Brownian motion."""
+        v = self._at(motion.potential, r)
+        if motion.bend is None or r is None:
+            return v
+        # Of a parabola that is 1 in the middle.
+        return v - STRETCH * length * motion.bend * (4 * r * (length - r) / length**2)
+
+    def _crossing(self, levels, slopes, time: CellTime, hold: Array | None):
+        """Which neurons fire by themselves, when, and which have a fault; none before the end of
+        its `hold`."""
+        begin, late, free, limited = 0.0, time.late, jnp.array(True), jnp.array(False)
+        if hold is not None:
+            begin, free = at_most(at_least(hold, 0), time.length), hold < time.length
+            late = at_least(at_most(-hold, time.late), 0)
+            limited = late < time.late
+        length = time.length - begin
+        crosses, inside, speed = first_of_pieces(length, levels, slopes)
         level, level_end, b = levels[0], levels[-1], slopes[0]
-        overdue = level > 0
+        overdue = (level > 0) & free
         moving = overdue & (b > 0)
         before = jnp.where(moving, level, 0) / jnp.where(moving, b, 1)
-        crowded = overdue & (before > LATE * self.dt0) & (time.late > 0)
-        offset = jnp.where(overdue, -at_most(before, time.late), inside)
+        crowded = overdue & (before > LATE * self.dt0) & (time.late > 0) & ~limited
+        offset = begin + jnp.where(overdue, -at_most(before, late), inside)
         scale = jnp.maximum(jnp.abs(level), jnp.abs(level_end))
         rounding = float(jnp.finfo(level.dtype).eps) ** 0.5
-        grazed = crosses & (speed * time.length <= rounding * scale)
+        grazed = crosses & (speed * length <= rounding * scale)
         fault = jnp.where(crowded, CROWDED, jnp.where(grazed, GRAZED, OK))
         return crosses | overdue, offset, fault
 
@@ -181,16 +205,17 @@ class GroupCell(eqx.Module):
         free: bool,
     ) -> Spikes:
         """The first spike of each neuron, and where that leaves it at the cell's end."""
-        group, s, length = self.group, carry.y.s, time.length
+        group, s, length, hold = self.group, carry.y.s, time.length, carry.hold
         hazard = group.hazard
+        begin = None if hold is None else at_most(at_least(hold, 0), length)
         v = motion.potential.a
         assert v is not None
         hit, offset, fault = jnp.zeros(v.shape, bool), jnp.zeros_like(v), jnp.int32(OK)
         s_end = None
         if group.firing is not None:
-            s_end, levels, slopes = self._events(s, motion, time, bent)
+            s_end, levels, slopes = self._events(s, motion, time, bent, begin)
             if free:
-                hit, offset, fault = self._crossing(levels, slopes, time)
+                hit, offset, fault = self._crossing(levels, slopes, time, hold)
         if observed is not None:
             hit, fault = hit & ~observed, jnp.where(observed, OK, fault)
         if given is not None:
@@ -202,35 +227,55 @@ class GroupCell(eqx.Module):
         after = components(group.spike(self.state(there)))
         jump = [jnp.where(hit, b - a, 0) for a, b in zip(there, after, strict=True)]
         start = [a + b for a, b in zip(there, jump, strict=True)]
-        v_start = self.neuron.value(start)
+        # The hidden state starts again where the refractory time ends.
+        again, free_at = start, offset
+        if hold is not None:
+            assert group.refractory is not None
+            hold = jnp.where(hit, offset + group.refractory.astype(v.dtype), hold)
+            free_at = jnp.where(hit, at_most(hold, length), offset)
+            there_then = [q.of_all(free_at, v) for q in motion.state]
+            left = self._left(jump, free_at - offset)
+            again = [a if b is None else a + b for a, b in zip(there_then, left, strict=True)]
+            hold = at_least(hold - length, -LATE * self.dt0)
+        v_start = self.neuron.value(again)
         ends = [q.of_all(length, v) for q in motion.state]
         x_end = [
             a if b is None else a + b
             for a, b in zip(ends, self._left(jump, length - offset), strict=True)
         ]
         v_end = self.neuron.value(x_end)
-        since = jnp.where(hit, length - offset, length)
+        whole = length if begin is None else length - begin
+        since = jnp.where(hit, length - free_at, whole)
         density, hazard_end = None, None
         if hazard is not None:
             assert s is not None and s_end is not None and carry.u is not None
             rate = lambda r, v: group.rate(time.clock + r, v)
             v_end = v_end if motion.shift is None else v_end + motion.shift
             hazard_end = rate(length, v_end)
-            begin = group.threshold(carry.u)
+            drawn = group.threshold(carry.u)
             if observed is not None:
                 at_spike = self.neuron.value(there)
+                first = 0.0 if begin is None else begin
+                v_first = self._at(motion.potential, begin)
+                ahead = _trapezoid(s, offset - first, rate(first, v_first), rate(offset, at_spike))
+                log_rate = group.log_rate(time.clock + offset, at_spike)
+                if carry.hold is not None:
+                    refractory = hit & (offset < carry.hold)
+                    log_rate = jnp.where(refractory, -jnp.inf, log_rate)
+                    ahead = jnp.where(refractory, s, ahead)
                 # Not below 0 by rounding, or by the error of a second spike in a cell.
-                until = at_least(s + offset / 2 * (rate(0.0, v) + rate(offset, at_spike)), 0)
-                density = until, group.log_rate(time.clock + offset, at_spike)
-                begin = jnp.where(observed, jnp.zeros_like(s), begin)
-            s = jnp.where(hit, begin, s)
-            rest = _trapezoid(s, since, rate(offset, v_start), hazard_end)
+                density = at_least(ahead, 0), log_rate
+                drawn = jnp.where(observed, jnp.zeros_like(s), drawn)
+            s = jnp.where(hit, drawn, s)
+            rest = _trapezoid(s, since, rate(free_at, v_start), hazard_end)
             s_end = jnp.where(hit, rest, s_end)
         if group.firing is not None:
             level = self._level(v_start) if hazard is None or s is None else s
-            fault = jnp.max(jnp.where(hit & (level > 0), RETRIGGERED, fault))
+            # Behind a refractory time that is another spike.
+            stays = hit & (level > 0) & (free_at <= offset)
+            fault = jnp.max(jnp.where(stays, RETRIGGERED, fault))
         fault = jnp.max(fault).astype(jnp.int32)
-        return Spikes(hit, offset, fault, since, x_end, s_end, v_end, hazard_end, density)
+        return Spikes(hit, offset, fault, hold, since, x_end, s_end, v_end, hazard_end, density)
 
     def _left(self, jump: Vector, r: Array) -> Vector:
         """What is left of a jump of the state after a time r."""

@@ -1,6 +1,6 @@
 """Where a simulation starts."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from .._check import check_function
 from .._misc import as_array, as_numbers, check_finite, described
 from .._model.domain import Bound
 from .._model.layout import Layout
@@ -16,19 +17,22 @@ from .._model.network import SpikingNetwork, find_value
 from .._model.state import NetworkState, PopulationState
 from .._random import Labels, RandomKey
 from .final import FinalState
-from .labels import labels_of
+from .labels import keys_of_part, labels_of
 
 
 def as_initial(
-    initial: Mapping[str, Any] | None, network: SpikingNetwork, dtype: Any
+    initial: Mapping[str, Any] | None, network: SpikingNetwork, key: RandomKey | None
 ) -> dict[str, dict[str, Array]]:
-    """The parts of the states that were given, by population; a clear error for others."""
+    """The parts of the states that were given, by population; a clear error for others.
+
+    Functions are drawn from by a key for each neuron, if there is a `key`.
+    """
     if initial is None:
         return {}
     if not isinstance(initial, Mapping):
         raise TypeError(
-            "`initial` must be a dictionary from parts of the state to arrays, e.g. "
-            '{"v": jnp.zeros(2)}, or the `final` of a simulation, got '
+            "`initial` must be a dictionary from parts of the state to arrays or functions of a "
+            'key, e.g. {"v": jnp.zeros(2)}, or the `final` of a simulation, got '
             f"{described(initial)}."
         )
     simulated = network.simulated
@@ -40,14 +44,16 @@ def as_initial(
         population = find_value(name, simulated, "population, in `initial`")
         if not isinstance(parts, Mapping):
             raise TypeError(
-                f"`initial[{name!r}]` must be a dictionary from parts of the state to arrays, got "
-                f"{described(parts)}."
+                f"`initial[{name!r}]` must be a dictionary from parts of the state to arrays or "
+                f"functions of a key, got {described(parts)}."
             )
         like = jax.eval_shape(population.rest).parts()
         own = {}
         for part, value in parts.items():
             what = f"initial[{part!r}]"
             shape = find_value(part, like, f"part of the state of {name!r}, in `initial`").shape
+            if callable(value):
+                value = _drawn(what, value, shape, _keys(what, key, name, part, shape[0]))
             value = as_numbers(what, value)
             if value.shape != shape or not jnp.issubdtype(value.dtype, jnp.floating):
                 raise ValueError(
@@ -58,6 +64,33 @@ def as_initial(
             own[part] = value
         found[name] = own
     return found
+
+
+def draws(initial: Any) -> bool:
+    """Whether anything of `initial`, however it is, is drawn."""
+    return not isinstance(initial, FinalState) and any(map(callable, jax.tree.leaves(initial)))
+
+
+def _keys(what: str, key: RandomKey | None, name: str, part: str, size: int) -> Array:
+    if key is None:
+        raise ValueError(
+            f"`{what}` must be an array, got a function: the state at which the neurons started "
+            "has to be known here."
+        )
+    return keys_of_part(key, name, part, size)
+
+
+def _drawn(what: str, fn: Callable[[Any], Any], shape: tuple[int, ...], keys: Array) -> Array:
+    """What a function of a key gives each neuron."""
+    check_function(what, fn, f"{what}(key)")
+    one = lambda key: as_numbers(f"{what}(key)", fn(key))
+    like = jax.eval_shape(one, keys[0])
+    if like.shape != shape[1:] or not jnp.issubdtype(like.dtype, jnp.floating):
+        raise ValueError(
+            f"`{what}` must return the state of one neuron, a floating array of shape {shape[1:]}, "
+            f"got {like.dtype} of shape {like.shape}."
+        )
+    return jax.vmap(one)(keys)
 
 
 def bounds_of(network: SpikingNetwork, initial: Any) -> tuple[Bound, ...]:

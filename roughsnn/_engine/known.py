@@ -14,6 +14,7 @@ from .._model.adaptive import AdaptiveLIF
 from .._model.equation import Diffusion, Drift, Excess, Spike
 from .._model.firing import HardThreshold, StochasticFiring
 from .._model.glif import GLIF
+from .._model.history import HistoryFilter
 from .._model.layout import Layout, layout_of
 from .._model.lif import LIF
 from .._model.links import links_of
@@ -23,24 +24,29 @@ from .._model.neuron import AbstractNeuron
 from .._model.population import ConstantRate, Population, Still
 from .._model.reset import Subtract
 from .._model.resonator import ResonateAndFire
+from .._model.waiting import Agenda
 from .._path.grid import GridPath
 from .._types import DriveFunction
 from .initial import initial_state
 
 
-def event_of(network: SpikingNetwork, layout: Layout) -> Event:
-    """The spikes of a network as an [`roughsnn.Event`][]."""
-    links = (*links_of(network, layout, known=True), *links_of(network, layout, known=False))
+def event_of(network: SpikingNetwork, layout: Layout, agenda: Agenda | None = None) -> Event:
+    """The spikes of a network as an [`roughsnn.Event`][]; without an agenda as if nothing were
+    delayed."""
+    links = (*links_of(network, layout, "known"), *links_of(network, layout, "within"))
+    if agenda is None:
+        links = (*links, *links_of(network, layout, "delayed"))
     inner = tuple(link for link in links if link.source is None)
     # Random thresholds are not reached together.
     hard = any(isinstance(group.firing, HardThreshold) for group in layout.groups)
     ties = "all" if hard else "first"
-    return Event(Excess(layout), Spike(layout, inner), network.conditions, ties=ties)
+    spike = Spike(layout, inner, agenda)
+    return Event(Excess(layout, agenda), spike, network.conditions, ties=ties)
 
 
 def _commutes(neuron: AbstractNeuron) -> bool:
     """Whether it is known that the jump at a spike commutes with the noise on the neuron."""
-    if isinstance(neuron, MultiplicativeLIF | Still):
+    if isinstance(neuron, MultiplicativeLIF | Still | HistoryFilter):
         return True
     if isinstance(neuron, LIF | AdaptiveLIF | ResonateAndFire):
         return isinstance(neuron.reset, Subtract) or not neuron.channels_drawn()

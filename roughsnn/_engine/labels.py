@@ -2,9 +2,11 @@
 
 import zlib
 
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+from jaxtyping import Array
 
 from .._model.layout import Layout
 from .._random import AntitheticKey, Labels, RandomKey, original, seeds
@@ -14,6 +16,15 @@ def of_population(key: RandomKey, name: str) -> RandomKey:
     """The key of a population."""
     folded = jr.fold_in(original(key), zlib.crc32(name.encode()))
     return AntitheticKey(folded) if isinstance(key, AntitheticKey) else folded
+
+
+def keys_of_part(key: RandomKey, name: str, part: str, size: int) -> Array:
+    """The keys by which the neurons of a population draw a part of their state at the start.
+
+    The same whether a key is mirrored or not: what is drawn is a matter of the caller.
+    """
+    own = jr.fold_in(original(of_population(key, name)), zlib.crc32(part.encode()))
+    return jax.vmap(lambda number: jr.fold_in(own, number))(jnp.arange(size, dtype=jnp.uint32))
 
 
 def labels_of(layout: Layout, key: RandomKey) -> tuple[Labels, ...]:

@@ -6,13 +6,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from .._misc import at_least, is_concrete
+from .._model.connectivity import SparseWeights
 from .._model.drive import Rows, evaluate_drive
 from .._model.layout import Group
 from .._model.links import links_of
 from .._model.neuron import AbstractLinearNeuron
+from .._model.projection import Projection
 from .._model.synapse import AbstractLinearSynapse
 from .._path.base import AbstractJumpPath
 from .._path.step import StepPath
@@ -28,7 +30,7 @@ from .cell_map import CellMap
 from .cell_state import CellInput, Slopes
 from .cells import run_cells
 from .delivery import add_to
-from .final import FinalState
+from .final import FinalState, Past
 from .group_cell import CROWDED, LATE, GroupCell
 from .labels import labels_of
 from .linear import check_linear, matrices_of, slopes_of
@@ -47,14 +49,16 @@ def run_lockstep(problem: Problem, engine: Lockstep) -> tuple[Simulation, Failur
     plan = Plan.of(engine.record, layout.members)
     cell_map = cell_map_of(problem, key, path, plan, emit_s=bool(window.edges))
     counts = layout.split(problem.counts)
-    carry = cell_map.start(y0, counts, problem.outside)
-    inputs = cell_inputs(problem, path, grid, len(cell_map.links))
+    carry = cell_map.start(y0, counts, problem.outside | delays_outside(cell_map), _past(problem))
+    inputs = cell_inputs(problem, path, grid, cell_map)
     # The last cells may hold more spikes than are wanted, and not in order.
     room = problem.max_spikes
     if window.stop_after is not None:
         room = room + 2 * problem.neurons
     # Those that the window before holds come again.
-    again = LATE * problem.neurons if isinstance(problem.initial, FinalState) else 0
+    again = 0
+    if isinstance(problem.initial, FinalState):
+        again = (LATE + cell_map.slots) * problem.neurons
     border, emitted = run_cells(cell_map, carry, inputs, adjoint=engine.adjoint, room=room + again)
     late = jnp.asarray(LATE * grid.dt0, dtype)
     final, overdue = cell_map.finish(border, late, grid.clock.start(grid.cells, dtype))
@@ -70,7 +74,10 @@ def run_lockstep(problem: Problem, engine: Lockstep) -> tuple[Simulation, Failur
         train = train.first(window.stop_after).with_room(problem.max_spikes)
     result = result_of(final, total, problem.max_spikes, window.stop_after)
     train = marked(train, result)
-    states = plan.states(cell_map, inputs, emitted, final, problem)
+    history = emitted.offsets
+    if carry.ring.value is not None:
+        history = jnp.concatenate([carry.ring.value, history])
+    states = plan.states(cell_map, inputs, emitted, final, problem, history)
     if any(group.hazard is not None for group in layout.groups):
         at = np.array([round(t / grid.dt0) - 1 for t in window.edges], np.int32)
         before = [] if emitted.s is None else [emitted.s[at]]
@@ -84,7 +91,11 @@ def run_lockstep(problem: Problem, engine: Lockstep) -> tuple[Simulation, Failur
     of_all = lambda carry: jnp.concatenate([one.counts for one in carry.groups])
     told = of_all(final) - of_all(border)
     good = result == RESULTS.successful
-    end = problem.end(cell_map.state(border), of_all(border), told, engine, good)
+    under_way = history[-cell_map.slots :] if cell_map.slots else None
+    holds = tuple(one.hold for one in border.groups)
+    waits = cell_map.slots > 0 or any(hold is not None for hold in holds)
+    left = Past(holds, under_way) if waits else None
+    end = problem.end(cell_map.state(border), of_all(border), told, engine, good, left)
     sim = Simulation(train, states, result, end, problem.conditions)
     own = of_all(border) - problem.counts
     return sim, failure_of(result, problem.max_spikes, total, own, grid.cells)
@@ -104,14 +115,15 @@ def cell_map_of(problem: Problem, key: RandomKey, path, plan: Plan, **options: A
 
     last = grid.t1 - (grid.cells - 1) * grid.dt0
     whole = abs(last - grid.dt0) <= 1e-6 * grid.dt0
-    upward = links_of(network, layout, known=True)
+    upward = links_of(network, layout, "known")
     return CellMap(
         layout=layout,
         labels=labels_of(layout, key),
         parts=parts(grid.dt0),
         last=None if whole else parts(last),
         upward=tuple(link for link in upward if link.source is None),
-        loops=links_of(network, layout, known=False),
+        loops=links_of(network, layout, "within"),
+        delayed=links_of(network, layout, "delayed"),
         cells=grid.cells,
         dt0=grid.dt0,
         stop_after=problem.window.stop_after,
@@ -122,6 +134,29 @@ def cell_map_of(problem: Problem, key: RandomKey, path, plan: Plan, **options: A
         earlier=jnp.sum(problem.counts + problem.told, dtype=jnp.int32),
         **options,
     )
+
+
+def _past(problem: Problem) -> Past:
+    """What is left of the window before."""
+    past = problem.initial.past if isinstance(problem.initial, FinalState) else None
+    return Past() if past is None else past
+
+
+def delays_outside(cell_map: CellMap) -> Bool[Array, ""]:
+    """Whether a delay is shorter than a cell, or longer than it may be."""
+    wrong = [jnp.array(False)]
+    for link in cell_map.delayed:
+        assert link.delay is not None
+        held, slack = jax.lax.stop_gradient(link.delay), 1e-6 * cell_map.dt0
+        there = jnp.ones((), bool)
+        if held.ndim == 2:
+            values = (
+                link.weights.values if isinstance(link.weights, SparseWeights) else link.weights
+            )
+            there = values != 0
+        short, long = held < cell_map.dt0 - slack, held > link.max_delay + slack
+        wrong.append(jnp.any((short | long | jnp.isnan(held)) & there))
+    return jnp.any(jnp.stack(wrong))
 
 
 def _untold(problem: Problem, offsets: Float[Array, "cells neurons"]):
@@ -151,9 +186,28 @@ def check_lockstep(problem: Problem, engine: Lockstep, window: Window) -> None:
                     f"{type(synapse).__name__} at {port!r} of {name!r}. {other}"
                 )
         check_linear(name, population, problem.dtype)
+    for n, projection in enumerate(problem.network.projections):
+        _check_delay(n, projection, problem.window.dt0, other)
     _check_grid(problem, window, other)
     if engine.record is not None:
         Plan.of(engine.record, problem.layout.members).check(problem.network, window)
+
+
+def _check_delay(number: int, p: Projection, dt0: float, other: str) -> None:
+    """Refuses delays that are shorter than a cell."""
+    if p.delay is None or not is_concrete(p.delay):
+        return
+    delay = np.asarray(p.delay)
+    weights = p.effective()
+    if delay.ndim == 2 and is_concrete(weights):
+        values = weights.values if isinstance(weights, SparseWeights) else weights
+        delay = delay[np.asarray(values) != 0]
+    if np.any(delay < dt0 * (1 - 1e-6)):
+        raise ValueError(
+            f"With the lockstep engine a delay must be 0 for all synapses of a projection or at "
+            f"least dt0={dt0}, got {np.min(delay)} in `projections[{number}]` from {p.pre!r} onto "
+            f"{p.post!r}. Choose a smaller `dt0`, or use engine=roughsnn.EventByEvent()."
+        )
 
 
 def _check_grid(problem: Problem, window: Window, other: str) -> None:
@@ -187,8 +241,9 @@ def _check_grid(problem: Problem, window: Window, other: str) -> None:
             )
 
 
-def cell_inputs(problem: Problem, path, grid: Grid, links: int) -> CellInput:
-    """What drives each cell; for a network of so many links."""
+def cell_inputs(problem: Problem, path, grid: Grid, cell_map: CellMap) -> CellInput:
+    """What drives each cell."""
+    links, slots = len(cell_map.links), cell_map.slots
     layout, drive, dtype = problem.layout, problem.drive, problem.dtype
     numbers = jnp.arange(grid.cells, dtype=jnp.int32)
     starts = jax.vmap(lambda n: grid.start(n, dtype))(numbers)
@@ -218,12 +273,13 @@ def cell_inputs(problem: Problem, path, grid: Grid, links: int) -> CellInput:
     # Nothing was before the first window.
     late = jnp.minimum(grid.clock.cells + numbers, LATE).astype(dtype) * grid.dt0
     arrivals: tuple[dict[str, Array], ...] = tuple({} for _ in layout.groups)
-    for link in links_of(problem.network, layout, known=True):
+    for link in links_of(problem.network, layout, "known"):
         if link.source is not None:
             came = arriving(link, problem.inputs[link.source], grid, lengths)
             add_to(arrivals[link.group], link.port, came)
     return CellInput(
         begin=starts,
+        slot=numbers % max(slots, 1),
         length=lengths,
         clock=clock,
         late=late,

@@ -16,6 +16,7 @@ from .._misc import is_concrete, where_tree
 from .._model.drive import Constant, Rows, as_drive, evaluate_drive
 from .._model.layout import Layout, layout_of
 from .._model.network import SpikingNetwork
+from .._model.population import Source
 from .._model.state import NetworkState
 from .._path.base import AbstractGridPath
 from .._path.brownian import Brownian
@@ -30,7 +31,7 @@ from .._types import Drive, DriveFunction
 from .._window import Clock, Window, as_window, check_capacity
 from .base import Lockstep
 from .fast import check_cell
-from .final import FinalState, kind_of
+from .final import FinalState, Past, kind_of
 from .initial import as_initial, bounds_of, initial_state
 from .known import check_conditions
 from .noise import check_noise, drawn_path, flat_path
@@ -117,8 +118,11 @@ class Problem(eqx.Module):
         holds = [bound.holds() for bound in bounds_of(self.network, self.initial)]
         return ~jnp.all(jnp.stack(holds)) if holds else jnp.array(False)
 
-    def end(self, state: NetworkState, counts, told, engine: Any, good) -> FinalState | None:
-        """Where the next window starts, if one can; nan if the simulation was not `good`."""
+    def end(
+        self, state: NetworkState, counts, told, engine: Any, good, past: Past | None
+    ) -> FinalState | None:
+        """Where the next window starts, if one can; nan if the simulation was not `good`. `past` is
+        what the engine needs to know besides."""
         if self.window.stop_after is not None or not self.window.whole:
             return None
         nowhere = jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), state)
@@ -128,6 +132,7 @@ class Problem(eqx.Module):
             counts=counts,
             told=told,
             given=self.given,
+            past=where_tree(good, past, jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), past)),
             clock=dataclasses.replace(self.clock, cells=cells),
             kind=kind_of(self.network, engine),
         )
@@ -186,13 +191,14 @@ def pose(
     dtype = check_drive(network, drive, window.t0)
     if isinstance(initial, FinalState):
         initial.check(kind_of(network, engine), window.dt0)
+        _check_sources(network)
         # The lockstep engine takes rows by their number.
         if not isinstance(drive, Constant) and not (
             isinstance(drive, Rows) and isinstance(engine, Lockstep)
         ):
             _check_clock(clock, window, dtype)
     else:
-        initial = as_initial(initial, network, dtype)
+        initial = as_initial(initial, network, check_key(key))
     for bound in bounds_of(network, initial):
         bound.check()
     if not (isinstance(engine, EventByEvent) and engine.adaptive):
@@ -239,6 +245,17 @@ def check_drive(network: SpikingNetwork, drive: DriveFunction, t0: float) -> Any
             f"got shape {out.shape}."
         )
     return jnp.result_type(out.dtype, dtype)
+
+
+def _check_sources(network: SpikingNetwork) -> None:
+    """Refuses to go on where spikes of sources are still on their way."""
+    for n, p in enumerate(network.projections):
+        if p.delay is not None and isinstance(network[p.pre], Source):
+            raise ValueError(
+                f"`initial` does not hold the spikes of {p.pre!r} that are on their way, by the "
+                f"`delay` of `projections[{n}]`: simulate in one window, or add the delay to the "
+                "times of `inputs`."
+            )
 
 
 def _check_clock(clock: Clock, window: Window, dtype) -> None:

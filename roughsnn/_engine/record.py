@@ -13,6 +13,7 @@ from .._misc import at_most, is_concrete, where_tree
 from .._model.links import Link, links_of
 from .._model.network import SpikingNetwork, find_value
 from .._model.state import Member, NetworkState
+from .._solve.adjoint import Scratch
 from .._window import Window
 from .cell_map import CellMap
 from .cell_state import CellInput, LockstepCarry, LockstepEmitted
@@ -113,8 +114,10 @@ class Plan(eqx.Module):
         emitted: LockstepEmitted,
         final: LockstepCarry,
         problem: Problem,
+        history: Float[Array, "past neurons"] | None = None,
     ) -> PyTree | None:
-        """The records, with the structure in which they were asked for."""
+        """The records, with the structure in which they were asked for; `history` is the offsets of
+        the spikes of the cells, and of those before from which spikes are on their way."""
         if not self.hows:
             return None
         ended = cell_map.stopped(final)
@@ -127,12 +130,12 @@ class Plan(eqx.Module):
         if times:
             # All at once, so that the program does not grow with the number of records.
             assert emitted.origin is not None
-            sources = links_of(problem.network, cell_map.layout, known=True)
+            sources = links_of(problem.network, cell_map.layout, "known")
             sources = tuple(link for link in sources if link.source is not None)
             groups = cell_map.layout.groups
             matrices = tuple(matrices_of(group, problem.dtype) for group in groups)
             origin = emitted.origin
-            at = _InsideOfCells(cell_map, inputs, origin, last, problem, sources, matrices)
+            at = _InsideOfCells(cell_map, inputs, origin, last, problem, sources, matrices, history)
             ends = np.cumsum([len(ts) for ts in times])[:-1]
             found = at(jnp.concatenate(times))
             inside = [
@@ -171,6 +174,7 @@ class _InsideOfCells(NamedTuple):
     problem: Problem
     sources: tuple[Link, ...]
     matrices: tuple[Matrices, ...]
+    history: Float[Array, "past neurons"] | None
 
     def __call__(self, ts: Float[Array, " times"]) -> NetworkState:
         dtype, grid = self.inputs.begin.dtype, self.problem.grid
@@ -192,6 +196,12 @@ class _InsideOfCells(NamedTuple):
         pairs = zip(groups, self.matrices, strict=True)
         parts = tuple(GroupCell.of(group, m, r, dt0) for group, m in pairs)
         cell_map = dataclasses.replace(self.cell_map, parts=parts, last=None)
+        if cell_map.slots:
+            assert self.history is not None
+            # As the loop has it there.
+            ring = jax.lax.dynamic_slice_in_dim(self.history, number, cell_map.slots)
+            ring = Scratch(jnp.roll(ring, number % cell_map.slots, axis=0))
+            carry = dataclasses.replace(carry, ring=ring)
         after = cell_map.state(cell_map(carry, self._part(x, number, r))[0])
         y = where_tree(at_start, cell_map.state(carry), after)
         return where_tree(beyond, self.last, y)

@@ -57,8 +57,11 @@ def simulate(
     - `engine`: [`roughsnn.Lockstep`][] (default), or [`roughsnn.EventByEvent`][], the ordered,
         general one.
     - `initial`: a dictionary from parts of the state to arrays, e.g. `{"v": ...}`, with several
-        populations by population and part, see [`roughsnn.PopulationState`][]. What it does not
-        name is at rest; the first thresholds `"s"` are drawn. Or `sim.final` of a simulation with
+        populations by population and part, see [`roughsnn.PopulationState`][]. Instead of an array
+        it may hold a function from a key to the part of one neuron, e.g. `jax.random.uniform`:
+        each neuron calls it with a key of its own, made from `key` and from the names of the
+        population and of the part (a mirrored key draws as the original). What it does not name is
+        at rest; the first thresholds `"s"` are drawn. Or `sim.final` of a simulation with
         the same network, engine, key and `dt0`: this one goes on where that ended, as if both were
         one (with noise that the key draws). The drive then reads the time since the first window;
         a drive of rows, `noise` and `inputs` are those of the present one.
@@ -107,7 +110,7 @@ def simulate(
         check_event_by_event(problem, engine, window)
     sim, failure = _run(problem, engine.local(window))
     sim = failure.raised(sim) if throw else sim
-    return sim.shifted(window)
+    return sim.shifted(window, problem.network.sizes)
 
 
 @eqx.filter_jit

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from .._misc import described
 from .._model.connectivity import SparseWeights
-from .._model.links import Link, Weights
+from .._model.links import Link
 from .._model.network import SpikingNetwork, find_value
 from .._model.population import Source
 from .._path.jumps import JumpPath, check_jump_times
@@ -72,6 +72,7 @@ def arriving(
     link: Link, spikes: SpikeTrain, grid: Grid, lengths: Float[Array, " cells"]
 ) -> Float[Array, "cells 3 neurons"]:
     """The moments of what the spikes of a source bring in each cell."""
+    link, spikes = travelled(link, spikes)
     cell, offset = in_cells(spikes, grid, lengths)
     left = lengths[cell] - offset
     weights = jax.tree.map(_as(lengths.dtype), link.weights)
@@ -87,6 +88,7 @@ def arriving_until(
     length: Scalar,
 ) -> Float[Array, "3 neurons"]:
     """The same in the first part, of this length, of one cell."""
+    link, spikes = travelled(link, spikes)
     of_spike, offset = in_cells(spikes, grid, lengths)
     there = (spikes.marks >= 0) & (of_spike == cell) & (offset <= length)
     order = jnp.argsort(~there, stable=True)
@@ -100,9 +102,41 @@ def _as(dtype: Any):
     return lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.inexact) else x
 
 
-def jumps_of(weights: Weights, spikes: SpikeTrain, t1: float, since: Scalar) -> JumpPath:
+def travelled(link: Link, spikes: SpikeTrain) -> tuple[Link, SpikeTrain]:
+    """The link without delays, and the spikes when they arrive in the window; the others are
+    padding, at the end. Where each synapse has a delay, each has a row."""
+    if link.delay is None:
+        return link, spikes
+    weights, marks, delay = link.weights, spikes.marks, link.delay
+    times, there = spikes.times, marks >= 0
+    row = jnp.maximum(marks, 0)
+    if delay.ndim == 2:
+        width = delay.shape[1]
+        values = weights.values if isinstance(weights, SparseWeights) else weights
+        every = jnp.broadcast_to(jnp.arange(width, dtype=jnp.int32), delay.shape)
+        targets = weights.targets if isinstance(weights, SparseWeights) else every
+        empty = SparseWeights(np.zeros((1, 1), np.int32), np.zeros((1, 1)), weights.shape[1])
+        pair = targets.reshape(-1, 1), values.reshape(-1, 1)
+        weights = eqx.tree_at(lambda w: (w.targets, w.values), empty, pair)
+        each = lambda x: jnp.broadcast_to(x[:, None], (x.shape[0], width)).reshape(-1)
+        row = (row[:, None] * width + jnp.arange(width, dtype=jnp.int32)[None]).reshape(-1)
+        times, there, delay = each(times), each(there), delay.reshape(-1)
+    elif delay.ndim == 0:
+        delay = delay[None]
+    shift = delay[row if delay.shape[0] > 1 else jnp.zeros_like(row)]
+    times = times + shift.astype(times.dtype)
+    there = there & (times <= spikes.t1)
+    order = jnp.argsort(jax.lax.stop_gradient(jnp.where(there, times, jnp.inf)))
+    marks, times = jnp.where(there, row, -1)[order], jnp.where(there, times, jnp.inf)[order]
+    link = dataclasses.replace(link, weights=weights, delay=None)
+    return link, dataclasses.replace(spikes, times=times, marks=marks)
+
+
+def jumps_of(link: Link, spikes: SpikeTrain, t1: float, since: Scalar) -> JumpPath:
     """The spikes of a source as a driver of a port on [0, t1], with times that count from
     `since`."""
+    link, spikes = travelled(link, spikes)
+    weights = link.weights
     there = spikes.marks >= 0
     rows = jnp.where(there, spikes.marks, 0)
     row = weights.row if isinstance(weights, SparseWeights) else lambda k: weights[k]

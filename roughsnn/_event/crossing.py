@@ -98,7 +98,7 @@ class QuadraticCrossing(AbstractCrossing):
 
 
 def first_of_pieces(
-    length: Scalar,
+    length: Scalar | Float[Array, " events"],
     levels: Sequence[Float[Array, " events"]],
     slopes: Sequence[Float[Array, " events"]],
 ) -> tuple[Bool[Array, " events"], Float[Array, " events"], Float[Array, " events"]]:

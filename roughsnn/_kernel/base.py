@@ -74,7 +74,7 @@ def pooled(x: SpikeTrain, y: SpikeTrain) -> SpikeTrain:
     """Both batches as one, held constant: what a kernel takes its scales from, so that neither side
     is more typical of it than the other."""
     room = max(x.times.shape[-1], y.times.shape[-1])
-    plain = [dataclasses.replace(z.with_room(room), boundary=None) for z in (x, y)]
+    plain = [dataclasses.replace(z.with_room(room), boundary=None, populations=()) for z in (x, y)]
     both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), *plain)
     return dataclasses.replace(both, times=jax.lax.stop_gradient(both.times))
 

@@ -13,7 +13,8 @@ from .._types import Numeric
 class SparseWeights(eqx.Module):
     r"""Weights as lists of targets: neuron k has weight `values[k, j]` onto `targets[k, j]`.
 
-    Takes memory for the synapses that exist, and none for those that do not.
+    Takes memory for the synapses that exist, and none for those that do not. Random ones
+    are made by [`roughsnn.connectors.fixed_probability`][] and its kin.
 
     **Arguments:**
 
@@ -71,7 +72,7 @@ class SparseWeights(eqx.Module):
         if np.any(np.asarray(self.targets) == np.arange(self.shape[0])[:, None]):
             raise ValueError(
                 "`targets[k]` must not hold k: for synapses of a neuron onto itself say "
-                "`autapses=True`."
+                "`autapses=True`; roughsnn.connectors make none with `autapses=False`."
             )
 
     @property
@@ -105,35 +106,3 @@ class SparseWeights(eqx.Module):
         order = np.argsort(~there, axis=1, kind="stable")[:, : max(1, there.sum(1).max())]
         values = np.take_along_axis(matrix, order, 1)
         return cls(np.where(values != 0, order, -1).astype(np.int32), values, matrix.shape[1])
-
-
-def random_targets(seed: int, neurons: int, synapses: int) -> Int[np.ndarray, "neurons synapses"]:
-    """For each neuron so many others, all different, at random: `targets` of
-    [`roughsnn.SparseWeights`][].
-
-    **Raises:** `ValueError` for more synapses than other neurons.
-    """
-    check_positive_int("seed", seed + 1 if isinstance(seed, int) else seed)
-    neurons = check_positive_int("neurons", neurons)
-    synapses = check_positive_int("synapses", synapses)
-    if not synapses < neurons:
-        raise ValueError(
-            f"`synapses` must be in 1 ... {neurons - 1} for {neurons} neurons, got {synapses}."
-        )
-    rng = np.random.default_rng(seed)
-    # Distances to the targets.
-    if 4 * synapses > neurons:
-        found = np.tile(np.arange(1, neurons, dtype=np.int32), (neurons, 1))
-        found = rng.permuted(found, axis=1)[:, :synapses]
-    else:
-        found = rng.integers(1, neurons, (neurons, synapses), dtype=np.int32)
-    # What is there already is drawn anew: sampling without replacement.
-    while True:
-        order = np.argsort(found, axis=1, kind="stable")
-        ordered = np.take_along_axis(found, order, 1)
-        again = np.zeros(found.shape, bool)
-        np.put_along_axis(again, order[:, 1:], ordered[:, 1:] == ordered[:, :-1], 1)
-        if not again.any():
-            break
-        found[again] = rng.integers(1, neurons, again.sum(), dtype=np.int32)
-    return (np.arange(neurons, dtype=np.int32)[:, None] + found) % np.int32(neurons)

@@ -4,6 +4,8 @@ They are modules and not closures: those of a network with other numbers are the
 nothing is compiled again.
 """
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -17,6 +19,7 @@ from .layout import Group, Layout
 from .links import Link
 from .mapped import mapped
 from .state import NetworkState, PopulationState
+from .waiting import Agenda
 
 
 class Drift(eqx.Module):
@@ -32,7 +35,17 @@ class Drift(eqx.Module):
             group_drift(group, t, state, group.of_network(drive))
             for group, state in zip(self.layout.groups, y.groups, strict=True)
         ]
-        return NetworkState(tuple(moved), y.members)
+        if y.waiting is None:
+            return NetworkState(tuple(moved), y.members)
+        if any(group.refractory is not None for group in self.layout.groups):
+            held = self.layout.split(y.waiting.used[: self.layout.size] > 0)
+            moved = [
+                state
+                if state.s is None
+                else dataclasses.replace(state, s=jnp.where(own, 0, state.s))
+                for state, own in zip(moved, held, strict=True)
+            ]
+        return NetworkState(tuple(moved), y.members, y.waiting.drift())
 
 
 def group_drift(
@@ -67,7 +80,8 @@ class Diffusion(eqx.Module):
             stop = start + group.size * len(group.drawn)
             moved.append(group_noise(group, state, dx[start:stop]))
             start = stop
-        return NetworkState(tuple(moved), y.members)
+        still = jax.tree.map(jnp.zeros_like, y.waiting)
+        return NetworkState(tuple(moved), y.members, still)
 
     def __call__(self, t, y: NetworkState, args) -> lx.FunctionLinearOperator:
         """The map from increments to those of the state."""
@@ -122,17 +136,25 @@ def received(
 
 
 class Excess(eqx.Module):
-    """The event functions: a neuron fires where its own rises through 0."""
+    """The event functions: a neuron fires where its own rises through 0; behind them those of what
+    waits."""
 
     layout: Layout
+    agenda: Agenda | None = None
 
-    def __call__(self, t, y: NetworkState, args) -> Float[Array, " neurons"]:
+    def __call__(self, t, y: NetworkState, args) -> Float[Array, " events"]:
         """E(y), one for each neuron, group after group."""
         each = [
             group.event(group.potential(state.neuron), state.s)
             for group, state in zip(self.layout.groups, y.groups, strict=True)
         ]
-        return joined(each)
+        if self.agenda is None:
+            return joined(each)
+        assert y.waiting is not None
+        if self.agenda.releases:
+            held = self.agenda.held(y.waiting)
+            each = [jnp.where(own, -1, e) for own, e in zip(held, each, strict=True)]
+        return joined([*each, jnp.where(y.waiting.used > 0, -y.waiting.left, -1)])
 
 
 class Spike(eqx.Module):
@@ -141,9 +163,11 @@ class Spike(eqx.Module):
 
     layout: Layout
     links: tuple[Link, ...]
+    agenda: Agenda | None = None
 
     def __call__(self, t, y: NetworkState, args, k, u) -> NetworkState:
         """The state just after."""
+        waiting = y.waiting
         fired = self.layout.split(one_hot(k, self.layout.size))
         groups = [
             self._own(group, state, hit, u)
@@ -153,7 +177,14 @@ class Spike(eqx.Module):
         for link in self.links:
             amount = link.row(k, self.layout.size)
             y = received(self.layout, y, link.group, link.port, amount)
-        return y
+        if self.agenda is None:
+            return y
+        assert waiting is not None
+        waiting, amounts = self.agenda.after_waiting(waiting, k)
+        for link, amount in zip(self.agenda.links, amounts, strict=True):
+            y = received(self.layout, y, link.group, link.port, amount)
+        waiting = self.agenda.after_spike(waiting, k)
+        return dataclasses.replace(y, waiting=waiting)
 
     def _own(self, group: Group, state: PopulationState, hit: Array, u) -> PopulationState:
         neuron = where_neurons(hit, group.spike(state.neuron), state.neuron)

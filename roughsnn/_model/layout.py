@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, PyTree, Shaped
 from .._misc import joined
 from .firing import AbstractFiring, AbstractHazard, HardThreshold
 from .levels import levels_of
-from .mapped import can_merge, mapped, merged
+from .mapped import can_merge, kinds_of, mapped, merged
 from .network import SpikingNetwork
 from .neuron import AbstractNeuron
 from .population import Population
@@ -29,6 +29,8 @@ class Group(eqx.Module):
     neuron: AbstractNeuron
     firing: AbstractFiring | None
     ports: dict[str, AbstractSynapse]
+    # For how long a neuron cannot fire after a spike; `None` if that is no time at all.
+    refractory: Float[Array, "*neurons"] | None
     size: int = eqx.field(static=True)
     # From where to where the numbers of the neurons in the network go, piece by piece.
     ranges: tuple[tuple[int, int], ...] = eqx.field(static=True)
@@ -166,24 +168,23 @@ def layout_of(network: SpikingNetwork, drawn: Sequence[tuple[int, ...]]) -> Layo
 def _structure(name: str, population: Population) -> tuple:
     """What populations of one group have in common; the name, where one is alone."""
     parts = _parts(population)
-    arrays, rest = eqx.partition(parts, eqx.is_array)
+    rest = eqx.filter(parts, eqx.is_array, inverse=True)
     if not can_merge(parts):
         return (name,)
-    leaves = tuple((x.dtype, x.shape[-1:] if x.ndim > 1 else ()) for x in jax.tree.leaves(arrays))
     others = tuple(map(id, jax.tree.leaves(rest)))
-    return jax.tree.structure(parts), leaves, others, population.channels
+    return jax.tree.structure(parts), kinds_of(parts), others, population.channels
 
 
 def _parts(population: Population) -> PyTree:
-    return population.neuron, population.firing, population.ports
+    return population.neuron, population.firing, population.ports, population.refractory
 
 
 def _group(populations: list[_Placed], level: int) -> Group:
     first = populations[0].population
-    neuron, firing, ports = _parts(first)
+    neuron, firing, ports, refractory = _parts(first)
     if len(populations) > 1:
         parts = [_parts(p.population) for p in populations]
-        neuron, firing, ports = merged(parts, [p.population.size for p in populations])
+        neuron, firing, ports, refractory = merged(parts, [p.population.size for p in populations])
     ranges: list[tuple[int, int]] = []
     for p in populations:
         begin, end = p.first, p.first + p.population.size
@@ -194,6 +195,7 @@ def _group(populations: list[_Placed], level: int) -> Group:
         neuron=neuron,
         firing=firing,
         ports=ports,
+        refractory=refractory,
         size=sum(p.population.size for p in populations),
         ranges=tuple(ranges),
         level=level,

@@ -4,12 +4,12 @@ from .network import SpikingNetwork
 
 
 def levels_of(network: SpikingNetwork) -> dict[str, int]:
-    """The level of each population: projections lead upwards, or stay among populations that
-    reach one another."""
+    """The level of each population: projections without a delay lead upwards, or stay among
+    populations that reach one another."""
     names = list(network.simulated)
     after: dict[str, set[str]] = {name: set() for name in names}
     for p in network.projections:
-        if p.pre in after:
+        if p.pre in after and p.delay is None:
             after[p.pre].add(p.post)
     reach = {name: _reached(name, after) for name in names}
     loop = {a: {b for b in names if a == b or (b in reach[a] and a in reach[b])} for a in names}

@@ -1,7 +1,7 @@
 """The projections of a network as the engines see them: one list or matrix for each port."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -21,7 +21,8 @@ class Link(eqx.Module):
     """All synapses of some neurons onto one port of a group.
 
     `rows` are the neurons, group after group, that the rows of the weights belong to, as pieces
-    from where to where; for a source they are its own.
+    from where to where; for a source they are its own. A neuron has several rows where its spikes
+    travel for several times.
     """
 
     weights: Weights
@@ -30,11 +31,22 @@ class Link(eqx.Module):
     rows: tuple[tuple[int, int], ...] = eqx.field(static=True)
     # The source that the spikes are of, or `None`.
     source: str | None = eqx.field(static=True, default=None)
+    # How long the spikes travel: all, those of each row, or of each synapse, in the shape of the
+    # weights; at most `max_delay`.
+    delay: Float[Array, "..."] | None = None
+    max_delay: float = eqx.field(static=True, default=0.0)
 
     @property
     def indices(self) -> Int[np.ndarray, " sources"]:
         """The neuron of each row."""
         return np.concatenate([np.arange(a, b, dtype=np.int32) for a, b in self.rows])
+
+    @property
+    def arrivals(self) -> int:
+        """How many arrivals there are if each neuron fires once."""
+        each = self.delay is not None and self.delay.ndim == 2
+        rows = len(self.indices)
+        return rows * self.delay.shape[1] if each and self.delay is not None else rows
 
     def of_rows(self, x: Array) -> Array:
         """The entries of the rows of an array over all neurons, on its last axis."""
@@ -44,11 +56,9 @@ class Link(eqx.Module):
 
     def row(self, k: Int[Array, ""], neurons: int) -> Float[Array, " targets"]:
         """The weights of neuron k, 0 if it has none."""
-        of_neuron = np.full(neurons, -1, np.int32)
+        of_neuron = np.full(neurons + 1, -1, np.int32)
         of_neuron[self.indices] = np.arange(len(self.indices), dtype=np.int32)
-        if np.all(of_neuron == np.arange(neurons)):
-            return self._row(k)
-        row = jnp.asarray(of_neuron)[k]
+        row = jnp.asarray(of_neuron)[jnp.minimum(k, neurons)]
         return jnp.where(row >= 0, self._row(jnp.maximum(row, 0)), 0)
 
     def _row(self, k: Int[Array, ""]) -> Array:
@@ -61,76 +71,125 @@ class _Block(NamedTuple):
     row: int
     column: int
     weights: Weights
+    delay: Array | None
+    max_delay: float
+    # Which of several rows of a neuron.
+    copy: int = 0
+
+    @property
+    def each(self) -> bool:
+        """Whether each synapse has a delay of its own."""
+        return self.delay is not None and self.delay.ndim == 2
+
+    @property
+    def piece(self) -> tuple[int, int, int]:
+        """The rows that it takes."""
+        return self.copy, self.row, self.row + self.weights.shape[0]
 
 
-def links_of(network: SpikingNetwork, layout: Layout, *, known: bool) -> tuple[Link, ...]:
-    """The synapses of a network: those onto a higher level if `known`, with those of sources, else
-    those within a level."""
+def links_of(
+    network: SpikingNetwork, layout: Layout, which: Literal["known", "within", "delayed"]
+) -> tuple[Link, ...]:
+    """The synapses of a network: those that are `"delayed"`; of the others those onto a higher
+    level, and with them all of sources, are `"known"`, the rest is `"within"` a level."""
     at = {m.name: m for m in layout.members}
     starts = np.cumsum([0, *(group.size for group in layout.groups)])
-    found: dict[tuple[int, str, str | None], list[_Block]] = {}
+    found: dict[tuple, list[_Block]] = {}
     for p in network.projections:
         post, source = at[p.post], isinstance(network[p.pre], Source)
         pre = None if source else at[p.pre]
         upwards = pre is None or (layout.groups[pre.group].level < layout.groups[post.group].level)
-        if upwards != known:
+        delayed = p.delay is not None and pre is not None
+        if ("delayed" if delayed else "known" if upwards else "within") != which:
             continue
         row = 0 if pre is None else int(starts[pre.group]) + pre.start
-        key = (post.group, p.port or "", p.pre if source else None)
-        found.setdefault(key, []).append(_Block(row, post.start, p.effective()))
+        block = _Block(row, post.start, p.effective(), p.delay, p.max_delay)
+        kind = p.delay is None, block.each
+        key = (post.group, p.port or "", p.pre if source else None, kind)
+        blocks = found.setdefault(key, [])
+        if p.delay is not None and not block.each:
+            block = block._replace(copy=sum(b.piece[1:] == block.piece[1:] for b in blocks))
+        blocks.append(block)
     links = []
-    for (group, port, source), blocks in found.items():
-        weights, rows = _assembled(blocks, layout.groups[group].size)
-        links.append(Link(weights, group, port, rows, source))
+    for (group, port, source, _), blocks in found.items():
+        weights, delay, rows = _assembled(blocks, layout.groups[group].size)
+        longest = max(b.max_delay for b in blocks)
+        links.append(Link(weights, group, port, rows, source, delay, longest))
     return tuple(links)
 
 
-def _assembled(blocks: Sequence[_Block], targets: int) -> tuple[Weights, tuple]:
-    """One matrix, or one list, for several, and the rows that it has."""
-    pieces = sorted({(b.row, b.row + b.weights.shape[0]) for b in blocks})
+def _assembled(blocks: Sequence[_Block], targets: int) -> tuple[Weights, Array | None, tuple]:
+    """One matrix, or one list, for several, their delays, and the rows that they have."""
+    pieces = sorted({b.piece for b in blocks})
     rows: list[tuple[int, int]] = []
-    for begin, end in pieces:
-        if rows and rows[-1][1] == begin:
+    for n, (copy, begin, end) in enumerate(pieces):
+        if rows and rows[-1][1] == begin and pieces[n - 1][0] == copy:
             begin = rows.pop()[0]
         rows.append((begin, end))
     (first, *others) = blocks
     if not others and first.weights.shape[1] == targets:
-        return first.weights, tuple(rows)
-    places = np.cumsum([0, *(end - begin for begin, end in pieces)])
-    at = {begin: int(place) for (begin, _), place in zip(pieces, places, strict=False)}
+        return first.weights, first.delay, tuple(rows)
+    sizes = [end - begin for _, begin, end in pieces]
+    places = dict(zip(pieces, np.cumsum([0, *sizes]).tolist(), strict=False))
+    total = sum(sizes)
+    delay = _delays_of_rows(blocks, places, total) if others else first.delay
     dense = [b for b in blocks if not isinstance(b.weights, SparseWeights)]
     filled = sum(np.prod(b.weights.shape) for b in dense)
-    if len(dense) == len(blocks) and filled >= int(places[-1]) * targets / 4:
-        dtype = jnp.result_type(*(b.weights for b in dense))
-        whole = jnp.zeros((int(places[-1]), targets), dtype)
-        for b in dense:
-            n, m = b.weights.shape
-            here = at[b.row]
-            whole = whole.at[here : here + n, b.column : b.column + m].add(b.weights)
-        return whole, tuple(rows)
-    return _lists(blocks, pieces, targets), tuple(rows)
+    if len(dense) == len(blocks) and filled >= total * targets / 4:
+        whole = lambda pairs: _matrix(pairs, places, (total, targets))
+        if first.each:
+            delay = whole([(b, b.delay) for b in dense])
+        return whole([(b, b.weights) for b in dense]), delay, tuple(rows)
+    weights, each = _lists(blocks, pieces, targets)
+    return weights, delay if each is None else each, tuple(rows)
 
 
-def _lists(blocks: Sequence[_Block], pieces, targets: int) -> SparseWeights:
-    """Lists of targets for the rows of all blocks."""
+def _matrix(pairs: Sequence[tuple[_Block, Any]], places: dict, shape: tuple[int, int]) -> Array:
+    """One matrix with what there is of each block."""
+    whole = jnp.zeros(shape, jnp.result_type(*(x for _, x in pairs)))
+    for b, x in pairs:
+        (n, m), row = x.shape, places[b.piece]
+        whole = whole.at[row : row + n, b.column : b.column + m].add(x)
+    return whole
+
+
+def _delays_of_rows(blocks: Sequence[_Block], places: dict, rows: int) -> Array | None:
+    """The delay of each row, where all synapses of a row have one."""
+    own = [(b, b.delay) for b in blocks if b.delay is not None and not b.each]
+    if not own:
+        return None
+    whole = jnp.zeros(rows, jnp.result_type(*(delay for _, delay in own)))
+    for b, delay in own:
+        row = places[b.piece]
+        whole = whole.at[row : row + b.weights.shape[0]].set(delay)
+    return whole
+
+
+def _lists(blocks: Sequence[_Block], pieces, targets: int) -> tuple[SparseWeights, Array | None]:
+    """Lists of targets for the rows of all blocks, and the delays of their synapses, if each has
+    its own."""
     columns = []
     for piece in pieces:
-        own = [_as_list(b) for b in blocks if b.row == piece[0]]
+        own = [_as_list(b) for b in blocks if b.piece == piece]
         columns.append([jnp.concatenate(x, 1) for x in zip(*own, strict=True)])
-    width = max(targets.shape[1] for targets, _ in columns)
+    width = max(column[0].shape[1] for column in columns)
 
     def padded(x: Array) -> Array:
         return jnp.pad(x, ((0, 0), (0, width - x.shape[1])))
 
-    whole = [jnp.concatenate([padded(x[k]) for x in columns]) for k in range(2)]
+    whole = [jnp.concatenate([padded(x) for x in row]) for row in zip(*columns, strict=True)]
     empty = SparseWeights(np.zeros((1, 1), np.int32), np.zeros((1, 1)), targets)
-    return eqx.tree_at(lambda w: (w.targets, w.values), empty, tuple(whole))
+    weights = eqx.tree_at(lambda w: (w.targets, w.values), empty, tuple(whole[:2]))
+    return weights, whole[2] if len(whole) > 2 else None
 
 
-def _as_list(block: _Block) -> tuple[Array, Array]:
+def _as_list(block: _Block) -> list[Array]:
+    """Targets and values, and the delays, if each synapse has its own."""
     weights = block.weights
     if isinstance(weights, SparseWeights):
-        return weights.targets + block.column, weights.values
-    n, m = weights.shape
-    every = jnp.broadcast_to(jnp.arange(m, dtype=jnp.int32) + block.column, (n, m))
-    return every, weights
+        found = [weights.targets + block.column, weights.values]
+    else:
+        n, m = weights.shape
+        every = jnp.broadcast_to(jnp.arange(m, dtype=jnp.int32) + block.column, (n, m))
+        found = [every, weights]
+    return [*found, jnp.asarray(block.delay)] if block.each else found

@@ -42,6 +42,15 @@ def _axis(leaf: Any, annotation: Any) -> int | None:
     return 0 if rank > 0 else None
 
 
+def kinds_of(part: PyTree) -> tuple[tuple[Any, tuple[int, ...]], ...]:
+    """The dtype and the shape that each parameter has for one neuron."""
+    return tuple(
+        (x.dtype, tuple(x.shape) if _axis(x, a) is None else tuple(x.shape[1:]))
+        for _, x, a in _leaves(part)
+        if eqx.is_array(x)
+    )
+
+
 def is_shared(part: PyTree) -> bool:
     """Whether no parameter differs between neurons."""
     return all(_axis(x, a) is None for _, x, a in _leaves(part) if eqx.is_array(x))

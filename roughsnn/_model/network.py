@@ -7,6 +7,7 @@ from typing import Any, Literal
 import equinox as eqx
 
 from .._check import as_tuple, check_choice, check_kind
+from .._train.neurons import ONLY, Sizes
 from .._types import Numeric
 from .connectivity import SparseWeights
 from .dale import DaleWeights
@@ -14,9 +15,6 @@ from .domain import Bound
 from .population import Population, Source
 from .projection import Projection
 from .state import find
-
-# The name of the population of a network that has one.
-ONLY = "neurons"
 
 
 class SpikingNetwork(eqx.Module):
@@ -128,9 +126,24 @@ class SpikingNetwork(eqx.Module):
         """The number of neurons, without sources."""
         return sum(p.size for p in self.simulated.values())
 
+    @property
+    def waits(self) -> bool:
+        """Whether spikes travel, or neurons are refractory, for a time."""
+        travel = any(p.delay is not None for p in self.projections)
+        return travel or any(p.refractory is not None for p in self.simulated.values())
+
+    @property
+    def sizes(self) -> Sizes:
+        """The names and sizes of the populations, in the order of neurons and without sources; none
+        if there is only one that has no name of its own."""
+        if self.names == (ONLY,):
+            return ()
+        return tuple((name, population.size) for name, population in self.simulated.items())
+
     def bounds(self) -> tuple[Bound, ...]:
         """What the parameters must be."""
-        return tuple(bound for p in self.simulated.values() for bound in p.bounds())
+        parts = (*self.simulated.values(), *self.projections)
+        return tuple(bound for p in parts for bound in p.bounds())
 
 
 def find_value(name: str, things: dict, what: str) -> Any:

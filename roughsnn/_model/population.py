@@ -1,14 +1,16 @@
 """Populations: neurons of one kind, and spikes from outside."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from .._check import check_kind
-from .._misc import check_positive_int
+from .._misc import check_positive_int, is_concrete
 from .._types import Numeric
 from .domain import Bound, as_bounded
 from .firing import AbstractFiring, AbstractHazard
@@ -31,6 +33,10 @@ class Population(eqx.Module):
     - `ports`: where spikes arrive: a dictionary from names to synapses, e.g.
         `{"exc": rs.synapses.Exponential(0.005)}`. The current of a neuron is the sum of those of
         its ports and of the drive.
+    - `refractory`: for how long a neuron cannot fire after a spike, in time, not negative; a number
+        or shape `(neurons,)`; by default 0. In that time the hazard is 0, and a hard threshold is
+        not looked at; the potential goes on (one that were held would have no gradient where noise
+        or arrivals act on it). A neuron that is above a hard threshold at the end fires then.
 
     **Raises:** `ValueError` for parameters of another number of neurons, and names of ports that
         are those of parts of the state of the neuron; `TypeError` for parts of another type.
@@ -40,6 +46,7 @@ class Population(eqx.Module):
     neuron: AbstractNeuron
     firing: AbstractFiring | None
     ports: dict[str, AbstractSynapse]
+    refractory: Float[Array, "*neurons"] | None
 
     def __init__(
         self,
@@ -47,6 +54,8 @@ class Population(eqx.Module):
         neuron: AbstractNeuron,
         firing: AbstractFiring | None,
         ports: Mapping[str, AbstractSynapse] | None = None,
+        *,
+        refractory: Numeric | None = None,
     ):
         self.size = check_positive_int("size", size)
         self.neuron = check_kind(
@@ -66,6 +75,7 @@ class Population(eqx.Module):
         for part in (self.neuron, self.firing, *self.ports.values()):
             if part is not None:
                 check_size(part, self.size)
+        self.refractory = _check_refractory(refractory, firing, self.size)
         own = [name for name, _ in named(jax.eval_shape(self.rest).neuron)]
         if "" in own or "s" in own:
             raise ValueError(
@@ -106,7 +116,23 @@ class Population(eqx.Module):
         """What the parameters must be."""
         firing = () if self.firing is None else self.firing.bounds()
         ports = (bound for port in self.ports.values() for bound in port.bounds())
-        return (*self.neuron.bounds(), *firing, *ports)
+        hold = self.refractory
+        own = () if hold is None else (Bound("refractory", hold, "not negative"),)
+        return (*self.neuron.bounds(), *firing, *ports, *own)
+
+
+def _check_refractory(refractory: Numeric | None, firing: Any, size: int) -> Array | None:
+    """The refractory times; `None` if there are none."""
+    hold = as_bounded("refractory", 0.0 if refractory is None else refractory, "not negative")
+    if is_concrete(hold) and not np.any(np.asarray(hold)):
+        return None
+    if hold.shape not in ((), (size,)):
+        raise ValueError(
+            f"`refractory` must be a number or have shape ({size},), got {hold.shape}."
+        )
+    if firing is None:
+        raise ValueError("`refractory` goes with a firing rule: these neurons never fire.")
+    return hold
 
 
 class Source(eqx.Module):

@@ -6,10 +6,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._check import check_flag, check_kind
-from .._misc import as_float_array, as_numbers, is_concrete
+from .._misc import as_float_array, as_numbers, check_positive_float, is_concrete
 from .._types import Numeric
 from .connectivity import SparseWeights
 from .dale import DaleWeights
+from .domain import Bound, as_bounded
 
 
 class Projection(eqx.Module):
@@ -24,18 +25,26 @@ class Projection(eqx.Module):
     - `port`: which port of `post`; by default its only one.
     - `mask`: boolean, with the shape of `weights`; only weights where it is true exist, and only
         they get a gradient.
+    - `delay`: how long after a spike it arrives, in time; by default at once. A number, shape
+        `(pre neurons,)`, or one for each synapse, the shape of `weights` (of their `values` if they
+        are sparse). It is a parameter with a gradient. With [`roughsnn.Lockstep`][] no shorter than
+        its cells.
+    - `max_delay`: what no delay may exceed, now or in training; by default the longest now.
     - `autapses`: whether neurons have synapses onto themselves, if `pre` is `post`. Else the
         diagonal must be zero, and stays so.
 
-    **Raises:** `ValueError` for wrong shapes, weights on the diagonal, values that are not finite.
+    **Raises:** `ValueError` for wrong shapes, weights on the diagonal, values that are not finite,
+        delays that are negative or longer than `max_delay`.
     """
 
     weights: Float[Array, "pre post"] | SparseWeights | DaleWeights
     mask: Bool[Array, "pre post"] | None
+    delay: Float[Array, "..."] | None
     pre: str = eqx.field(static=True)
     post: str = eqx.field(static=True)
     port: str | None = eqx.field(static=True)
     autapses: bool = eqx.field(static=True)
+    max_delay: float = eqx.field(static=True)
 
     def __init__(
         self,
@@ -44,6 +53,8 @@ class Projection(eqx.Module):
         weights: Numeric | SparseWeights | DaleWeights,
         port: str | None = None,
         *,
+        delay: Numeric | None = None,
+        max_delay: float | None = None,
         mask: Numeric | None = None,
         autapses: bool = False,
     ):
@@ -58,6 +69,7 @@ class Projection(eqx.Module):
         else:
             self.weights = as_float_array("weights", weights)
         held = self.weights.raw if isinstance(self.weights, DaleWeights) else self.weights
+        self.delay, self.max_delay = _check_delay(delay, max_delay, held)
         if isinstance(held, SparseWeights):
             if mask is not None:
                 raise ValueError("`mask` goes with a matrix; SparseWeights hold what exists.")
@@ -70,12 +82,45 @@ class Projection(eqx.Module):
         values = None if isinstance(self.weights, DaleWeights) else held
         self.mask = _check_mask(mask, held.shape, values, own)
 
+    def bounds(self) -> tuple[Bound, ...]:
+        """What the delays must be."""
+        return () if self.delay is None else (Bound("delay", self.delay, "not negative"),)
+
     def effective(self) -> Float[Array, "pre post"] | SparseWeights:
         """The weights where the mask is true, or where there is a target, zero elsewhere."""
         weights = self.weights.weights() if isinstance(self.weights, DaleWeights) else self.weights
         if isinstance(weights, SparseWeights):
             return weights.filled()
         return weights if self.mask is None else jnp.where(self.mask, weights, 0)
+
+
+def _check_delay(
+    delay: Numeric | None, max_delay: float | None, weights: Array | SparseWeights
+) -> tuple[Array | None, float]:
+    """The delays, `None` if there are none, and what they may not exceed."""
+    delay = as_bounded("delay", 0.0 if delay is None else delay, "not negative")
+    known = is_concrete(delay)
+    if known and not np.any(np.asarray(delay)):
+        if max_delay:
+            raise ValueError("`max_delay` goes with a `delay` that is not 0.")
+        return None, 0.0
+    each = weights.values.shape if isinstance(weights, SparseWeights) else weights.shape
+    shapes = ((), each[:1], each)
+    if delay.shape not in shapes:
+        raise ValueError(
+            f"`delay` must be a number or have shape {shapes[1]} or {shapes[2]}, got {delay.shape}."
+        )
+    if max_delay is None:
+        if not known:
+            raise ValueError(
+                "`delay` is no known number: give `max_delay`, which it never exceeds."
+            )
+        return delay, float(np.max(np.asarray(delay)))
+    bound = check_positive_float("max_delay", max_delay)
+    if known and np.any(np.asarray(delay) > bound):
+        longest = np.max(np.asarray(delay))
+        raise ValueError(f"`delay` must not exceed `max_delay`={bound}, got {longest}.")
+    return delay, bound
 
 
 def _check_mask(mask, shape: tuple[int, ...], weights: Array | None, own: bool) -> Array | None:

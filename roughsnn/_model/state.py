@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 
@@ -82,6 +83,27 @@ class Member(NamedTuple):
     ranks: tuple[int, ...]
 
 
+class Waiting(eqx.Module):
+    """What is still to come, of spikes that were: see `waiting`."""
+
+    # For each place the time until then, and whether it is in use: 1, or 0.
+    left: Float[Array, " places"]
+    used: Float[Array, " places"]
+    # What it is, a whole number.
+    what: Float[Array, " places"]
+    # How much there was no place for.
+    lost: Float[Array, ""]
+
+    def drift(self) -> "Waiting":
+        """Its derivative: time goes by."""
+        still = jnp.zeros_like(self.left)
+        return Waiting(-self.used, still, still, jnp.zeros_like(self.lost))
+
+    def after(self, time: Array) -> "Waiting":
+        """Once this time is over."""
+        return Waiting(self.left - self.used * time, self.used, self.what, self.lost)
+
+
 class NetworkState(eqx.Module):
     """What evolves in a network.
 
@@ -91,6 +113,8 @@ class NetworkState(eqx.Module):
 
     groups: tuple[PopulationState, ...]
     members: tuple[Member, ...] = eqx.field(static=True)
+    # With delays and refractory times, event by event.
+    waiting: Waiting | None = None
 
     def __getitem__(self, name: str) -> Any:
         members = {m.name: m for m in self.members}

@@ -10,7 +10,7 @@ from jaxtyping import PyTree
 from .._fit.fingerprint import mismatch
 from .arrays import unpack
 from .encode import Encoder, Node, field_names
-from .registry import FUNCTIONS, is_named_tuple
+from .registry import FUNCTIONS, LATER_FIELDS, is_named_tuple
 
 _MODEL = "model"
 
@@ -50,6 +50,7 @@ class Decoder:
     def like(self, node: Node, template: PyTree) -> PyTree:
         """A model whose arrays, numbers and texts are those of the file, all else of `template`."""
         now = Encoder(template=True).encode(template, _MODEL)
+        node = _completed(node)
         other = mismatch(_described(node), _described(now))
         if other is not None:
             raise ValueError(f"`like` is not such a model as the file holds: {other}.")
@@ -84,6 +85,7 @@ class Decoder:
             )
             raise ValueError(f"`{path}` is of the class {name}, which is not known here: {advice}.")
         cls = self.classes[name]
+        node = _with_later_fields(node)
         parts = {**node["fields"], **node["static"]}
         names = field_names(cls)
         for field in (*parts, *names):
@@ -101,6 +103,26 @@ class Decoder:
         for field, value in values.items():
             object.__setattr__(made, field, value)
         return made
+
+
+def _with_later_fields(node: Node) -> Node:
+    """A class with the fields that it has got since its files were first written."""
+    found = dict(node)
+    for kind, later in LATER_FIELDS.get(node["class"], {}).items():
+        missing = {field: value for field, value in later.items() if field not in node[kind]}
+        encoded = {field: Encoder().encode(value, field) for field, value in missing.items()}
+        found[kind] = {**node[kind], **encoded}
+    return found
+
+
+def _completed(node: Node) -> Node:
+    """The same for all classes in a node."""
+    if isinstance(node, list):
+        return [_completed(part) for part in node]
+    if not isinstance(node, dict):
+        return node
+    node = {name: _completed(part) for name, part in node.items()}
+    return _with_later_fields(node) if "class" in node else node
 
 
 def _key(node: Node) -> Any:

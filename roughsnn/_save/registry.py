@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import paramax
 
-from .._engine.final import FinalState
+from .._engine.final import FinalState, Past
 from .._kernel.combine import ProductKernel, SumKernel
 from .._kernel.gram import Lifted
 from .._kernel.lag import LagKernel
@@ -39,6 +39,7 @@ from .._model.glif import (
     SpikeThreshold,
     VoltageThreshold,
 )
+from .._model.history import ExponentialBasis, HistoryFilter, HistoryState, LaguerreBasis
 from .._model.intensity import ExponentialIntensity, SoftplusIntensity
 from .._model.lif import LIF, LIFState
 from .._model.multiplicative import MultiplicativeLIF, Proportional
@@ -47,7 +48,7 @@ from .._model.population import ConstantRate, Population, Source, Still
 from .._model.projection import Projection
 from .._model.reset import ResetTo, Subtract
 from .._model.resonator import ResonateAndFire, ResonatorState
-from .._model.state import Member, NetworkState, PopulationState
+from .._model.state import Member, NetworkState, PopulationState, Waiting
 from .._path.brownian import Brownian
 from .._path.grid import GridPath
 from .._path.jumps import JumpPath
@@ -62,9 +63,10 @@ from .._window import Clock, Window
 
 _LIBRARY = (
     *(SpikingNetwork, Population, Source, Projection),
-    *(NetworkState, PopulationState, Member, FinalState, Clock, Window),
+    *(NetworkState, PopulationState, Waiting, Member, FinalState, Past, Clock, Window),
     *(LIF, LIFState, MultiplicativeLIF, Proportional, Still, Subtract, ResetTo),
     *(AdaptiveLIF, AdaptiveState, ResonateAndFire, ResonatorState),
+    *(HistoryFilter, HistoryState, ExponentialBasis, LaguerreBasis),
     *(GLIF, GLIFState, AfterSpikeCurrent, SpikeThreshold, VoltageThreshold),
     *(Exponential, Alpha, AlphaState, DoubleExponential, DoubleState),
     *(StochasticFiring, HardThreshold, ConstantRate, ExponentialIntensity, SoftplusIntensity),
@@ -95,6 +97,14 @@ _NN = (
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{f"jax.numpy.{name}": getattr(jnp, name) for name in _NUMPY.split()},
     **{f"jax.nn.{name}": getattr(jax.nn, name) for name in _NN.split()},
+}
+# Fields that a class has got since its files were first written, and what they were before.
+LATER_FIELDS: dict[str, dict[str, dict[str, Any]]] = {
+    "roughsnn.SpikeTrain": {"static": {"populations": ()}},
+    "roughsnn.Population": {"fields": {"refractory": None}},
+    "roughsnn.Projection": {"fields": {"delay": None}, "static": {"max_delay": 0.0}},
+    "roughsnn.FinalState": {"fields": {"past": None}},
+    "roughsnn.NetworkState": {"fields": {"waiting": None}},
 }
 _NAMES = {cls: name for name, cls in CLASSES.items()}
 

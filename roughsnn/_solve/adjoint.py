@@ -97,6 +97,12 @@ def _budgeted(length: int, state: int, iteration: int, megabytes: float) -> tupl
     )
 
 
+class Scratch(eqx.Module):
+    """A part of a carry that nothing reads behind the last iteration: it may be large."""
+
+    value: Array | None
+
+
 class CheckpointAdjoint(AbstractAdjoint):
     r"""Checkpointed differentiation: memory $O(\sqrt{n})$ states for n iterations.
 
@@ -158,7 +164,7 @@ class CheckpointAdjoint(AbstractAdjoint):
                 return new, out
             # Behind the last row nothing happens.
             there = number < length
-            return where_tree(there, new, carry), where_tree(there, out, idle)
+            return _chosen(there, new, carry), where_tree(there, out, idle)
 
         def blocked(x):
             x = jnp.pad(x, [(0, padding)] + [(0, 0)] * (x.ndim - 1), mode="edge")
@@ -168,6 +174,13 @@ class CheckpointAdjoint(AbstractAdjoint):
         carry, out = _nested(row, carry, (rows, jax.tree.map(blocked, xs)), shape, live, idle)
         flatten = lambda x: x.reshape(math.prod(shape), *x.shape[len(shape) :])
         return carry, jax.tree.map(flatten, out)
+
+
+def _chosen(there, new, old):
+    """The new carry, or the old one; of what is of no use any more always the new one."""
+    scratch = lambda x: isinstance(x, Scratch)
+    one = lambda a, b: a if scratch(a) else jnp.where(there, a, b)
+    return jax.tree.map(one, new, old, is_leaf=scratch)
 
 
 def _nested(row, carry, rows, shape, live, idle):

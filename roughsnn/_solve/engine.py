@@ -25,12 +25,16 @@ class EventByEvent(eqx.Module):
     - `solver`: a diffrax solver; each step starts afresh. Of order two and more it solves, in each
         cell, the ODE that the smooth driver defines, hence in the limit the Stratonovich equation;
         `diffrax.Euler` gives the Ito one. For noise that depends on the state, order two on chords
-        and at least three on parabolas. By default an exponential trapezoidal rule
-        for networks of linear neurons and synapses; else `diffrax.Heun`, and `diffrax.Tsit5` for
+        and at least three on parabolas. By default, for networks of linear neurons and synapses:
+        without noise the exact solution, whatever `dt0` (hazards are integrated on it to fifth
+        order and more; a drive that is a function of time is a straight line on a step), with
+        noise an exponential trapezoidal rule. Else `diffrax.Heun`, and `diffrax.Tsit5` for
         adaptive steps and on parabolas.
     - `root_finder`: an `optimistix` root finder, by default [`roughsnn.Chandrupatla`][] to machine
-        precision, or an [`roughsnn.AbstractCrossing`][]. If the event function is affine and the
-        solver's interpolant is too, the closed form is taken.
+        precision, or an [`roughsnn.AbstractCrossing`][]; they look for events that are above 0 at
+        the end of a step. If the event function is affine and the solver's interpolant is too, the
+        closed form is taken. On the exact solution the default finds the first crossing also where
+        the potential is below the threshold again at the end of a step.
     - `controller`: any diffrax step size controller, e.g. `diffrax.PIDController(1e-6, 1e-6)`, for
         problems without noise; drivers may jump. `dt0` is the first step then. Step lengths are
         held constant when the solve is differentiated, so the derivative, too, is as accurate as
@@ -42,6 +46,9 @@ class EventByEvent(eqx.Module):
         ([`roughsnn.Solution.path`][]); with `dense` there is [`roughsnn.Solution.evaluate`][].
         `ts`, `steps` and `dense` keep every step in memory. Times beyond `stop_after` give nan.
     - `adjoint`: [`roughsnn.CheckpointAdjoint`][] (default) or [`roughsnn.DirectAdjoint`][].
+    - `max_pending`: how many arrivals of spikes that travel there may be at once, in a network
+        with delays; by default two for each synapse that has a delay of its own, or for each
+        neuron. More end in a result.
 
     **Raises:** `TypeError` for arguments of another type; `ValueError` for `max_steps` that is not
         positive.
@@ -53,6 +60,7 @@ class EventByEvent(eqx.Module):
     max_steps: int = eqx.field(static=True, default=4096)
     saveat: dfx.SaveAt | None = None
     adjoint: AbstractAdjoint = CheckpointAdjoint()
+    max_pending: int | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):
         kinds: dict[str, tuple[Any, str]] = {
@@ -70,6 +78,8 @@ class EventByEvent(eqx.Module):
                 raise TypeError(f"`{name}` must be {wanted}, got {value!r}.")
         check_adjoint(self.adjoint)
         check_positive_int("max_steps", self.max_steps)
+        if self.max_pending is not None:
+            check_positive_int("max_pending", self.max_pending)
 
     def local(self, window: Window) -> "EventByEvent":
         """The same with times of `saveat` counted from t0, and none a rounding outside of it."""

@@ -44,6 +44,10 @@ class Equation(eqx.Module):
     outside: Bool[Array, ""] | None = None
     # Which random numbers the coordinates get; by default those of the key, by their number.
     labels: Labels | None = None
+    # How many of the coordinates, the last ones, have events that nobody is told of; how many of
+    # these an event brings about at most, and how many there may be from before.
+    silent: int = eqx.field(static=True, default=0)
+    per_event: int = eqx.field(static=True, default=0)
 
     @property
     def random(self) -> Labels:
@@ -99,6 +103,7 @@ def set_up(
         emit_dense=saveat.dense,
         controller=control,
         resets=equation.resets,
+        silent=equation.silent,
     )
     zero = jnp.zeros((), jnp.int32)
     carry = Carry(
@@ -106,7 +111,7 @@ def set_up(
         offset=jnp.zeros((), dtype),
         jump=_first_jump(grid, dtype),
         y=y0,
-        counts=jnp.zeros(num_coordinates, jnp.int32)
+        counts=jnp.zeros(num_coordinates - equation.silent, jnp.int32)
         if equation.counts is None
         else equation.counts,
         num_events=zero,
@@ -127,7 +132,8 @@ def set_up(
         return stepper, carry, engine.max_steps
     number = 0 if grid.jump_ts is None else grid.jump_ts.shape[0] - 1
     # One more than cells, jumps and events, to see an event too many.
-    return stepper, carry, cells + number + max_events + 1
+    events = max_events * (1 + equation.per_event) + equation.silent
+    return stepper, carry, cells + number + events + 1
 
 
 def compact(

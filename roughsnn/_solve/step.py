@@ -114,6 +114,20 @@ class Emitted(eqx.Module):
     piece: Piece | None = None
 
 
+class _Along(NamedTuple):
+    """The event functions along a step, and what they are functions of."""
+
+    event: Event
+    args: Args
+    start: Scalar
+    r0: Scalar
+    dense: dfx.AbstractLocalInterpolation
+
+    def __call__(self, x: Scalar) -> Float[Array, " events"]:
+        r = self.r0 + x
+        return self.event.fn(self.start + r, self.dense.evaluate(r), self.args)
+
+
 class Stepper(eqx.Module):
     """The problem, and the map from one carry to the next."""
 
@@ -134,6 +148,8 @@ class Stepper(eqx.Module):
     controller: Controller | None = None
     # Whether it is known that a coordinate is below 0 behind its own event.
     resets: bool = eqx.field(static=True, default=False)
+    # How many of the coordinates, the last ones, have events that nobody is told of.
+    silent: int = eqx.field(static=True, default=0)
 
     def live(self, carry: Carry) -> Bool[Array, ""]:
         """Whether there is anything left to do."""
@@ -196,9 +212,7 @@ class Stepper(eqx.Module):
         function at the start and the end."""
         r0, length = carry.offset, r1 - carry.offset
 
-        def along(x):
-            return self.event.fn(start + r0 + x, dense.evaluate(r0 + x), self.args)
-
+        along = _Along(self.event, self.args, start, r0, dense)
         e0 = self.event.fn(start + r0, carry.y, self.args)
         e1 = self.event.fn(start + r1, y1, self.args)
         e0 = self._left(carry, e0, e1, length)
@@ -247,6 +261,9 @@ class Stepper(eqx.Module):
             jnp.abs(e0), jnp.abs(e1)
         )
         tied = jnp.where(jnp.any(carry.due), carry.due, rises(e0, e1) & near)
+        if self.silent:
+            # These come one after the other: each has a time of its own.
+            tied = tied & (jnp.arange(tied.shape[0]) < tied.shape[0] - self.silent)
         return tied & ~one_hot(k, tied.shape[0])
 
     def _driven(self, t, y: State, jump: Int[Array, ""], here: Bool[Array, ""]):
@@ -279,9 +296,13 @@ class Stepper(eqx.Module):
             control = where_tree(live, control, carry.control)
         finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(y1)]))
         broken = keep & ~finite
-        number = entry(carry.counts, k) + 1
-        u = self.labels.of(k, number, r1.dtype)
-        overflow = hit & (carry.num_events >= self.max_events)
+        told, own = jnp.array(True), k
+        if self.silent:
+            told = k < carry.counts.shape[0]
+            own = jnp.where(told, k, 0)
+        number = entry(carry.counts, own) + 1
+        u = self.labels.of(own, number, r1.dtype)
+        overflow = hit & told & (carry.num_events >= self.max_events)
         abort = overflow | again | ~solved | broken
         step = live & ~abort & keep
         fires = step & hit
@@ -308,7 +329,7 @@ class Stepper(eqx.Module):
         fault = jnp.where(solved, fault, STEP_FAILED)
         fault = jnp.where(broken, NONFINITE, fault)
         fault = jnp.where(carry.fault == OK, fault, carry.fault)
-        num_events = jnp.where(fires, carry.num_events + 1, carry.num_events)
+        num_events = jnp.where(fires & told, carry.num_events + 1, carry.num_events)
         finished = abort
         if self.stop_after is not None:
             finished = finished | (num_events >= self.stop_after)
@@ -335,7 +356,7 @@ class Stepper(eqx.Module):
         begin = self.grid.start(carry.cell, r1.dtype)
         emitted = Emitted(
             time=jnp.where(step, begin + offset, jnp.inf),
-            mark=jnp.where(fires, k, -1).astype(jnp.int32),
+            mark=jnp.where(fires & told, k, -1).astype(jnp.int32),
             origin=carry if self.emit_origin else None,
             left=left if self.emit_steps else None,
             right=right if self.emit_steps else None,

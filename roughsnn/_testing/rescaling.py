@@ -77,7 +77,8 @@ def time_rescaling_test(
     - `dt0`: cell length.
     - `path`: for a network with noise the path that drove it, shape `(neurons, channels)`.
         That of a recorded neuron is not known: give a network without noise.
-    - `initial`: the state at the start, as for [`roughsnn.simulate`][]; by default at rest.
+    - `initial`: the state at the start, as for [`roughsnn.simulate`][], in arrays; by default at
+        rest.
 
     **Returns:** a [`roughsnn.testing.RescalingTest`][].
 
@@ -103,7 +104,7 @@ def time_rescaling_test(
         raise ValueError(
             f"`train` must be of the {neurons} neurons of `network`, got {train.num_neurons}."
         )
-    parts = as_initial(initial, network, train.times.dtype)
+    parts = as_initial(initial, network, None)
     if path is not None:
         _check_path(path, train, (neurons, channels))
     marks = np.asarray(train.marks)
@@ -120,6 +121,11 @@ def time_rescaling_test(
 
 def _refractoriness(network: SpikingNetwork) -> np.ndarray:
     """`alpha` of each neuron; raises for networks that cannot be tested."""
+    if network.waits:
+        raise ValueError(
+            "`network` must have no delays and no refractory times. With them the `quantiles` of "
+            "roughsnn.clamp are those of the rescaled intervals."
+        )
     alphas = []
     for name, population in network.populations.items():
         if isinstance(population, Source):

@@ -24,9 +24,11 @@ from .._misc import (
 from .._origin import origin_bits, origin_of
 from .._types import IntScalar, RealScalar
 from .._window import Window, as_window
-from .borders import before, check_times, rounded
+from .borders import before
 from .boundary import Boundary
+from .lists import flattened
 from .marks import count_by_mark, find_first
+from .neurons import Sizes, check_neurons, check_sizes, numbers_of
 
 
 class SpikeTrain(eqx.Module):
@@ -52,6 +54,9 @@ class SpikeTrain(eqx.Module):
         [`roughsnn.losses.with_boundary`][] needs; else `None`.
     - `bits`: the origin, a float64 on the clock of the recording, as two words for each sample;
         by default 0. Read it as `origin`.
+    - `populations`: names and sizes, `(("exc", 80), ("inh", 20))`, in the order in which neurons
+        are numbered; a simulated train has those of its network. `train["exc"]` is the train of a
+        population.
     """
 
     times: Float[Array, "*samples spikes"]
@@ -63,6 +68,7 @@ class SpikeTrain(eqx.Module):
     num_neurons: int = eqx.field(static=True)
     boundary: Boundary | None
     bits: UInt32[Array, "*samples 2"]
+    populations: Sizes = eqx.field(static=True, default=())
 
     def __init__(
         self,
@@ -75,10 +81,21 @@ class SpikeTrain(eqx.Module):
         num_neurons: int,
         boundary: Boundary | None = None,
         bits: UInt32[Array, "*samples 2"] | None = None,
+        populations: Sizes = (),
     ):
         self.times, self.marks, self.count, self.overflow = times, marks, count, overflow
         self.t0, self.t1, self.num_neurons, self.boundary = t0, t1, num_neurons, boundary
         self.bits = jnp.zeros((*jnp.shape(count), 2), jnp.uint32) if bits is None else bits
+        self.populations = check_sizes(populations, num_neurons)
+
+    def __getitem__(self, name: str) -> "SpikeTrain":
+        """The train of the neurons of a population, numbered from 0 on, with as much room as there
+        is now; of a batch, too. Raises `KeyError` for a name that is none."""
+        index = numbers_of(name, self.populations, self.num_neurons)
+        part = lambda train: train.only(index)
+        for _ in range(self.times.ndim - 1):
+            part = jax.vmap(part)
+        return part(self)
 
     @property
     def origin(self) -> np.ndarray:
@@ -112,38 +129,23 @@ class SpikeTrain(eqx.Module):
         cannot tell apart.
         """
         t0, t1, _ = check_window(t0, t1, 1.0, "dt")
-        lists = as_tuple("times", times, "a list of spike times for each neuron")
-        if len(lists) == 0:
-            raise ValueError("`times` must hold one list of spike times for each neuron.")
-        arrays = [check_times(t, n, t0, t1) for n, t in enumerate(lists)]
-        total = sum(len(a) for a in arrays)
-        room = max(total, 1) if max_spikes is None else check_positive_int("max_spikes", max_spikes)
-        if total > room:
-            raise ValueError(
-                f"`max_spikes` is too small: got {room}, the train has {total} spikes."
-            )
-        flat = np.concatenate(arrays)
-        marks = np.repeat(np.arange(len(arrays)), [len(a) for a in arrays])
-        order = np.argsort(flat, kind="stable")
-        padding = room - total
         dtype = jnp.result_type(float)
-        flat = np.concatenate([rounded(a, n, t1, dtype) for n, a in enumerate(arrays)])
-        padded_times = np.concatenate([flat[order], np.full(padding, np.inf)])
-        padded_marks = np.concatenate([marks[order], np.full(padding, -1)])
+        flat = flattened(times, t0, t1, max_spikes, dtype)
         return cls(
-            times=jnp.asarray(padded_times, dtype),
-            marks=jnp.asarray(padded_marks, jnp.int32),
-            count=jnp.asarray(total, jnp.int32),
+            times=jnp.asarray(flat.times, dtype),
+            marks=jnp.asarray(flat.marks, jnp.int32),
+            count=jnp.asarray(flat.total, jnp.int32),
             overflow=jnp.array(False),
             t0=t0,
             t1=t1,
-            num_neurons=len(arrays),
+            num_neurons=flat.neurons,
             bits=jnp.asarray(origin_bits(static_float("origin", origin))),
         )
 
     @classmethod
     def stack(cls, trains: Iterable["SpikeTrain"]) -> "SpikeTrain":
-        """A batch from single trains of the same window and neurons, padded alike."""
+        """A batch from single trains of the same window and neurons, padded alike; with the names
+        of populations on which all of them agree."""
         trains = as_tuple("trains", trains, "spike trains")
         if not trains:
             raise ValueError("`trains` must hold at least one train.")
@@ -153,7 +155,9 @@ class SpikeTrain(eqx.Module):
         if len(kinds) > 1:
             raise ValueError(f"The trains must share t0, t1 and num_neurons, got {sorted(kinds)}.")
         room = max(t.times.shape[-1] for t in trains)
-        padded = [t.with_room(room) for t in trains]
+        shared = len({t.populations for t in trains}) == 1
+        populations = trains[0].populations if shared else ()
+        padded = [dataclasses.replace(t.with_room(room), populations=populations) for t in trains]
         return jax.tree.map(lambda *x: jnp.stack(x), *padded)
 
     def to_lists(self) -> list:
@@ -182,7 +186,8 @@ class SpikeTrain(eqx.Module):
         )
 
     def local(self) -> "SpikeTrain":
-        """The same spikes counted from the start of the window, without boundary and origin."""
+        """The same spikes counted from the start of the window, without boundary, origin and names
+        of populations."""
         held = _not_before(self, self.t0)
         return SpikeTrain(
             held.times - self.t0,
@@ -255,7 +260,7 @@ class SpikeTrain(eqx.Module):
         them, the train overflows. `neurons` may be traced (a random subset in each step of a
         fit); unless it is, they must be different numbers of neurons of the train.
         """
-        index = _check_neurons(neurons, self.num_neurons)
+        index = check_neurons(neurons, self.num_neurons)
         size, room = index.shape[0], self.times.shape[-1]
         if max_spikes is not None:
             room = check_positive_int("max_spikes", max_spikes)
@@ -263,7 +268,9 @@ class SpikeTrain(eqx.Module):
         number = number.at[index].set(jnp.arange(size, dtype=jnp.int32))
         marks = jnp.where(self.marks >= 0, number[self.marks], -1)
         boundary = None if self.boundary is None else self.boundary.only(index)
-        part = dataclasses.replace(self, marks=marks, num_neurons=size, boundary=boundary)
+        part = dataclasses.replace(
+            self, marks=marks, num_neurons=size, boundary=boundary, populations=()
+        )
         part = part._select(marks >= 0, self.t0, self.t1)
         if room >= part.times.shape[-1]:
             return part.with_room(room)
@@ -289,7 +296,9 @@ class SpikeTrain(eqx.Module):
         group = jnp.asarray(index.astype(np.int32))
         marks = jnp.where(self.marks >= 0, group[self.marks], -1)
         number = int(index.max()) + 1
-        return dataclasses.replace(self, marks=marks, num_neurons=number, boundary=None)
+        return dataclasses.replace(
+            self, marks=marks, num_neurons=number, boundary=None, populations=()
+        )
 
     def with_spike(self, neuron: IntScalar) -> "SpikeTrain":
         """The train with one more spike of `neuron`, at t1, and room for it."""
@@ -381,20 +390,3 @@ def _not_before(train: SpikeTrain, t0: float) -> SpikeTrain:
     times = train.times
     short = jnp.asarray(t0, times.dtype) - jax.lax.stop_gradient(times)
     return dataclasses.replace(train, times=times + jnp.where(short > 0, short, 0))
-
-
-def _check_neurons(neurons, total: int) -> Int[Array, " n"]:
-    wanted = "a list of integers, at least one"
-    if is_concrete(neurons):
-        index = as_integers("neurons", neurons, wanted)
-    else:
-        index = as_numbers("neurons", neurons)
-    if index.ndim != 1 or index.shape[0] == 0 or not jnp.issubdtype(index.dtype, jnp.integer):
-        raise ValueError(f"`neurons` must be {wanted}, got {described(index)}.")
-    if isinstance(index, np.ndarray) and (
-        len(set(index.tolist())) < len(index) or index.min() < 0 or index.max() >= total
-    ):
-        raise ValueError(
-            f"`neurons` must be different numbers in 0 ... {total - 1}, got {index.tolist()}."
-        )
-    return jnp.asarray(index, jnp.int32)

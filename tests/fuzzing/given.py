@@ -40,7 +40,9 @@ PROJECTIONS = [
 ]
 DRIVEN = rs.SpikingNetwork(POPULATIONS, PROJECTIONS)
 DRIVE = jnp.array([1.0, 1.2])
+CONNECT: Any = dict(pre=6, post=6, key=KEY, weights=jr.normal, autapses=False)
 STATE = {"v": jnp.zeros(2), "syn": jnp.zeros(2), "s": -jnp.ones(2)}
+DRAWN = STATE | {"v": jr.uniform}
 POISSON = rs.poisson_spikes(**SPAN, rates=np.full(3, 5.0), max_spikes=4, key=KEY)
 INPUTS = {"in": POISSON}
 NOISE = rs.BrownianPath(**GRID, **SHAPE)

@@ -44,6 +44,7 @@ CALLS: dict[str, Call] = {
             max_steps=9,
             saveat=dfx.SaveAt(t1=True),
             adjoint=rs.DirectAdjoint(),
+            max_pending=4,
         ),
     ),
     "eventsolve": Call(rs.eventsolve, g.SOLVE | dict(engine=g.ENGINE, jump_ts=np.array([0.2]))),
@@ -68,7 +69,7 @@ CALLS: dict[str, Call] = {
     ),
     "simulate.event": Call(
         rs.simulate,
-        g.RUN | dict(network=g.NETWORK, engine=rs.EventByEvent(), initial=g.STATE, noise=g.NOISE),
+        g.RUN | dict(network=g.NETWORK, engine=rs.EventByEvent(), initial=g.DRAWN, noise=g.NOISE),
     ),
     "clamp": Call(
         rs.clamp,
@@ -78,7 +79,11 @@ CALLS: dict[str, Call] = {
         rs.SparseWeights, dict(targets=np.array([[1], [0]]), values=np.ones((2, 1)), size=2)
     ),
     "SparseWeights.from_dense": Call(rs.SparseWeights.from_dense, dict(weights=g.WEIGHTS)),
-    "random_targets": Call(rs.random_targets, dict(seed=0, neurons=6, synapses=2)),
+    "connectors.fixed_probability": Call(
+        rs.connectors.fixed_probability, g.CONNECT | dict(probability=0.5)
+    ),
+    "connectors.fixed_out_degree": Call(rs.connectors.fixed_out_degree, g.CONNECT | dict(degree=2)),
+    "connectors.fixed_in_degree": Call(rs.connectors.fixed_in_degree, g.CONNECT | dict(degree=2)),
     "Bound": Call(
         lambda **arguments: rs.Bound(**arguments).check(),
         dict(name="alpha", value=jnp.ones(2), rule="positive"),
@@ -132,6 +137,16 @@ CALLS: dict[str, Call] = {
             rest=0.0,
         ),
     ),
+    "neurons.ExponentialBasis": Call(
+        rs.neurons.ExponentialBasis, dict(tau=np.array([0.1, 0.5]), weights=np.array([-1.0, 0.2]))
+    ),
+    "neurons.LaguerreBasis": Call(
+        rs.neurons.LaguerreBasis, dict(tau=0.1, weights=np.array([-1.0, 0.2]))
+    ),
+    "neurons.HistoryFilter": Call(
+        rs.neurons.HistoryFilter,
+        dict(tau=0.1, bases=[rs.neurons.LaguerreBasis(0.1, -1.0)], sigma=0.1, rest=np.zeros(2)),
+    ),
     "neurons.ResonateAndFire": Call(
         rs.neurons.ResonateAndFire, dict(tau=0.1, omega=np.full(2, 20.0), reset=None, sigma=0.1)
     ),
@@ -140,7 +155,9 @@ CALLS: dict[str, Call] = {
         rs.synapses.DoubleExponential, dict(tau_rise=np.full(2, 0.05), tau_decay=0.1)
     ),
     "synapses.Exponential": Call(rs.synapses.Exponential, dict(tau=np.full(2, 0.1), sigma=0.2)),
-    "Population": Call(rs.Population, dict(size=2, neuron=g.LIF, firing=g.FIRING, ports=g.PORTS)),
+    "Population": Call(
+        rs.Population, dict(size=2, neuron=g.LIF, firing=g.FIRING, ports=g.PORTS, refractory=0.1)
+    ),
     "Source": Call(rs.Source, dict(size=3)),
     "Poisson": Call(rs.Poisson, dict(size=2, rate=np.array([5.0, 2.0]))),
     "Projection": Call(
@@ -152,6 +169,8 @@ CALLS: dict[str, Call] = {
             port="syn",
             mask=~np.eye(2, dtype=bool),
             autapses=False,
+            delay=np.array([0.1, 0.2]),
+            max_delay=0.5,
         ),
     ),
     "SpikingNetwork": Call(

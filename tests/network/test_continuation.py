@@ -17,7 +17,7 @@ from ..helpers import ENGINES, Wave, in_float32, lif_network
 ROOM: Any = dict(key=jr.key(3), max_spikes=200)
 
 
-def firing(hard: bool):
+def firing(hard: bool, travels: bool = False):
     size = 1.0 if hard else 1.4
     noise = ((0.0, 0.0), (0.0, 0.3)) if hard else ((0.25, 0.0), (0.0, 0.1))
     weights = (0.1 if hard else 0.3) * np.array(jr.normal(jr.key(9), (6, 6)))
@@ -27,7 +27,15 @@ def firing(hard: bool):
         if hard
         else rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0), 0.03)
     )
-    return lif_network(rule, jnp.asarray(weights), sigma=noise, reset=size)
+    net = lif_network(rule, jnp.asarray(weights), sigma=noise, reset=size)
+    if not travels:
+        return net
+    pop = net["neurons"]
+    pop = rs.Population(6, pop.neuron, pop.firing, pop.ports, refractory=0.053)
+    delay = np.linspace(0.011, 0.2, 6)
+    return rs.SpikingNetwork(
+        {"neurons": pop}, [rs.Projection("neurons", "neurons", weights, delay=delay)]
+    )
 
 
 def one_by_one(net, cuts, method, save=None):
@@ -55,13 +63,15 @@ def one_by_one(net, cuts, method, save=None):
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("hard", [False, True])
+@pytest.mark.parametrize("travels", [False, True])
 @pytest.mark.parametrize("method", ENGINES)
-def test_two_windows_are_the_whole_bit_for_bit(method, hard, dtype, tmp_path):
-    """Also where the end of the first was written to a file and read again."""
-    net = firing(hard)
+def test_two_windows_are_the_whole_bit_for_bit(method, travels, hard, dtype, tmp_path):
+    """Also where the end of the first was written to a file and read again, with spikes on their
+    way."""
+    net = firing(hard, travels)
     net = in_float32(net) if dtype == "float32" else net
     (whole,) = one_by_one(net, [1.0], method)
-    assert int(whole.spikes.count) >= 50
+    assert int(whole.spikes.count) >= (30 if travels else 50)
     for cuts, save in (([0.37, 0.63], tmp_path / "final.eqx"), ([0.01, 0.5, 0.49], None)):
         parts = one_by_one(net, cuts, method, save)
         for a, b in zip(*map(jax.tree.leaves, (whole.final, parts[-1].final)), strict=True):

@@ -96,23 +96,6 @@ def test_no_step_changes_a_sign(direction):
     assert jnp.all((matrix - made.weights()) * direction < 0)
 
 
-@pytest.mark.parametrize("synapses", [50, 100, 300])
-def test_random_targets_are_all_different(synapses):
-    neurons = 400
-    targets = rs.random_targets(0, neurons, synapses)
-    assert targets.shape == (neurons, synapses) and targets.dtype == np.int32
-    assert all(len(set(row)) == synapses for row in targets.tolist())
-    assert not np.any(targets == np.arange(neurons)[:, None])
-    rs.SparseWeights(targets, np.ones(targets.shape))
-    # In-degrees are binomial, and so is the mean of one column of distances.
-    number = np.bincount(targets.reshape(-1), minlength=neurons)
-    p = synapses / (neurons - 1)
-    variance = (neurons - 1) * p * (1 - p)
-    assert abs(number.var() / variance - 1) < 4 * (2 / neurons) ** 0.5
-    np.testing.assert_array_equal(targets, rs.random_targets(0, neurons, synapses))
-    assert np.all(np.sort(rs.random_targets(1, 5, 4), 1)[0] == [1, 2, 3, 4])
-
-
 def test_bad_input():
     with pytest.raises(ValueError, match="Neuron 2 has weights of the wrong sign"):
         rs.DaleWeights(weights("sparse"), np.ones(3, bool))
@@ -125,7 +108,3 @@ def test_bad_input():
     with pytest.raises(ValueError, match="`mask` goes with a matrix"):
         made = rs.DaleWeights(weights("sparse"), EXCITATORY)
         lif_network(rs.HardThreshold(1.0), made, mask=np.ones((3, 3), bool))
-    with pytest.raises(ValueError, match="`synapses` must be a positive integer, got 0"):
-        rs.random_targets(0, 5, 0)
-    with pytest.raises(ValueError, match="must be in 1 ... 4 for 5 neurons"):
-        rs.random_targets(0, 5, 5)

@@ -49,7 +49,8 @@ def test_derivatives_are_differences_on_the_same_noise(neuron, synapse, engine):
 
 
 @pytest.mark.parametrize(
-    ("neuron", "synapse"), [("GLIF5", "Alpha"), ("ResonateAndFire", "Exponential")]
+    ("neuron", "synapse"),
+    [("GLIF5", "Alpha"), ("ResonateAndFire", "Exponential"), ("HistoryFilter", "Exponential")],
 )
 def test_engines_come_together(neuron, synapse):
     """The engines differ by the second order in dt."""

@@ -69,6 +69,10 @@ GLIF = rs.neurons.GLIF(
     spike_threshold=rs.neurons.SpikeThreshold(0.1, 0.2),
     voltage_threshold=rs.neurons.VoltageThreshold(0.3, 0.1),
 )
+HISTORY = rs.neurons.HistoryFilter(
+    0.1,
+    [rs.neurons.ExponentialBasis((0.1, 0.2), (-1.0, 0.3)), rs.neurons.LaguerreBasis(0.1, -0.2)],
+)
 RISING = {"exc": rs.synapses.Alpha(0.1), "inh": rs.synapses.DoubleExponential(0.05, 0.1)}
 MODELS: dict[str, Any] = {
     "lif": LIF,
@@ -78,6 +82,7 @@ MODELS: dict[str, Any] = {
     "multiplicative": rs.neurons.MultiplicativeLIF(1 / 15, 0.2),
     "multiplicative, tanh": rs.neurons.MultiplicativeLIF(1 / 15, 0.2, 0.0, jnp.tanh),
     "adaptive": rs.neurons.AdaptiveLIF(0.1, 0.5, 0.2),
+    "history": HISTORY,
     "resonator": rs.neurons.ResonateAndFire(0.1, 20.0),
     "glif": GLIF,
     "synapses": [rs.synapses.Alpha(0.1), rs.synapses.DoubleExponential(0.05, 0.1)],
@@ -96,6 +101,7 @@ MODELS: dict[str, Any] = {
         rs.Population(3, GLIF, SOFTPLUS, PORTS).rest(),
         rs.Population(1, rs.neurons.AdaptiveLIF(0.1, 0.5, 0.2), None, RISING).rest(),
         rs.Population(1, rs.neurons.ResonateAndFire(0.1, 20.0), None).rest(),
+        rs.Population(2, HISTORY, None).rest(),
     ],
     "constrained": rs.constrained(NETWORK),
     "not trained": paramax.non_trainable(NETWORK),
