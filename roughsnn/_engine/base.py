@@ -63,11 +63,11 @@ class Simulation(eqx.Module):
 class Lockstep(eqx.Module):
     r"""The fast engine: all neurons advance by one cell at a time.
 
-    Spikes keep their exact offsets; what neurons do to one another *within* a cell is left out, an
-    error of second order in `dt0`. The same noise and thresholds as with
-    [`roughsnn.EventByEvent`][], so both agree as `dt0` becomes small. For linear neurons and
-    synapses; `edges` lie on the borders of cells. A [`roughsnn.StepPath`][] may jump inside of
-    cells.
+    Spikes keep their exact offsets; what neurons of a loop without delay do to one another *within*
+    a cell is left out, an error of second order in `dt0`. Delays are 0 or no shorter than `dt0`.
+    The same noise and thresholds as with [`roughsnn.EventByEvent`][], so both agree as `dt0`
+    becomes small. For linear neurons and synapses; `edges` lie on the borders of cells. A
+    [`roughsnn.StepPath`][] may jump inside of cells.
 
     **Arguments:**
 

@@ -40,10 +40,11 @@ class CellMap(eqx.Module):
     In a cell of length $h$ each neuron makes its sub-threshold step, finds its own crossing on
     it, jumps there and runs on to the cell's end. Populations that reach others without being
     reached by them go first: what they send in the cell is known when the others step, and is input
-    of their step. Within a loop a spike at offset $r$ adds to its targets, at the end, the
-    response of a linear neuron to an arrival after a time $h - r$. Inside of a cell states and the
-    responses are quadratic in time, exact at both ends and in the first slope, the hazard is
-    linear. What the neurons of a loop do to one another *within* a cell is left out but for the
+    of their step, as is what arrives after a delay. Within a loop a spike at offset $r$ adds to its
+    targets, at the end, the response of a linear neuron to an arrival after a time $h - r$. Inside
+    of a cell states and the responses are quadratic in time, exact at both ends and in the first
+    slope, the hazard is linear. What the neurons of a loop do to one another *within* a cell is
+    left out but for the
     hazard $\tfrac{\ell}{2}[\lambda(v + \Delta) - \lambda(v)]$, $\ell$ the time since the target's
     own spike and $\Delta$ the delivered potential weighted by $(h - r)/h$: with a potential that
     rises linearly from the spike on this is the trapezoidal rule's over the time behind it. So the

@@ -1,6 +1,7 @@
 """A network as an event SDE, and its solution event by event."""
 
 import dataclasses
+from typing import Any
 
 import diffrax as dfx
 import jax
@@ -71,8 +72,7 @@ def equation_of(problem: Problem, engine: EventByEvent) -> tuple[Equation, Event
     drive = problem.drive
     agenda = agenda_of(problem, engine)
     terms, event = terms_of(problem, path), event_of(network, layout, agenda)
-    if agenda is not None and y0.waiting is None:
-        y0 = dataclasses.replace(y0, waiting=agenda.empty(problem.dtype))
+    y0 = _with_waiting(y0, agenda, problem.dtype)
     jump_ts = drive.jump_times if isinstance(drive, AbstractJumpPath) else None
     window, counts = problem.window, problem.counts
     y0 = check_problem(terms, window, y0, None, event=event, engine=engine, jump_ts=jump_ts)
@@ -101,12 +101,24 @@ def agenda_of(problem: Problem, engine: EventByEvent) -> Agenda | None:
     refractory = tuple(group.refractory for group in layout.groups)
     if not links and all(hold is None for hold in refractory):
         return None
-    agenda = Agenda(layout, links, refractory, 1)
-    pending = engine.max_pending
-    if pending is None:
-        # Two spikes of each neuron on their way, and some more.
-        pending = 32 + 2 * sum(link.arrivals for link in links)
-    return dataclasses.replace(agenda, max_pending=pending)
+    # Two spikes of each neuron on their way, and some more.
+    pending = 32 + 2 * sum(link.arrivals for link in links)
+    return Agenda(layout, links, refractory, engine.max_pending or pending)
+
+
+def _with_waiting(y0: NetworkState, agenda: Agenda | None, dtype: Any) -> NetworkState:
+    """The state at the start, where nothing waits unless it goes on from another one."""
+    wanted = None if agenda is None else agenda.empty(dtype)
+    if y0.waiting is None:
+        return dataclasses.replace(y0, waiting=wanted)
+    got, places = y0.waiting.left.shape[0], 0 if wanted is None else wanted.left.shape[0]
+    if got != places:
+        raise ValueError(
+            f"`initial` is the end of another simulation: it has {got} places for spikes on their "
+            f"way and refractory neurons, this one has {places}. Give the same `max_pending`, "
+            "delays and refractory times."
+        )
+    return y0
 
 
 def _bends(drive: DriveFunction) -> bool:

@@ -39,7 +39,7 @@ class Motion(dfx.AbstractLocalInterpolation):
     z: tuple[list[Array], ...]
     force: tuple[Vector, ...]
     turn: tuple[Vector | None, ...]
-    # The terms of the hidden states, as polynomials of the fraction of the step.
+    # The mean hazards up to a fraction of the step, as polynomials of that.
     hidden: tuple[list[Array] | None, ...]
 
     @property
@@ -61,7 +61,7 @@ class Motion(dfx.AbstractLocalInterpolation):
                 number = len(components(y.ports[name]))
                 ports[name], rest = assembled(like(port), rest[:number]), rest[number:]
             hidden = self.hidden[n]
-            s = y.s if hidden is None else _summed(hidden, theta)
+            s = y.s if hidden is None or y.s is None else y.s + r * _summed(hidden, theta)
             groups.append(PopulationState(neuron, ports, s))
         waiting = self.y0.waiting
         waiting = None if waiting is None else waiting.after(jnp.asarray(r))
@@ -141,7 +141,7 @@ class ExactStep(dfx.AbstractSolver):
 
 
 def _hidden(motion: Motion, rate: Callable, args: Any) -> tuple[list[Array] | None, ...]:
-    """The terms of the hidden states."""
+    """The terms of the mean hazards."""
     length = motion.length
     integrals = np.linalg.inv(np.vander(_NODES, increasing=True)) / np.arange(1, 5)[:, None]
 
@@ -155,6 +155,5 @@ def _hidden(motion: Motion, rate: Callable, args: Any) -> tuple[list[Array] | No
         if y.s is None:
             found.append(None)
             continue
-        rises = [sum(float(a) * hazard[j] for j, a in enumerate(row)) for row in integrals]
-        found.append([y.s, *(length * rise for rise in rises)])
+        found.append([sum(float(a) * hazard[j] for j, a in enumerate(row)) for row in integrals])
     return tuple(found)

@@ -97,7 +97,7 @@ class ExactCrossing(AbstractCrossing):
         moves = motion.length > 0
         there = free & moves
         if hidden is not None:
-            return search(jnp.stack([e0, *hidden[1:]]), e1, there)
+            return search(jnp.stack([e0, *(motion.length * x for x in hidden)]), e1, there)
         if reads is None:
             return search(jnp.full((1, group.size), -1.0, e0.dtype), e1, there)
         joint, force, turn, firing = motion.joints[n], motion.force[n], motion.turn[n], group.firing
@@ -142,7 +142,8 @@ def _root(n: int, motion: Motion, k: Array, best: Array) -> tuple[Array, Array]:
     group, hidden, length = motion.layout.groups[n], motion.hidden[n], motion.length
     of = lambda tree: jax.tree.map(lambda x: x[k] if x.ndim else x, tree)
     if hidden is not None:
-        x, slope = polished(length > 0, jnp.stack(of(hidden)), best)
+        level = of(motion.y0.groups[n].s)
+        x, slope = polished(length > 0, jnp.stack([level, *(length * x for x in of(hidden))]), best)
         return x * length, slope / jnp.where(length > 0, length, 1)
     assert isinstance(group.firing, HardThreshold)
     joint, z, force, turn = of((motion.joints[n], motion.z[n], motion.force[n], motion.turn[n]))

@@ -5,7 +5,7 @@ $\dot z = A z + b(r)$ (Rotter & Diesmann, *Exact digital simulation of time-inva
 with applications to neuronal modeling*, Biological Cybernetics 81 (1999)). Where b is a straight
 line $b_0 + r\dot b$, with the functions $\varphi_k$ of `phis.py`,
 
-$$z(r) = \varphi_0(A r)\,z(0) + r\,\varphi_1(A r)\,b_0 + r^2\varphi_2(A r)\,\dot b.$$
+$$z(r) = z(0) + r\,\varphi_1(A r)\,(A z(0) + b_0) + r^2\varphi_2(A r)\,\dot b.$$
 
 They are computed at $A r/32$, by a series, and doubled five times,
 $\varphi_1(2 z) = \varphi_1(z) + z\,\varphi_1(z)^2/2$ and
@@ -60,8 +60,8 @@ def dot(a: Vector, b: Vector) -> Entry:
     return plus(*(times(x, y) for x, y in zip(a, b, strict=True)))
 
 
-def _maps(z: Any, one: Any, mul: Callable, bent: bool) -> tuple[Any, Any, Any]:
-    """phi_0, phi_1 and, where it is bent, phi_2 of a matrix."""
+def _maps(z: Any, one: Any, mul: Callable, bent: bool) -> tuple[Any, Any]:
+    """phi_1 and, where it is bent, phi_2 of a matrix."""
     z, first = z * 0.5**_DOUBLINGS, 2 if bent else 1
     phi, phi_2 = one * (1 / math.factorial(first + _TERMS)), None
     for k in reversed(range(_TERMS)):
@@ -73,7 +73,7 @@ def _maps(z: Any, one: Any, mul: Callable, bent: bool) -> tuple[Any, Any, Any]:
         phi_2 = None if phi_2 is None else phi_2 * 0.5 + square * 0.25
         phi = phi + mul(z, square) * 0.5
         z = z * 2.0
-    return one + mul(z, phi), phi, phi_2
+    return phi, phi_2
 
 
 class Joint(eqx.Module):
@@ -110,8 +110,8 @@ class Joint(eqx.Module):
         row, level = _row(m.neuron), m.neuron.level
         return cls(matrix, row, level, _radius(matrix), tuple(map(tuple, reach.tolist())))
 
-    def maps(self, r: Array, bent: bool) -> tuple[Matrix, Matrix, Matrix | None]:
-        """phi_0, r phi_1 and, where it is bent, r^2 phi_2 of the matrix times r."""
+    def maps(self, r: Array, bent: bool) -> tuple[Matrix, Matrix | None]:
+        """r phi_1 and, where it is bent, r^2 phi_2 of the matrix times r."""
         width = len(self.matrix)
         if np.linalg.matrix_power(np.array(self.reach, int), 2).sum() < _MANY:
             there = jnp.ones((), r.dtype)
@@ -124,14 +124,14 @@ class Joint(eqx.Module):
             one = jnp.broadcast_to(jnp.eye(width, dtype=full.dtype), full.shape)
             found = _maps(full, one, matmul, bent)
             rows_of = lambda x: entries(x, self.reach)
-        zero, one = rows_of(found[0]), rows_of(found[1] * r)
-        return zero, one, rows_of(found[2] * r**2) if bent else None
+        return rows_of(found[0] * r), rows_of(found[1] * r**2) if bent else None
 
     def moved(self, z: list[Array], force: Vector, turn: Vector | None, r: Array) -> list[Array]:
         """The state after a time r, under a forcing that begins with `force` and has the slope
         `turn`."""
-        zero, one, two = self.maps(r, turn is not None)
-        parts = [product(zero, z), product(one, force)]
+        # What is added to z: its rounding is that of a small part.
+        one, two = self.maps(r, turn is not None)
+        parts = [z, product(one, self.slope(z, force))]
         if two is not None and turn is not None:
             parts.append(product(two, turn))
         return filled(added(*parts), z)

@@ -257,9 +257,10 @@ class Stepper(eqx.Module):
             return None
         e0, e1 = values
         rounding = 16 * float(jnp.finfo(t.dtype).eps)
-        near = self.event.fn(t, left, self.args) >= -rounding * jnp.maximum(
-            jnp.abs(e0), jnp.abs(e1)
-        )
+        now = self.event.fn(t, left, self.args)
+        # Where the first one is said to be at 0, by rounding just below.
+        least = jnp.minimum(entry(now, k), 0)
+        near = now >= least - rounding * jnp.maximum(jnp.abs(e0), jnp.abs(e1))
         tied = jnp.where(jnp.any(carry.due), carry.due, rises(e0, e1) & near)
         if self.silent:
             # These come one after the other: each has a time of its own.

@@ -57,6 +57,16 @@ def fed(delay) -> rs.SpikingNetwork:
     )
 
 
+def layers(first, delay) -> rs.SpikingNetwork:
+    """From one population to the next, and back with a delay."""
+    there = rs.Projection(first, "n", WEIGHTS, delay=None if first == "a" else delay)
+    back = rs.Projection("n", "a", 0.5 * WEIGHTS.T, delay=delay, max_delay=0.2)
+    if first == "noise":
+        noise = rs.Poisson(4, 20.0)
+        return rs.SpikingNetwork({"noise": noise, "n": population()}, [there])
+    return rs.SpikingNetwork({"a": population(), "n": population()}, [there, back])
+
+
 # What a projection may have for delays: a new way is tested by adding a row.
 NETWORKS = {
     "one": lambda: recurrent(WEIGHTS, 0.034),
@@ -68,6 +78,8 @@ NETWORKS = {
     "lists-each": lambda: recurrent(LISTS, EACH[:, :2]),
     "populations": lambda: two([0.02, 0.034, EACH[0, :2], 0.0]),
     "populations-each": lambda: two([EACH[:2, :2], EACH[:2, 2:], EACH[2:, :2], EACH[2:, 2:]]),
+    "layers": lambda: layers("noise", EACH[0]),
+    "back": lambda: layers("a", 0.034),
     "source": lambda: fed(0.043),
     "source-each": lambda: fed(EACH[:2]),
 }
@@ -77,7 +89,8 @@ def simulated(net: rs.SpikingNetwork, engine, dt: float = 0.01, **options):
     window = rs.Window(0.0, 0.5, dt)
     inputs = {"in": TRAIN} if "in" in net.names else {}
     options = dict[str, Any](key=jr.key(5), max_spikes=60, inputs=inputs) | options
-    return rs.simulate(net, DRIVE, window, engine=engine, **options)
+    drive = jnp.tile(DRIVE, net.num_neurons // 4)
+    return rs.simulate(net, drive, window, engine=engine, **options)
 
 
 def features(sim) -> tuple:
@@ -111,6 +124,52 @@ def test_derivatives_are_differences_on_the_same_noise(name, engine):
     assert np.sum(np.asarray(marks[1]) >= 0) >= 8
     np.testing.assert_array_equal(marks[0], marks[2])
     np.testing.assert_allclose(slope[1], (value[2] - value[0]) / (2 * h), rtol=1e-6, atol=1e-6)
+
+
+def random_slopes(engine, number: int, h: float = 1e-6):
+    """Of random networks with delays and refractory times, as one program: derivatives along a
+    random direction, differences on the same noise, whether the same neurons fire, how many."""
+
+    def values(key, s):
+        keys = iter(jr.split(key, 16))
+        weights, delay, hold, drive, tau = (
+            (1 + 0.2 * s * jr.normal(next(keys), shape)) * jr.uniform(next(keys), shape) * (b - a)
+            + a
+            for shape, a, b in (
+                ((4, 4), -1.0, 1.0),
+                ((4, 4), 0.012, 0.1),
+                ((4,), 0.005, 0.06),
+                ((4,), 1.2, 2.5),
+                ((), 0.04, 0.1),
+            )
+        )
+        ports = {"syn": rs.synapses.Exponential(0.05)}
+        lif = rs.neurons.LIF(tau, rs.Subtract(1.0), (0.2,))
+        pop = rs.Population(4, lif, FIRING, ports, refractory=hold)
+        own = rs.Projection("n", "n", weights, delay=delay, max_delay=0.2, autapses=True)
+        net = rs.SpikingNetwork({"n": pop}, [own])
+        sim = rs.simulate(
+            net, drive, rs.Window(0.0, 0.4, 0.01), key=next(keys), max_spikes=80, engine=engine
+        )
+        found, marks = features(sim)
+        return jnp.sum(found), marks
+
+    def one(key):
+        at = lambda s: values(key, s)
+        _, slope, marks = jax.jvp(at, (jnp.zeros(()),), (jnp.ones(()),), has_aux=True)
+        (up, above), (down, below) = at(h), at(-h)
+        same = jnp.all(above == below)
+        return slope, (up - down) / (2 * h), same, jnp.sum(marks >= 0)
+
+    return jax.jit(jax.vmap(one))(jr.split(jr.key(11), number))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_random_networks(engine):
+    """Derivatives are differences in 32 of them."""
+    slopes, differences, same, spikes = random_slopes(ENGINES[engine], 32)
+    assert np.all(same) and np.min(spikes) >= 3
+    np.testing.assert_allclose(slopes, differences, rtol=1e-6, atol=2e-6)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -273,6 +332,24 @@ def test_the_density_of_a_train():
     log_rates = 3.0 * (np.interp(second, grid, v) - 1.0)
     exact = np.sum(log_rates) - np.sum((hazard[1:] + hazard[:-1]) / 2) * (grid[1] - grid[0])
     np.testing.assert_allclose(found, exact, rtol=2e-4)
+
+
+def test_ends_of_other_networks():
+    window = rs.Window(0.0, 0.1, 0.01)
+    run = lambda net, engine, window, **options: rs.simulate(
+        net, DRIVE, window, key=jr.key(0), max_spikes=60, engine=engine, **options
+    )
+    first = run(NETWORKS["one"](), rs.EventByEvent(), window).final
+    with pytest.raises(ValueError, match="it has 40 places .* this one has 3. Give the same"):
+        other = rs.EventByEvent(max_pending=3)
+        run(NETWORKS["one"](), other, window.next(), initial=first)
+    with pytest.raises(ValueError, match="this one has 0"):
+        run(recurrent(WEIGHTS, None), rs.EventByEvent(), window.next(), initial=first)
+    fed = NETWORKS["source"]()
+    inputs = {"in": rs.SpikeTrain.from_lists([[0.05], []], t0=0.0, t1=0.1)}
+    final = run(fed, rs.Lockstep(), window, inputs=inputs).final
+    with pytest.raises(ValueError, match="does not hold the spikes of 'in'"):
+        run(fed, rs.Lockstep(), window.next(), initial=final, inputs=inputs)
 
 
 def test_too_many_on_their_way():

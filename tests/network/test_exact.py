@@ -300,10 +300,9 @@ def test_maps(neuron, synapse):
         total = total + term
     for _ in range(10):
         total = total @ total
-    for k in range(3):
-        np.testing.assert_allclose(
-            found[k], total[:size, k * size : (k + 1) * size], rtol=1e-11, atol=1e-13
-        )
+    for k in (1, 2):
+        exact = total[:size, k * size : (k + 1) * size]
+        np.testing.assert_allclose(found[k - 1], exact, rtol=1e-11, atol=1e-13)
 
 
 def test_other_solvers_and_root_finders_may_be_given():

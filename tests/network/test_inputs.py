@@ -113,8 +113,8 @@ def test_engines_agree_on_input_spikes():
         assert int(a.count) >= 3
         there = np.isfinite(a.times)
         gaps.append(np.max(np.abs(np.asarray(a.times)[there] - np.asarray(b.times)[there])))
-    # Second order and more.
-    assert gaps[1] < gaps[0] / 16**2 and gaps[2] < gaps[1] / 4
+    # Second order: without noise, that of lockstep alone.
+    assert gaps[1] < gaps[0] / 16**2 and gaps[2] < gaps[1] / 3.9
 
 
 @pytest.mark.parametrize("method", ["event", "lockstep"])
@@ -141,10 +141,10 @@ def test_an_input_spike_in_a_last_cell_that_is_shorter():
         assert boundary is not None
         return boundary.excess
 
-    strong, none = np.full((3, 2), 5.0), np.zeros((3, 2))
-    effects = [excess(strong, m) - excess(none, "event") for m in ("event", "lockstep")]
-    assert np.all(effects[0] > 5e-4)
-    np.testing.assert_allclose(effects[1], effects[0], rtol=0.5)
+    strong, none = np.full((3, 2), 0.5), np.zeros((3, 2))
+    effects = [excess(strong, m) - excess(none, m) for m in ("event", "lockstep")]
+    assert np.all(effects[0] > 4e-4)
+    np.testing.assert_allclose(effects[1], effects[0], rtol=0.2)
 
 
 @pytest.mark.parametrize("method", ["event", "lockstep"])

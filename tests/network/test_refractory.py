@@ -142,17 +142,33 @@ def test_a_neuron_that_waits_for_the_end(engine):
     np.testing.assert_allclose(slopes, np.arange(5.0), atol=1e-9)
 
 
+@pytest.mark.parametrize(("engine", "error"), [("event", 1e-12), ("lockstep", 2e-5)])
+def test_free_just_before_the_threshold(engine, error):
+    """In the cell in which the refractory time ends."""
+    tau, c = 0.07, 1.96
+    pop = rs.Population(
+        1, rs.neurons.LIF(tau, rs.Subtract(1.0)), rs.HardThreshold(1.0), refractory=0.047
+    )
+    sim = rs.simulate(
+        rs.SpikingNetwork(pop),
+        jnp.array([c]),
+        rs.Window(0.0, 0.4, 0.01),
+        key=jr.key(0),
+        max_spikes=20,
+        engine=ENGINES[engine],
+    )
+    exact = tau * np.log(c / (c - 1)) * np.arange(1, 8)
+    np.testing.assert_allclose(sim.spikes.times[:7], exact, rtol=0, atol=error)
+
+
 @pytest.mark.parametrize("engine", ENGINES)
-def test_no_two_spikes_are_nearer(engine):
-    net = network(0.021, sigma=(0.8,))
+@pytest.mark.parametrize(("refractory", "strong"), [(0.021, 4), (0.004, 2.5)])
+def test_no_two_spikes_are_nearer(engine, refractory, strong):
+    """Also where a neuron fires more than once in a cell."""
+    net, window = network(refractory, sigma=(0.8,)), rs.Window(0.0, 0.5, 0.01)
     run = lambda key: (
         rs.simulate(
-            net,
-            4 * DRIVE,
-            rs.Window(0.0, 0.5, 0.01),
-            key=key,
-            max_spikes=120,
-            engine=ENGINES[engine],
+            net, strong * DRIVE, window, key=key, max_spikes=400, engine=ENGINES[engine]
         ).spikes
     )
     trains = jax.jit(jax.vmap(run))(jr.split(jr.key(1), 20))
@@ -160,7 +176,7 @@ def test_no_two_spikes_are_nearer(engine):
     for times, marks in zip(np.asarray(trains.times), np.asarray(trains.marks), strict=True):
         for n in range(3):
             nearest = min(nearest, *np.diff(np.sort(times[marks == n])).tolist())
-    assert 0.021 * (1 - 1e-9) <= nearest < 0.024
+    assert refractory * (1 - 1e-9) <= nearest < 1.3 * refractory
 
 
 def test_the_variance_of_the_derivative_stays():
