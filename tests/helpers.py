@@ -1,5 +1,6 @@
 """Problems, numerical differences and tolerances that several tests share."""
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -140,6 +141,29 @@ def largest_difference(a: PyTree, b: PyTree) -> float:
     """The largest difference of any leaf, relative to the largest entry of that leaf."""
     errors = jax.tree.map(lambda x, y: jnp.max(jnp.abs(x - y)) / (1 + jnp.max(jnp.abs(y))), a, b)
     return float(max(jax.tree.leaves(errors)))
+
+
+@contextlib.contextmanager
+def compilations():
+    """The programs that JAX compiles meanwhile."""
+    found, on = [], [True]
+
+    def listen(event, duration_secs, **_):
+        if on[0] and event == "/jax/core/compile/backend_compile_duration":
+            found.append(duration_secs)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield found
+    on[0] = False
+
+
+def smooth(sim: rs.Simulation) -> tuple[Array, Array]:
+    """A smooth functional of spikes and final state, and whose spikes they are."""
+    times, marks = sim.spikes.times, sim.spikes.marks
+    weight = jnp.cos(marks.astype(times.dtype) + 1.0)
+    spikes = jnp.sum(jnp.where(marks >= 0, times * weight, 0))
+    state = jnp.stack([jnp.sum(x) for x in jax.tree.leaves(sim.final.state.groups)])
+    return jnp.append(0.1 * state, spikes), marks
 
 
 def standard_error(samples: Array) -> Array:

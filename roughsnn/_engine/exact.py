@@ -22,6 +22,7 @@ from .._solve.localise import combined_rate
 from .._types import RealScalar
 from .joint import Joint
 from .linear import assembled, components, state_shapes
+from .linear_step import AbstractLinearStep
 from .phis import Vector
 
 _NODES = (np.polynomial.legendre.leggauss(4)[0] + 1) / 2
@@ -81,7 +82,7 @@ def _summed(terms: list[Array], theta: Array) -> Array:
     return value
 
 
-class ExactStep(dfx.AbstractSolver):
+class ExactStep(AbstractLinearStep):
     """Exact for linear neurons and synapses without noise, see the top of this file; a drive that
     is no straight line in a step is read at its ends, which is of order two."""
 
@@ -90,22 +91,12 @@ class ExactStep(dfx.AbstractSolver):
     # Whether the drive may change within a step.
     bent: bool = eqx.field(static=True)
 
-    term_structure: ClassVar = dfx.AbstractTerm
     interpolation_cls: ClassVar[Callable[..., Motion]] = Motion
 
     @classmethod
     def of(cls, layout: Layout, dtype: Any, *, bent: bool) -> "ExactStep":
         """That of a layout of linear groups."""
         return cls(layout, tuple(Joint.of(group, dtype) for group in layout.groups), bent)
-
-    def order(self, terms):
-        """Two."""
-        del terms
-        return 2
-
-    def init(self, terms, t0, t1, y0, args):
-        """No state."""
-        del terms, t0, t1, y0, args
 
     def step(self, terms, t0, t1, y0, args, solver_state, made_jump):
         """One step, see the class."""
@@ -134,10 +125,6 @@ class ExactStep(dfx.AbstractSolver):
             info["hidden"] = _hidden(Motion(t0=t0, t1=t1, **info), rate, args)
         y1 = Motion(t0=t0, t1=t1, **info).at(length)
         return y1, None, info, None, dfx.RESULTS.successful
-
-    def func(self, terms, t0, y0, args):
-        """The vector field."""
-        return terms.vf(t0, y0, args)
 
 
 def _hidden(motion: Motion, rate: Callable, args: Any) -> tuple[list[Array] | None, ...]:

@@ -18,6 +18,7 @@ from .._solve.localise import combined_rate
 from .cell_parts import Line, NeuronCell, PortCell, filled
 from .group_cell import STRETCH
 from .linear import Matrices, assembled, components, matrices_of, state_shapes
+from .linear_step import AbstractLinearStep
 from .phis import Entry, Vector, plus, scaled
 
 
@@ -147,7 +148,7 @@ def _risen(s: Entry, length: Array, hazard: Entry, rise: Entry, kink: Entry) -> 
     return s if kink is None else s + length * kink / 8
 
 
-class ExponentialTrapezoid(dfx.AbstractSolver):
+class ExponentialTrapezoid(AbstractLinearStep):
     r"""An exponential trapezoidal rule: ports, then neurons, then hidden states.
 
     Ports and neurons obey linear equations with a forcing that is taken as linear in time: exact
@@ -165,17 +166,7 @@ class ExponentialTrapezoid(dfx.AbstractSolver):
 
     groups: LinearGroups
 
-    term_structure: ClassVar = dfx.AbstractTerm
     interpolation_cls: ClassVar[Callable[..., _Dense]] = _Dense
-
-    def order(self, terms):
-        """Two."""
-        del terms
-        return 2
-
-    def init(self, terms, t0, t1, y0, args):
-        """No state."""
-        del terms, t0, t1, y0, args
 
     def step(self, terms, t0, t1, y0, args, solver_state, made_jump):
         """One step, see the class."""
@@ -221,7 +212,3 @@ class ExponentialTrapezoid(dfx.AbstractSolver):
             like = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), one.neuron)
             groups.append(PopulationState(assembled(like, x), one.ports, one.s))
         return NetworkState(tuple(groups), y.members, y.waiting)
-
-    def func(self, terms, t0, y0, args):
-        """The vector field."""
-        return terms.vf(t0, y0, args)

@@ -198,8 +198,8 @@ def _check_delay(number: int, p: Projection, dt0: float, other: str) -> None:
     if p.delay is None or not is_concrete(p.delay):
         return
     delay = np.asarray(p.delay)
-    weights = p.effective()
-    if delay.ndim == 2 and is_concrete(weights):
+    weights = p.effective() if delay.ndim == 2 else None
+    if weights is not None and is_concrete(weights):
         values = weights.values if isinstance(weights, SparseWeights) else weights
         delay = delay[np.asarray(values) != 0]
     if np.any(delay < dt0 * (1 - 1e-6)):

@@ -65,7 +65,7 @@ class QuadraticCrossing(AbstractCrossing):
 
     Exact where the event function is affine in the state and the interpolant affine
     (Euler) or quadratic (the integrated hazard of
-    networks of linear neurons). With $E(r) = e_0 + br + ar^2$ the first root is
+    networks of linear neurons with noise). With $E(r) = e_0 + br + ar^2$ the first root is
     $-2e_0/(b + \sqrt{b^2 - 4ae_0})$, or $(-b + \sqrt{b^2 - 4ae_0})/2a$ where $b < 0$.
 
     **Arguments:**

@@ -29,7 +29,8 @@ class Projection(eqx.Module):
         `(pre neurons,)`, or one for each synapse, the shape of `weights` (of their `values` if they
         are sparse). It is a parameter with a gradient. With [`roughsnn.Lockstep`][] no shorter than
         its cells.
-    - `max_delay`: what no delay may exceed, now or in training; by default the longest now.
+    - `max_delay`: what no delay may exceed, now or in training. By default the longest now, rounded
+        up by at most a fifth: shapes depend on it, and other delays shall not compile anew.
     - `autapses`: whether neurons have synapses onto themselves, if `pre` is `post`. Else the
         diagonal must be zero, and stays so.
 
@@ -115,12 +116,17 @@ def _check_delay(
             raise ValueError(
                 "`delay` is no known number: give `max_delay`, which it never exceeds."
             )
-        return delay, float(np.max(np.asarray(delay)))
+        return delay, _rounded_up(float(np.max(np.asarray(delay))))
     bound = check_positive_float("max_delay", max_delay)
     if known and np.any(np.asarray(delay) > bound):
         longest = np.max(np.asarray(delay))
         raise ValueError(f"`delay` must not exceed `max_delay`={bound}, got {longest}.")
     return delay, bound
+
+
+def _rounded_up(longest: float) -> float:
+    """To a quarter of an octave: networks whose delays differ a little are one program."""
+    return float(2.0 ** (np.ceil(4 * np.log2(longest) - 1e-6) / 4))
 
 
 def _check_mask(mask, shape: tuple[int, ...], weights: Array | None, own: bool) -> Array | None:

@@ -1,7 +1,5 @@
 """The compiled part of `fit`: the steps are those of a plain loop, and compiled once."""
 
-import contextlib
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -11,6 +9,8 @@ import optax
 import pytest
 
 import roughsnn as rs
+
+from ..helpers import compilations
 
 DATA = jnp.linspace(-1.0, 2.0, 5)
 KEY = jr.key(3)
@@ -32,20 +32,6 @@ def fit(steps=60, losses=noisy, optim=OPTIMS["adam"], model=None, data=DATA, key
     # The look at dt0 would trace the losses once more.
     loop = options.pop("loop", rs.Loop(check_step=False))
     return rs.fit(model, losses, data, optim, steps=steps, key=key, loop=loop, **options)
-
-
-@contextlib.contextmanager
-def compilations():
-    """The programs that JAX compiles meanwhile."""
-    found, on = [], [True]
-
-    def listen(event, duration_secs, **_):
-        if on[0] and event == "/jax/core/compile/backend_compile_duration":
-            found.append(duration_secs)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    yield found
-    on[0] = False
 
 
 @pytest.mark.parametrize("name", OPTIMS)

@@ -13,7 +13,7 @@ import pytest
 
 import roughsnn as rs
 
-from ..helpers import ENGINES
+from ..helpers import ENGINES, compilations, smooth
 
 FIRING = rs.StochasticFiring(rs.ExponentialIntensity(beta=5.0), 0.03)
 RNG = np.random.default_rng(7)
@@ -93,15 +93,6 @@ def simulated(net: rs.SpikingNetwork, engine, dt: float = 0.01, **options):
     return rs.simulate(net, drive, window, engine=engine, **options)
 
 
-def features(sim) -> tuple:
-    """A smooth functional of spikes and final state, and whose spikes they are."""
-    times, marks = sim.spikes.times, sim.spikes.marks
-    weight = jnp.cos(marks.astype(times.dtype) + 1.0)
-    spikes = jnp.sum(jnp.where(marks >= 0, times * weight, 0))
-    state = jnp.stack([jnp.sum(x) for x in jax.tree.leaves(sim.final.state.groups)])
-    return jnp.append(0.1 * state, spikes), marks
-
-
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_derivatives_are_differences_on_the_same_noise(name, engine):
@@ -116,7 +107,7 @@ def test_derivatives_are_differences_on_the_same_noise(name, engine):
     def along(s):
         def moved(s):
             now = jax.tree.map(lambda x, d: x + s * d, parameters, way)
-            return features(simulated(eqx.combine(now, rest), ENGINES[engine]))
+            return smooth(simulated(eqx.combine(now, rest), ENGINES[engine]))
 
         return jax.vmap(lambda s: jax.jvp(moved, (s,), (jnp.ones_like(s),)))(s)
 
@@ -151,7 +142,7 @@ def random_slopes(engine, number: int, h: float = 1e-6):
         sim = rs.simulate(
             net, drive, rs.Window(0.0, 0.4, 0.01), key=next(keys), max_spikes=80, engine=engine
         )
-        found, marks = features(sim)
+        found, marks = smooth(sim)
         return jnp.sum(found), marks
 
     def one(key):
@@ -177,7 +168,7 @@ def test_engines_come_together(name):
     """They differ by the second order in dt."""
     net, errors = NETWORKS[name](), []
     for dt in (0.01, 0.0025):
-        found = [features(simulated(net, engine, dt)) for engine in ENGINES.values()]
+        found = [smooth(simulated(net, engine, dt)) for engine in ENGINES.values()]
         np.testing.assert_array_equal(found[0][1], found[1][1])
         errors.append(np.max(np.abs(found[0][0] - found[1][0])))
     assert errors[1] < errors[0] / 4**1.5, errors
@@ -215,7 +206,7 @@ def test_an_arrival_crosses_a_border(method):
     def potential(delay, dt):
         projection = rs.Projection("in", "n", WIDE, delay=delay, max_delay=0.1)
         net = rs.SpikingNetwork({"in": rs.Source(2), "n": population(sigma=None)}, [projection])
-        return features(simulated(net, ENGINES[method], dt))[0]
+        return smooth(simulated(net, ENGINES[method], dt))[0]
 
     # The first spike of the train is at 0.11: it arrives at the border at 0.15.
     both, jumps = jnp.asarray([0.04 - 1e-8, 0.04 + 1e-8]), []
@@ -283,13 +274,29 @@ def test_a_batch_of_delays():
     @jax.value_and_grad
     def run(d):
         sim = simulated(recurrent(WEIGHTS, d, max_delay=0.1), rs.Lockstep())
-        return jnp.sum(features(sim)[0])
+        return jnp.sum(smooth(sim)[0])
 
     values, slopes = jax.jit(jax.vmap(run))(delays)
     for n, d in enumerate(delays):
         value, slope = run(d)
         np.testing.assert_allclose(values[n], value, rtol=1e-12)
         np.testing.assert_allclose(slopes[n], slope, rtol=1e-9)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_other_numbers_compile_nothing(engine):
+    """Delays that differ a little are one program, although shapes depend on the longest."""
+
+    def run(factor):
+        own = rs.Projection("n", "n", factor * WEIGHTS, delay=factor * EACH)
+        net = rs.SpikingNetwork({"n": population(refractory=factor * 0.01)}, [own])
+        return simulated(net, ENGINES[engine]).spikes.times
+
+    first = run(1.0)
+    with compilations() as found:
+        second = run(0.99)
+    assert not found
+    assert not np.array_equal(first, second)
 
 
 def test_records_within_cells():

@@ -9,7 +9,7 @@ from scipy import stats
 
 import roughsnn as rs
 
-from ..helpers import ENGINES
+from ..helpers import ENGINES, smooth
 
 WEIGHTS = np.array([[0.0, 0.9, -0.5], [0.6, 0.0, 0.7], [-0.4, 0.8, 0.0]])
 
@@ -29,14 +29,6 @@ def network(refractory, *, hard=False, sigma=(0.25,), weights=WEIGHTS):
 DRIVE = jnp.array([1.7, 1.6, 1.5])
 
 
-def features(sim):
-    times, marks = sim.spikes.times, sim.spikes.marks
-    weight = jnp.cos(marks.astype(times.dtype) + 1.0)
-    spikes = jnp.sum(jnp.where(marks >= 0, times * weight, 0))
-    state = jnp.stack([jnp.sum(x) for x in jax.tree.leaves(sim.final.state.groups)])
-    return jnp.append(0.1 * state, spikes), marks
-
-
 @pytest.mark.parametrize("hard", [False, True])
 @pytest.mark.parametrize("refractory", [0.004, 0.05, 0.053])
 @pytest.mark.parametrize("engine", ENGINES)
@@ -52,7 +44,7 @@ def test_derivatives_are_differences_on_the_same_noise(engine, refractory, hard)
             net = network(hold, hard=hard, weights=weights)
             drive = DRIVE + 0.2 * s * way[2]
             window = rs.Window(0.0, 0.5, 0.01)
-            return features(
+            return smooth(
                 rs.simulate(
                     net, drive, window, key=jr.key(5), max_spikes=80, engine=ENGINES[engine]
                 )
@@ -71,7 +63,7 @@ def test_engines_come_together(refractory):
     errors = []
     for dt in (0.01, 0.0025):
         found = [
-            features(
+            smooth(
                 rs.simulate(
                     network(refractory),
                     DRIVE,

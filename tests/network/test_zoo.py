@@ -9,7 +9,7 @@ import pytest
 
 import roughsnn as rs
 
-from ..helpers import ENGINES
+from ..helpers import ENGINES, smooth
 from ..zoo import NEURONS, PAIRS, SYNAPSES, drive, network, population
 
 
@@ -17,11 +17,7 @@ def features(net: rs.SpikingNetwork, c, engine, dt: float) -> tuple:
     """A smooth functional of spikes and final state, and whose spikes they are."""
     window = rs.Window(0.0, 0.5, dt)
     sim = rs.simulate(net, c, window, key=jr.key(5), max_spikes=80, engine=engine)
-    times, marks = sim.spikes.times, sim.spikes.marks
-    weight = jnp.cos(marks.astype(times.dtype) + 1.0)
-    spikes = jnp.sum(jnp.where(marks >= 0, times * weight, 0))
-    state = jnp.stack([jnp.sum(x) for x in jax.tree.leaves(sim.final.state)])
-    return jnp.append(0.1 * state, spikes), marks
+    return smooth(sim)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -1,6 +1,5 @@
 """What `save` refuses to write, and `load` to read."""
 
-import dataclasses
 import functools
 import io
 import json
@@ -21,10 +20,10 @@ import optax
 import pytest
 
 import roughsnn as rs
-from roughsnn._save.save import _SEAL, _archive, _opened
+from roughsnn._save.save import _SEAL, _archive
 from roughsnn._sealed import Seal
 
-from .models import LIF, MATRIX, NETWORK, PORTS, SOFTPLUS, THREE, TRAIN, Pair, Quadratic, Squared
+from .models import LIF, MATRIX, NETWORK, PORTS, SOFTPLUS, THREE, Pair, Quadratic, Squared
 
 MINE = {"neuron": Quadratic(jnp.asarray(0.1), Squared(jnp.asarray(2.0)))}
 
@@ -54,33 +53,6 @@ def forged(model, arrays=None, **more):
     """A whole file of this JSON."""
     header = {"roughsnn": "9.9", "metadata": {}, "names": None, "window": None, "model": model}
     return _archive({**header, **more}, {} if arrays is None else arrays)
-
-
-def without(node, field):
-    """JSON of a file in which no class has this field."""
-    if isinstance(node, list):
-        return [without(part, field) for part in node]
-    if not isinstance(node, dict):
-        return node
-    return {name: without(part, field) for name, part in node.items() if name != field}
-
-
-def test_trains_of_files_without_populations(tmp_path):
-    """As they were written before trains had names."""
-    named = dataclasses.replace(TRAIN, populations=(("a", 1), ("b", 2)))
-    file, model = tmp_path / "trains", {"x": [TRAIN], "named": named}
-    rs.save(file, model)
-    assert rs.load(file).model["named"]["b"].num_neurons == 2
-    header, arrays = _opened(file)
-    file.write_bytes(_archive(without(header, "populations"), arrays))
-    for found in (
-        rs.load(file).model,
-        rs.load(file, like=model | {"named": dataclasses.replace(named, populations=())}).model,
-    ):
-        assert found["x"][0].populations == () == found["named"].populations
-        assert bool(found["x"][0].equals(TRAIN)) and bool(found["named"].equals(TRAIN))
-    with pytest.raises(ValueError, match="populations"):
-        rs.load(file, like=model)
 
 
 def test_fifty_damaged_files(tmp_path):

@@ -1,0 +1,24 @@
+"""What the steps of linear networks have in common."""
+
+from typing import ClassVar
+
+import diffrax as dfx
+
+
+class AbstractLinearStep(dfx.AbstractSolver):
+    """A solver of order two that starts afresh at each step."""
+
+    term_structure: ClassVar = dfx.AbstractTerm
+
+    def order(self, terms):
+        """Two."""
+        del terms
+        return 2
+
+    def init(self, terms, t0, t1, y0, args):
+        """No state."""
+        del terms, t0, t1, y0, args
+
+    def func(self, terms, t0, y0, args):
+        """The vector field."""
+        return terms.vf(t0, y0, args)

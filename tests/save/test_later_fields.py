@@ -1,0 +1,52 @@
+"""Files that were written before classes had all the fields that they have now."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+import roughsnn as rs
+from roughsnn._save.save import _archive, _opened
+
+from .models import NETWORK, TRAIN
+
+
+def without(node: Any, *fields: str) -> Any:
+    """JSON of a file in which no class has these fields."""
+    if isinstance(node, list):
+        return [without(part, *fields) for part in node]
+    if not isinstance(node, dict):
+        return node
+    return {name: without(part, *fields) for name, part in node.items() if name not in fields}
+
+
+def test_trains_of_files_without_populations(tmp_path):
+    """As they were written before trains had names."""
+    named = dataclasses.replace(TRAIN, populations=(("a", 1), ("b", 2)))
+    file, model = tmp_path / "trains", {"x": [TRAIN], "named": named}
+    rs.save(file, model)
+    assert rs.load(file).model["named"]["b"].num_neurons == 2
+    header, arrays = _opened(file)
+    file.write_bytes(_archive(without(header, "populations"), arrays))
+    for found in (
+        rs.load(file).model,
+        rs.load(file, like=model | {"named": dataclasses.replace(named, populations=())}).model,
+    ):
+        assert found["x"][0].populations == () == found["named"].populations
+        assert bool(found["x"][0].equals(TRAIN)) and bool(found["named"].equals(TRAIN))
+    with pytest.raises(ValueError, match="populations"):
+        rs.load(file, like=model)
+
+
+def test_networks_of_files_without_delays(tmp_path):
+    """As they were written before spikes travelled and neurons were refractory."""
+    file = tmp_path / "network"
+    rs.save(file, NETWORK)
+    header, arrays = _opened(file)
+    file.write_bytes(_archive(without(header, "delay", "max_delay", "refractory"), arrays))
+    found = rs.load(file).model
+    assert jax.tree.structure(found) == jax.tree.structure(NETWORK)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(NETWORK), strict=True):
+        np.testing.assert_array_equal(a, b)
