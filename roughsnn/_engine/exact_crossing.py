@@ -134,7 +134,7 @@ def _free(motion: Motion) -> Bool[Array, " neurons"]:
     layout, waiting = motion.layout, motion.y0.waiting
     if waiting is None or all(group.refractory is None for group in layout.groups):
         return jnp.ones(layout.size, bool)
-    return waiting.used[: layout.size] == 0
+    return ~waiting.held(layout.size)
 
 
 def _root(n: int, motion: Motion, k: Array, best: Array) -> tuple[Array, Array]:

@@ -38,7 +38,7 @@ class Drift(eqx.Module):
         if y.waiting is None:
             return NetworkState(tuple(moved), y.members)
         if any(group.refractory is not None for group in self.layout.groups):
-            held = self.layout.split(y.waiting.used[: self.layout.size] > 0)
+            held = self.layout.split(y.waiting.held(self.layout.size))
             moved = [
                 state
                 if state.s is None
@@ -152,7 +152,7 @@ class Excess(eqx.Module):
             return joined(each)
         assert y.waiting is not None
         if self.agenda.releases:
-            held = self.agenda.held(y.waiting)
+            held = self.layout.split(y.waiting.held(self.layout.size))
             each = [jnp.where(own, -1, e) for own, e in zip(held, each, strict=True)]
         return joined([*each, jnp.where(y.waiting.used > 0, -y.waiting.left, -1)])
 

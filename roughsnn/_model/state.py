@@ -99,6 +99,10 @@ class Waiting(eqx.Module):
         still = jnp.zeros_like(self.left)
         return Waiting(-self.used, still, still, jnp.zeros_like(self.lost))
 
+    def held(self, neurons: int) -> Array:
+        """Which of so many neurons are refractory, in a network in which some are at times."""
+        return self.used[:neurons] > 0
+
     def after(self, time: Array) -> "Waiting":
         """Once this time is over."""
         return Waiting(self.left - self.used * time, self.used, self.what, self.lost)

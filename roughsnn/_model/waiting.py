@@ -53,10 +53,6 @@ class Agenda(eqx.Module):
         zero = jnp.zeros(self.places, dtype)
         return Waiting(left=zero + 1, used=zero, what=zero, lost=jnp.zeros((), dtype))
 
-    def held(self, waiting: Waiting) -> list[Array]:
-        """Which neurons cannot fire, by group."""
-        return self.layout.split(waiting.used[: self.layout.size] > 0)
-
     def after_spike(self, waiting: Waiting, k: Int[Array, ""]) -> Waiting:
         """With all that a spike of neuron k brings about; the same if there is no such neuron."""
         fired, left, used, what = k < self.layout.size, waiting.left, waiting.used, waiting.what
