@@ -29,7 +29,15 @@ class Network:
         self.values = rng.normal(size=self.targets.shape).astype(np.float32) * np.float32(scale)
         self.drive = rng.uniform(*drive, neurons).astype(np.float32)
 
-    def simulate(self, weights, key=None, *, dt0: float = 0.001, max_spikes: int | None = None):
+    def simulate(
+        self,
+        weights,
+        key=None,
+        *,
+        window: rs.Window | None = None,
+        max_spikes: int | None = None,
+        engine: rs.Lockstep | None = None,
+    ):
         """One sample."""
         drive = jnp.asarray(self.drive)
         population = rs.Population(
@@ -42,9 +50,10 @@ class Network:
         return rs.simulate(
             network,
             drive,
-            rs.Window(0.0, 1.0, dt0),
+            rs.Window(0.0, 1.0, 0.001) if window is None else window,
             max_spikes=max_spikes or 4 * self.neurons,
             key=jr.key(0) if key is None else key,
+            engine=engine,
         ).spikes
 
     def sparse(self) -> rs.SparseWeights:

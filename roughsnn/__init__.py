@@ -81,6 +81,7 @@ from ._model.reset import ResetTo as ResetTo
 from ._model.reset import Subtract as Subtract
 from ._model.state import NetworkState as NetworkState
 from ._model.state import PopulationState as PopulationState
+from ._model.synapse import AbstractConductance as AbstractConductance
 from ._model.synapse import AbstractLinearSynapse as AbstractLinearSynapse
 from ._model.synapse import AbstractSynapse as AbstractSynapse
 

@@ -4,4 +4,6 @@ from ._model.alpha import Alpha as Alpha
 from ._model.alpha import AlphaState as AlphaState
 from ._model.alpha import DoubleExponential as DoubleExponential
 from ._model.alpha import DoubleState as DoubleState
+from ._model.conductance import NMDA as NMDA
+from ._model.conductance import Conductance as Conductance
 from ._model.exponential import Exponential as Exponential

@@ -143,6 +143,16 @@ for neuron, port in zip(four, ports * 2, strict=True):
     net = rs.SpikingNetwork(rs.Population(2, neuron, FIRING, {"a": port}), weights=WEIGHTS)
     trace(functools.partial(simulated, net=net), C)
     trace(functools.partial(simulated, net=net, engine=EVENT), C, derivatives=False)
+steep: Any = rs.neurons.QIF(0.1), rs.neurons.EIF(), rs.neurons.AdEx(), rs.neurons.Izhikevich()
+open_channels = (
+    rs.synapses.Conductance(rs.synapses.Exponential(0.1, 0.2), 0.0),
+    rs.synapses.NMDA(rs.synapses.Alpha(0.1)),
+)
+for neuron, port in zip(steep, open_channels * 2, strict=True):
+    part = rs.Population(2, neuron, rs.HardThreshold(30.0), {"a": port})
+    net = rs.SpikingNetwork(part, weights=WEIGHTS)
+    trace(functools.partial(simulated, net=net, engine=EVENT), C)
+    trace(lambda v, n=neuron: n.from_coordinate(n.coordinate(v)), C)
 multiplicative = rs.neurons.MultiplicativeLIF(1 / 15, 0.2, 0.1)
 held = rs.Population(2, NEURON, FIRING, population().ports, refractory=0.01)
 driven = rs.SpikingNetwork(

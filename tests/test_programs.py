@@ -24,6 +24,8 @@ def test_every_public_function_is_traced():
         "GLIFState",
         "HistoryState",
         "ResonatorState",
+        "AdExState",
+        "IzhikevichState",
     }
     returned |= {"AlphaState", "DoubleState"}
     for module in (rs, rs.losses, roughsnn.scores, roughsnn.testing):

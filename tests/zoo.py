@@ -1,4 +1,6 @@
-"""Every linear neuron and synapse: a new one is tested by adding a row."""
+"""Every neuron and synapse: a new one is tested by adding a row."""
+
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -68,3 +70,43 @@ def population(neuron: str, synapse: str, noisy: bool = True, firing=None) -> rs
 def network(neuron: str, synapse: str) -> rs.SpikingNetwork:
     """Three of them, coupled."""
     return rs.SpikingNetwork(population(neuron, synapse), weights=WEIGHTS)
+
+
+class Run(NamedTuple):
+    """How a neuron with a peak is driven: it fires some times before `t1`."""
+
+    peak: float
+    # A lower one, where steps of `dt` follow the upstroke without the coordinate.
+    near: float
+    drive: tuple[float, float, float]
+    t1: float
+    # A step that follows the upstroke in the coordinate.
+    dt: float
+    # The decay of the currents of its port, and how strong they are.
+    tau: float
+    weight: float
+
+
+# Neurons that run away to a peak. Those of the papers are in mV and ms.
+NONLINEAR = {
+    "QIF": lambda sigma: N.QIF(0.02, -0.3, 0.4, 1.2, -8.0, sigma),
+    "EIF": lambda sigma: N.EIF(sigma=sigma),
+    "AdEx": lambda sigma: N.AdEx(sigma=sigma),
+    "Izhikevich": lambda sigma: N.Izhikevich(sigma=sigma),
+}
+RUNS = {
+    "QIF": Run(10.0, 2.0, (3.0, 2.0, 2.5), 0.12, 0.002, 0.02, 2.0),
+    "EIF": Run(-20.0, -50.0, (12.0, 9.0, 10.0), 80.0, 0.1, 10.0, 5.0),
+    "AdEx": Run(0.0, -43.0, (40.0, 32.0, 36.0), 60.0, 0.1, 10.0, 12.0),
+    "Izhikevich": Run(30.0, 20.0, (14.0, 10.0, 12.0), 100.0, 0.1, 10.0, 5.0),
+}
+
+
+def runaways(neuron: str, noisy: bool = False, **options: Any) -> rs.SpikingNetwork:
+    """Three neurons with a peak, coupled by currents; noisy ones come with the lower peak."""
+    run = RUNS[neuron]
+    sigma = 0.3 * run.weight / run.tau**0.5 if noisy else None
+    ports = {"syn": S.Exponential(run.tau, sigma)}
+    firing = rs.HardThreshold(run.near if noisy else run.peak)
+    part = rs.Population(3, NONLINEAR[neuron](None), firing, ports, **options)
+    return rs.SpikingNetwork(part, weights=run.weight * WEIGHTS)

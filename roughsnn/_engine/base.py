@@ -66,8 +66,10 @@ class Lockstep(eqx.Module):
     Spikes keep their exact offsets; what neurons of a loop without delay do to one another *within*
     a cell is left out, an error of second order in `dt0`. Delays are 0 or no shorter than `dt0`.
     The same noise and thresholds as with [`roughsnn.EventByEvent`][], so both agree as `dt0`
-    becomes small. For linear neurons and synapses; `edges` lie on the borders of cells. A
-    [`roughsnn.StepPath`][] may jump inside of cells.
+    becomes small. Linear neurons and synapses make exact steps, other neurons, and conductances,
+    steps of order two in their `coordinate`; synapses have to be an
+    [`roughsnn.AbstractLinearSynapse`][] or an [`roughsnn.AbstractConductance`][]. `edges` lie on
+    the borders of cells. A [`roughsnn.StepPath`][] may jump inside of cells.
 
     **Arguments:**
 

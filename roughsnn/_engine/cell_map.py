@@ -18,7 +18,8 @@ from .._types import Scalar
 from .cell_state import CellInput, GroupCarry, LockstepCarry, LockstepEmitted
 from .delivery import add_to, deliver, moments
 from .final import Past
-from .group_cell import CROWDED, LATE, CellTime, GroupCell, Spikes
+from .group_cell import CROWDED, LATE, AbstractGroupCell, CellTime, Spikes
+from .launch import advance
 from .travel import arrived, slots_of
 
 
@@ -31,7 +32,8 @@ def _is_none(x: Any) -> bool:
 
 
 def _without_ring(carry: LockstepCarry) -> LockstepCarry:
-    return eqx.tree_at(_ring, carry, None, is_leaf=_is_none)
+    carry = eqx.tree_at(_ring, carry, None, is_leaf=_is_none)
+    return eqx.tree_at(lambda c: c.launched, carry, ())
 
 
 class CellMap(eqx.Module):
@@ -63,8 +65,8 @@ class CellMap(eqx.Module):
     layout: Layout
     labels: tuple[Labels, ...]
     # The groups in whole cells, and in the last one where that is shorter.
-    parts: tuple[GroupCell, ...]
-    last: tuple[GroupCell, ...] | None
+    parts: tuple[AbstractGroupCell, ...]
+    last: tuple[AbstractGroupCell, ...] | None
     # Synapses onto higher levels, those within a level, and those with delays.
     upward: tuple[Link, ...]
     loops: tuple[Link, ...]
@@ -178,7 +180,7 @@ class CellMap(eqx.Module):
             origin=origin,
         )
 
-    def _parts(self, cell: Int[Array, ""]) -> tuple[GroupCell, ...]:
+    def _parts(self, cell: Int[Array, ""]) -> tuple[AbstractGroupCell, ...]:
         if self.last is None:
             return self.parts
         return where_tree(cell == self.cells - 1, self.last, self.parts)
@@ -192,7 +194,7 @@ class CellMap(eqx.Module):
         states: list[PopulationState] = []
         for n, (part, group) in enumerate(zip(parts, carry.groups, strict=True)):
             arrivals = self._arrivals(n, found, travelled, x)
-            motion, ports = part.smooth(group.y, x.drive[n], x.noise[n], x.change[n], arrivals)
+            motion, ports = part.smooth(group.y, x.of_group(n), arrivals, time)
             spikes = self._spikes(n, part, group, motion, time, x.given[n])
             found.append(spikes)
             states.append(PopulationState(part.state(spikes.x), ports, spikes.s))
@@ -208,8 +210,13 @@ class CellMap(eqx.Module):
         """The moments of what arrives by each link with a delay."""
         ring, sums = carry.ring.value, []
         for number, link in enumerate(self.delayed):
-            assert ring is not None
-            ring, came = arrived(ring, link, x.slot, x.length, self.dt0)
+            on_way = carry.launched[number] if carry.launched else None
+            if on_way is not None:
+                assert on_way.now.value is not None
+                came = on_way.now.value.T
+            else:
+                assert ring is not None
+                ring, came = arrived(ring, link, x.slot, x.length, self.dt0)
             extra = x.extra[len(self.upward) + len(self.loops) + number]
             sums.append(came if extra is None else came + extra)
         return eqx.tree_at(_ring, carry, ring, is_leaf=_is_none), sums
@@ -218,10 +225,19 @@ class CellMap(eqx.Module):
         """With the spikes of a cell on their way."""
         if not self.delayed:
             return carry
+        on_way = tuple(
+            None if old is None else advance(old, link, out.offsets, x.slot, self.dt0)
+            for link, old in zip(self.delayed, carry.launched, strict=False)
+        )
+        carry = eqx.tree_at(lambda c: c.launched, carry, on_way, is_leaf=_is_none)
+        if carry.ring.value is None:
+            return carry
         put = lambda ring: jax.lax.dynamic_update_index_in_dim(ring, out.offsets, x.slot, 0)
         return eqx.tree_at(_ring, carry, replace_fn=put)
 
-    def _spikes(self, n: int, part: GroupCell, group: GroupCarry, motion, time, given) -> Spikes:
+    def _spikes(
+        self, n: int, part: AbstractGroupCell, group: GroupCarry, motion, time, given
+    ) -> Spikes:
         observed = None if self.observed is None else self.observed[n]
         return part.spikes(
             group,
@@ -257,7 +273,7 @@ class CellMap(eqx.Module):
                 add_to(arrivals, link.port, sums)
         return arrivals
 
-    def _within(self, parts: tuple[GroupCell, ...], found: list[Spikes], x: CellInput):
+    def _within(self, parts: tuple[AbstractGroupCell, ...], found: list[Spikes], x: CellInput):
         """What arrives at each group, by port, from neurons of its own level."""
         received: list[dict] = [{} for _ in parts]
         for number, link in enumerate(self.loops):
@@ -290,7 +306,9 @@ class CellMap(eqx.Module):
             groups.append(GroupCarry(y, counts, u, spikes.hold, old.reduced))
         fault = jnp.max(jnp.stack([spikes.fault for spikes in found]))
         fault = jnp.where(self._matters(carry), fault, carry.fault).astype(jnp.int32)
-        return LockstepCarry(carry.cell + 1, tuple(groups), fault, carry.borders, carry.ring)
+        return LockstepCarry(
+            carry.cell + 1, tuple(groups), fault, carry.borders, carry.ring, carry.launched
+        )
 
     def _emit(self, carry: LockstepCarry, found: list[Spikes], states) -> LockstepEmitted:
         zero = [jnp.zeros_like(spikes.offset) for spikes in found]

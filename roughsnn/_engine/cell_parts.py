@@ -6,7 +6,7 @@ every part of the cell; and a neuron is one affine equation under that line, wha
 The error is of fourth order in the length of the cell.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -162,6 +162,8 @@ class Motion(NamedTuple):
     potential: Quadratic
     bend: Entry
     shift: Entry = None
+    # What drives it, where that is needed again.
+    drive: Any = None
 
 
 class NeuronCell(eqx.Module):

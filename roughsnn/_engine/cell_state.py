@@ -1,5 +1,7 @@
 """What goes into a cell of the lockstep engine, through it, and out of it."""
 
+from typing import NamedTuple
+
 import equinox as eqx
 from jaxtyping import Array, Float, Int
 
@@ -9,10 +11,19 @@ from .phis import Vector
 
 
 class Slopes(eqx.Module):
-    """What the noise adds to the slopes of the components of a group."""
+    """What the noise adds to the slopes of the components of a group; of neurons that are not
+    linear the slopes of the noise itself, for each channel."""
 
     neuron: Vector
     ports: dict[str, Vector]
+
+
+class GroupInput(NamedTuple):
+    """What drives a group in a cell, see `CellInput`."""
+
+    drive: tuple[Array, Array, Array | None]
+    noise: Slopes | None
+    change: Slopes | None
 
 
 class CellInput(eqx.Module):
@@ -38,6 +49,10 @@ class CellInput(eqx.Module):
     # When the observed neurons spike, after the cell's start; inf where they do not.
     given: tuple[Float[Array, "*cells neurons"] | None, ...]
 
+    def of_group(self, n: int) -> GroupInput:
+        """What drives a group."""
+        return GroupInput(self.drive[n], self.noise[n], self.change[n])
+
 
 class GroupCarry(eqx.Module):
     """A group at the start of a cell."""
@@ -52,6 +67,13 @@ class GroupCarry(eqx.Module):
     reduced: dict[tuple[str, str], Float[Array, " neurons"]]
 
 
+class Launched(eqx.Module):
+    """What is on its way by one link, and what arrives in the cell that begins."""
+
+    ring: Scratch
+    now: Scratch
+
+
 class LockstepCarry(eqx.Module):
     """The state of the loop over cells, at the start of `cell`."""
 
@@ -62,6 +84,9 @@ class LockstepCarry(eqx.Module):
     borders: Int[Array, ""]
     # The offsets of the spikes of the last cells, in rows that come round; see `travel`.
     ring: Scratch
+    # What is on its way by each link with delays; see `launch`. Empty, or `None`, where that is
+    # found from the spikes.
+    launched: tuple[Launched | None, ...] = ()
 
 
 class LockstepEmitted(eqx.Module):

@@ -6,38 +6,84 @@ the weights is a known change of what each cell delivers. The loop is differenti
 and the sum over spikes is taken once, outside of it.
 """
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._misc import where_tree
 from .._model.connectivity import SparseWeights
-from .._model.links import Weights
-from .._solve.adjoint import AbstractAdjoint
+from .._model.links import Link, Weights
+from .._solve.adjoint import AbstractAdjoint, Scratch, chosen
 from .._solve.setup import compact
 from .cell_map import CellMap
 from .cell_state import CellInput, LockstepCarry, LockstepEmitted
 from .delivery import deliver_all
+from .launch import launched, launches
+from .launched_later import launched_later
 from .spread import is_small
 from .travel import delivered_later
 
 
 def _loop(engine: CellMap, carry, inputs, adjoint: AbstractAdjoint):
-    idle = engine.idle(carry)
+    spikes = carry.ring.value
+    flags = [launches(link) for link in engine.delayed]
+    if not any(flags):
+        return _whole_cells(engine, carry, inputs, adjoint)
+    pairs = list(zip(engine.delayed, flags, strict=True))
+    on_way = tuple(launched(link, spikes, engine.dt0) if own else None for link, own in pairs)
+    ring = Scratch(None) if all(flags) else carry.ring
+    start = dataclasses.replace(carry, ring=ring, launched=on_way)
+    # Nothing reads them behind the last cell.
+    ended = lambda final: dataclasses.replace(final, ring=carry.ring, launched=())
+    if engine.last is None:
+        final, emitted = _whole_cells(engine, start, inputs, adjoint)
+        return ended(final), emitted
+    # In a shorter cell not all of its moments arrive: from the spikes, as they are in the ring.
+    number = engine.cells - 1
+    part = dataclasses.replace(engine, parts=engine.last, last=None)
+    history, before = spikes, None
+    if number > 0:
+        whole = dataclasses.replace(engine, last=None, cells=number)
+        first = jax.tree.map(lambda x: x[:number], inputs)
+        start, before = _whole_cells(whole, start, first, adjoint)
+        history = jnp.concatenate([spikes, before.offsets])[-engine.slots :]
+    ring = Scratch(jnp.roll(history, number % engine.slots, axis=0))
+    start = dataclasses.replace(start, ring=ring, launched=())
+    final, emitted = part(start, jax.tree.map(lambda x: x[number], inputs))
+    emitted = jax.tree.map(lambda x: x[None], emitted)
+    if before is not None:
+        emitted = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), before, emitted)
+    return ended(final), emitted
+
+
+def _whole_cells(engine: CellMap, carry, inputs, adjoint: AbstractAdjoint):
+    idle, cells = engine.idle(carry), inputs.length.shape[0]
     live = None if engine.stop_after is None else engine.live
-    final, emitted = adjoint.loop(engine, carry, engine.cells, live, idle, inputs)
-    # Behind the last cell nothing counts.
-    return final, jax.tree.map(lambda x: x[: engine.cells], emitted)
+
+    def within(carry, x):
+        new, out = engine(carry, x)
+        # Behind the last cell nothing happens.
+        there = carry.cell < engine.cells
+        return chosen(there, new, carry), where_tree(there, out, idle)
+
+    body = engine if engine.cells % cells == 0 else within
+    final, emitted = adjoint.loop(body, carry, cells, live, idle, inputs)
+    # What the last block was filled up with does not count.
+    return final, jax.tree.map(lambda x: x[:cells], emitted)
 
 
 def _large(engine: CellMap) -> list[int]:
     """The links whose weights are not carried along; a small matrix is, faster than its spikes are
     sorted out."""
-    return [
-        n
-        for n, link in enumerate(engine.links)
-        if not is_small(link.weights) and (link.delay is None or link.delay.ndim < 2)
-    ]
+
+    def one(link: Link) -> bool:
+        each = link.delay is not None and link.delay.ndim == 2
+        return launches(link) if each else not is_small(link.weights)
+
+    return [n for n, link in enumerate(engine.links) if one(link)]
 
 
 def run_cells(
@@ -48,7 +94,7 @@ def run_cells(
     adjoint: AbstractAdjoint,
     room: int,
 ) -> tuple[LockstepCarry, LockstepEmitted]:
-    """The carry behind the last cell, and what the cells emitted: up to `room` spikes."""
+    """The carry behind these cells, and what they emitted: up to `room` spikes."""
     if not _large(engine):
         return _loop(engine, carry, inputs, adjoint)
     return _through_weights(engine, carry, inputs, adjoint=adjoint, room=room)
@@ -68,13 +114,17 @@ def _rule(primals, tangents, *, adjoint, room):
     kinds = ("upward", "loops", "delayed")
     places = [(kind, n) for kind in kinds for n in range(len(getattr(primals[0], kind)))]
 
+    # And the delays, where each synapse has its own.
+    each = [n for n in large if launches(primals[0].links[n])]
+
     def get(p):
         # Not by the property, as `tree_at` puts leaves of its own in their places.
-        return [getattr(p[0], places[n][0])[places[n][1]].weights for n in large]
+        of = lambda n: getattr(p[0], places[n][0])[places[n][1]]
+        return [*(of(n).weights for n in large), *(of(n).delay for n in each)]
 
     with_weights = lambda p, weights: eqx.tree_at(get, p, weights, is_leaf=none)
     change = get(tangents)
-    nothing = [None] * len(large)
+    nothing = [None] * len(change)
     tangents, held = with_weights(tangents, nothing), with_weights(primals, nothing)
     moving = jax.tree.map(lambda _, t: t is not None, held, tangents, is_leaf=none)
     moving, fixed = eqx.partition(held, moving)
@@ -87,7 +137,8 @@ def _rule(primals, tangents, *, adjoint, room):
         engine, carry, inputs = now
         return eqx.partition(_loop(engine, carry, inputs, adjoint), eqx.is_inexact_array)
 
-    changes = dict(zip(large, change, strict=True))
+    delays = dict(zip(each, change[len(large) :], strict=True))
+    changes = {n: (c, delays.get(n)) for n, c in zip(large, change, strict=False)}
     changes = {n: c for n, c in changes.items() if jax.tree.leaves(c)}
     if not changes:
         out, moved, other = jax.jvp(lambda m: run(m, None), (moving,), (tangents,), has_aux=True)
@@ -99,17 +150,23 @@ def _rule(primals, tangents, *, adjoint, room):
             link = engine.links[n]
             kinds = len(jax.eval_shape(lambda h, n=n: engine.sources(n, h, h), lengths[0]))
             size = engine.layout.groups[link.group].size
-            extra[n] = jnp.zeros((engine.cells, kinds, size), lengths.dtype)
+            extra[n] = jnp.zeros((*lengths.shape, kinds, size), lengths.dtype)
         out, push, other = jax.linearize(run, moving, extra, has_aux=True)
         offsets = eqx.combine(out, other)[1].offsets
         ring = carry.ring.value
         history = offsets if ring is None else jnp.concatenate([ring, offsets])
-        delivered = lambda n, c: (
-            _delivered(engine, n, c, offsets, lengths, room)
-            if engine.links[n].delay is None
-            else delivered_later(engine.links[n], c, history, lengths, engine.dt0, room)
-        )
-        moved = push(tangents, {n: delivered(n, _whole(engine, n, c)) for n, c in changes.items()})
+
+        def delivered(n, weights, delay):
+            link = engine.links[n]
+            if launches(link):
+                weights = _whole(engine, n, weights) if jax.tree.leaves(weights) else None
+                return launched_later(link, weights, delay, history, lengths, engine.dt0, room)
+            weights = _whole(engine, n, weights)
+            if link.delay is None:
+                return _delivered(engine, n, weights, offsets, lengths, room)
+            return delivered_later(link, weights, history, lengths, engine.dt0, room)
+
+        moved = push(tangents, {n: delivered(n, *c) for n, c in changes.items()})
     whole = eqx.combine(out, other)
     return whole, eqx.combine(moved, jax.tree.map(lambda _: None, other))
 
@@ -138,7 +195,7 @@ def _delivered(
     cells, n = offsets.shape
     numbers = jnp.arange(cells * n, dtype=jnp.int32)
     marks = jnp.where(jnp.isfinite(offsets.reshape(-1)), numbers, -1)
-    (spikes,) = compact(marks, room, (marks, -1))
+    (spikes,) = compact(marks, min(room, offsets.size), (marks, -1))
     at = jnp.maximum(spikes, 0)
     cell, neuron = at // n, at % n
     left = lengths[cell] - offsets[cell, neuron]

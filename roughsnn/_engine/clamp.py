@@ -29,11 +29,11 @@ from .._window import Window, as_window
 from .base import Lockstep
 from .cells import run_cells
 from .delivery import add_to
+from .feed import Feed
 from .final import FinalState, Past
 from .group_cell import LATE
 from .initial import draws
 from .lockstep import (
-    cell_inputs,
     cell_map_of,
     check_lockstep,
     delays_outside,
@@ -193,14 +193,14 @@ def _clamp(
     problem = problem.grouped()
     window, neurons, layout = problem.window, problem.neurons, problem.layout
     observed, room = np.array(index), problem.max_spikes
-    y0, key, path = problem.draw()
+    y0, key = problem.start()
     dtype, cells, grid = problem.dtype, window.cells, problem.grid
     free, known = len(index) < neurons, np.isin(np.arange(neurons), observed)
     plan = Plan.of(engine.record, layout.members)
     is_known = jnp.asarray(known)
     of_groups = lambda x: tuple(group.of_network(x) for group in layout.groups)
     cell_map = cell_map_of(
-        problem, key, path, plan, emit_s=False, observed=of_groups(is_known), free=free
+        problem, key, plan, emit_s=False, observed=of_groups(is_known), free=free
     )
     # Those with delays read what all neurons did.
     links = (*cell_map.upward, *cell_map.loops)
@@ -219,7 +219,8 @@ def _clamp(
     y0 = NetworkState(groups, y0.members)
     outside = problem.outside | delays_outside(cell_map)
     carry = cell_map.start(y0, layout.split(problem.counts), outside, Past())
-    inputs = cell_inputs(problem, path, grid, cell_map)
+    feed = Feed.of(problem, problem.given_noise(), cell_map)
+    inputs = feed.cells(0, cells, feed.given())
 
     marks = jnp.where(train.marks >= 0, jnp.asarray(observed, jnp.int32)[train.marks], -1)
     begin = jnp.append(inputs.begin, jnp.full(LATE, grid.t1, dtype))

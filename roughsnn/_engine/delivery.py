@@ -1,7 +1,7 @@
 """How the targets of spikes respond inside of a cell."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -60,6 +60,20 @@ class Response(NamedTuple):
         return max((jnp.ndim(x) for x in values if x is not None), default=0) > 0
 
 
+class ByMoments(NamedTuple):
+    """How neurons respond that step once more when they know what arrived: not yet."""
+
+    length: Array
+
+    def sources(self, r: Float[Array, "*neurons"]) -> list[Array]:
+        """What is to be summed over spikes a time r before the end of the cell."""
+        return moments(self.length, r)
+
+    def targets(self, sums: Sequence[Array]) -> Float[Array, "3 neurons"]:
+        """The moments of what arrived."""
+        return jnp.stack(list(sums))
+
+
 def add_to(arrivals: dict[str, Array], port: str, came: Array) -> None:
     """Adds moments to those that arrive at a port."""
     arrivals[port] = arrivals[port] + came if port in arrivals else came
@@ -103,13 +117,9 @@ def deliver_all(
     kinds = len(jax.eval_shape(sources, lengths[0], left[0]))
     # So many spikes at a time that they take less memory than the weights or the result.
     size = max(1, min(room, max(2**16 // (kinds * width), max(rows, cells) // 3)))
-    blocks = -(-room // size)
+    # The targets of a list are far apart, the kinds of a target should not be.
+    shape = (cells, n, kinds) if sparse else (cells, kinds, n)
 
-    def blocked(x, fill):
-        x = jnp.pad(x, (0, blocks * size - room), constant_values=fill)
-        return x.reshape(blocks, size)
-
-    @jax.checkpoint
     def some(weights, total, spikes):
         pre, cell, left = spikes
         there, pre, length = pre >= 0, jnp.maximum(pre, 0), lengths[cell]
@@ -118,16 +128,39 @@ def deliver_all(
         of_spikes = jnp.where(there[:, None], of_spikes, 0)
         if isinstance(weights, SparseWeights):
             values = of_spikes[:, None, :] * weights.values[pre][:, :, None]
-            return total.at[cell[:, None], weights.targets[pre]].add(values), None
-        return total.at[cell].add(of_spikes[:, :, None] * weights[pre][:, None, :]), None
+            return total.at[cell[:, None], weights.targets[pre]].add(values)
+        return total.at[cell].add(of_spikes[:, :, None] * weights[pre][:, None, :])
+
+    sums = in_pieces(
+        some, weights, jax.ShapeDtypeStruct(shape, lengths.dtype), size, pre, cell, left
+    )
+    return jnp.moveaxis(sums, -1, 1) if sparse else sums
+
+
+def in_pieces(
+    some: Callable[[Any, Array, tuple[Array, ...]], Array],
+    held: Any,
+    like: jax.ShapeDtypeStruct,
+    size: int,
+    pre: Int[Array, " spikes"],
+    *others: Array,
+) -> Array:
+    """The total that `some(held, total, spikes)` makes of `size` spikes at a time, from zeros like
+    `like`. Spikes are of neuron `pre` (-1: none; these come last), with others of their kind."""
+    room = pre.shape[0]
+    blocks = -(-room // size)
+
+    def blocked(x, fill=0):
+        x = jnp.pad(x, (0, blocks * size - room), constant_values=fill)
+        return x.reshape(blocks, size)
+
+    checkpointed = jax.checkpoint(some)
 
     def first(number):
-        def branch(weights, spikes):
-            # The targets of a list are far apart, the kinds of a target should not be.
-            zero = jnp.zeros((cells, n, kinds) if sparse else (cells, kinds, n), lengths.dtype)
+        def branch(held, spikes):
+            zero = jnp.zeros(like.shape, like.dtype)
             spikes = jax.tree.map(lambda x: x[:number], spikes)
-            sums = jax.lax.scan(lambda t, s: some(weights, t, s), zero, spikes)[0]
-            return jnp.moveaxis(sums, -1, 1) if sparse else sums
+            return jax.lax.scan(lambda t, s: (checkpointed(held, t, s), None), zero, spikes)[0]
 
         return branch
 
@@ -137,5 +170,5 @@ def deliver_all(
         levels.insert(0, -(-levels[0] // 4))
     number = max_in_batch(jnp.sum(pre >= 0, dtype=jnp.int32))
     level = sum((number > k * size).astype(jnp.int32) for k in levels[:-1])
-    spikes = blocked(pre, -1), blocked(cell, 0), blocked(left, 0)
-    return jax.lax.switch(level, [first(k) for k in levels], weights, spikes)
+    spikes = blocked(pre, -1), *(blocked(x) for x in others)
+    return jax.lax.switch(level, [first(k) for k in levels], held, spikes)

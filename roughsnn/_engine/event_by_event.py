@@ -30,9 +30,11 @@ from .base import Simulation
 from .boundary import boundary_of
 from .exact import ExactStep
 from .exact_crossing import ExactCrossing
-from .exponential import ExponentialTrapezoid, LinearGroups, is_linear
+from .exponential import ExponentialTrapezoid, LinearGroups
+from .in_coordinates import Coordinates, InCoordinates
 from .known import event_of
 from .labels import flat_labels, labels_of
+from .linear import is_linear
 from .problem import Problem
 from .sources import jumps_of
 
@@ -57,7 +59,7 @@ def equation_of(problem: Problem, engine: EventByEvent) -> tuple[Equation, Event
     network, clock, layout = problem.network, problem.clock, problem.layout
     y0, key, path = problem.draw()
     solver, root_finder = engine.solver, engine.root_finder
-    if solver is None and not engine.adaptive and is_linear(layout):
+    if solver is None and not engine.adaptive and all(map(is_linear, layout.groups)):
         finder = None
         if path is None:
             solver = ExactStep.of(layout, problem.dtype, bent=_bends(problem.drive))
@@ -68,10 +70,17 @@ def equation_of(problem: Problem, engine: EventByEvent) -> tuple[Equation, Event
             if not any(isinstance(group.firing, HardThreshold) for group in layout.groups):
                 finder = QuadraticCrossing(pieces=2 if curved else 1)
         root_finder = finder if root_finder is None else root_finder
+    coordinates = Coordinates.of(layout, problem.dtype) if solver is None else None
     engine = dataclasses.replace(engine, solver=solver, root_finder=root_finder)
     drive = problem.drive
     agenda = agenda_of(problem, engine)
     terms, event = terms_of(problem, path), event_of(network, layout, agenda)
+    if coordinates is not None:
+        solver = engine.solver_for(terms)
+        # An upstroke may be much shorter than the step: none of its end, but of its middle.
+        solver = dfx.Midpoint() if isinstance(solver, dfx.Heun) else solver
+        solver = InCoordinates.of(solver, coordinates)
+        engine = dataclasses.replace(engine, solver=solver)
     y0 = _with_waiting(y0, agenda, problem.dtype)
     jump_ts = drive.jump_times if isinstance(drive, AbstractJumpPath) else None
     window, counts = problem.window, problem.counts

@@ -20,9 +20,9 @@ from .._model.layout import Layout
 from .._model.state import NetworkState, PopulationState
 from .._solve.localise import combined_rate
 from .._types import RealScalar
+from .fresh_step import AbstractFreshStep
 from .joint import Joint
 from .linear import assembled, components, state_shapes
-from .linear_step import AbstractLinearStep
 from .phis import Vector
 
 _NODES = (np.polynomial.legendre.leggauss(4)[0] + 1) / 2
@@ -82,7 +82,7 @@ def _summed(terms: list[Array], theta: Array) -> Array:
     return value
 
 
-class ExactStep(AbstractLinearStep):
+class ExactStep(AbstractFreshStep):
     """Exact for linear neurons and synapses without noise, see the top of this file; a drive that
     is no straight line in a step is read at its ends, which is of order two."""
 

@@ -11,24 +11,13 @@ from jaxtyping import Array, Float
 
 from .._misc import at_least
 from .._model.layout import Layout
-from .._model.neuron import AbstractLinearNeuron
 from .._model.state import NetworkState, PopulationState
-from .._model.synapse import AbstractLinearSynapse
 from .._solve.localise import combined_rate
 from .cell_parts import Line, NeuronCell, PortCell, filled
+from .fresh_step import AbstractFreshStep
 from .group_cell import STRETCH
 from .linear import Matrices, assembled, components, matrices_of, state_shapes
-from .linear_step import AbstractLinearStep
 from .phis import Entry, Vector, plus, scaled
-
-
-def is_linear(layout: Layout) -> bool:
-    """Whether all neurons and synapses are linear."""
-    return all(
-        isinstance(group.neuron, AbstractLinearNeuron)
-        and all(isinstance(port, AbstractLinearSynapse) for port in group.ports.values())
-        for group in layout.groups
-    )
 
 
 class LinearGroups(eqx.Module):
@@ -148,7 +137,7 @@ def _risen(s: Entry, length: Array, hazard: Entry, rise: Entry, kink: Entry) -> 
     return s if kink is None else s + length * kink / 8
 
 
-class ExponentialTrapezoid(AbstractLinearStep):
+class ExponentialTrapezoid(AbstractFreshStep):
     r"""An exponential trapezoidal rule: ports, then neurons, then hidden states.
 
     Ports and neurons obey linear equations with a forcing that is taken as linear in time: exact

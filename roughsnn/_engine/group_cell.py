@@ -1,6 +1,7 @@
 """The neurons of one group in one cell: their motion, and the first spike of each."""
 
-from typing import NamedTuple
+import abc
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -13,20 +14,16 @@ from .._model.layout import Group
 from .._model.state import PopulationState
 from .._solve.step import GRAZED, OK, OUTSIDE, RETRIGGERED
 from .._types import Scalar
-from .cell_parts import (
-    ArrivalCell,
-    Line,
-    Motion,
-    NeuronCell,
-    PortCell,
-    Quadratic,
-    curve_of,
-    filled,
-)
-from .cell_state import GroupCarry, Slopes
-from .delivery import Response
-from .linear import Matrices, assembled, components, state_shapes
-from .phis import Matrix, Vector, added, product, times
+from .cell_parts import ArrivalCell, Line, Motion, PortCell, Quadratic, filled
+from .cell_state import GroupCarry, GroupInput
+from .delivery import ByMoments, Response
+from .linear import assembled, components, state_shapes
+from .phis import Vector, added
+
+if TYPE_CHECKING:
+    from typing import ClassVar as AbstractVar
+else:
+    from equinox import AbstractVar
 
 # A fault beside those of `_solve.step`: spikes of a neuron that the cells cannot keep up with.
 CROWDED = OUTSIDE + 1
@@ -56,6 +53,8 @@ class Spikes(NamedTuple):
     hazard: Array | None
     # Of given spikes.
     density: tuple[Array, Array] | None
+    # What the motion behind the spikes began with.
+    start: Any
 
 
 class CellTime(NamedTuple):
@@ -66,71 +65,102 @@ class CellTime(NamedTuple):
     clock: Scalar
 
 
-def _trapezoid(s: Array, length: Array, start: Array, end: Array) -> Array:
+class Fired(NamedTuple):
+    """Which neurons fired and when, at the cell's end where they did not; when refractory times
+    end then, `None` without them."""
+
+    hit: Bool[Array, " neurons"]
+    offset: Float[Array, " neurons"]
+    free_at: Float[Array, " neurons"] | None
+
+
+class After(NamedTuple):
+    """The neurons behind their spikes."""
+
+    # The potential where those that fired are free to fire again.
+    v_free: Array
+    # The components of the state at the cell's end, and the potential that the hazard sees there.
+    x: list[Array]
+    v: Array
+    start: Any = None
+
+
+def trapezoid(s: Array, length: Array, start: Array, end: Array) -> Array:
     """The hidden state after a time over which the hazard is linear."""
     return s + length / 2 * (start + end)
 
 
-class GroupCell(eqx.Module):
-    """A group, and the maps of its parts over cells of one length."""
+class AbstractGroupCell(eqx.Module):
+    """A group, and how its neurons move over cells of one length.
 
-    group: Group
-    ports: dict[str, PortCell]
-    arrivals: dict[str, ArrivalCell]
-    neuron: NeuronCell
-    curve: Matrix
+    The motion is that of numbers, each a quadratic in time: of the components of the state, or of
+    what steps are made in instead.
+    """
+
+    group: AbstractVar[Group]
+    ports: AbstractVar[dict[str, PortCell]]
+    arrivals: AbstractVar[dict[str, ArrivalCell]]
     # How the neurons respond to arrivals from their own level, at each port.
-    responses: dict[str, Response]
-    dt0: float = eqx.field(static=True)
+    responses: AbstractVar[dict[str, Response | ByMoments]]
+    dt0: AbstractVar[float]
 
-    @classmethod
-    def of(cls, group: Group, matrices: Matrices, length: Scalar, dt0: float) -> "GroupCell":
-        """For cells of this length."""
-        ports = {name: PortCell.of(m, length) for name, m in matrices.ports.items()}
-        arrivals = {
-            name: ArrivalCell.of(m, ports[name], length) for name, m in matrices.ports.items()
-        }
-        neuron, curve = NeuronCell.of(matrices.neuron, length), curve_of(matrices.neuron, length)
-        responses = {
-            name: Response.of(neuron, arrival, length) for name, arrival in arrivals.items()
-        }
-        return cls(group, ports, arrivals, neuron, curve, responses, dt0)
-
+    @abc.abstractmethod
     def smooth(
         self,
         y: PopulationState,
-        drive: tuple[Array, Array, Array | None],
-        noise: Slopes | None,
-        change: Slopes | None,
+        x: GroupInput,
         arrivals: dict[str, Float[Array, "3 neurons"]],
+        time: CellTime,
     ) -> tuple[Motion, dict]:
         """The cell without spikes, and the ports at its end."""
-        line, ports = Line(*drive), {}
+
+    @abc.abstractmethod
+    def flat(self, y: PopulationState) -> Motion:
+        """No motion at all."""
+
+    @abc.abstractmethod
+    def potential(self, x: list[Array]) -> Array:
+        """What the firing rule reads of the numbers that move."""
+
+    @abc.abstractmethod
+    def after(self, motion: Motion, there: list[Array], fired: Fired, time: CellTime) -> After:
+        """What becomes of neurons that moved to `there`, and fired."""
+
+    @abc.abstractmethod
+    def delivered(
+        self, y: PopulationState, found: Spikes, time: CellTime, received: dict[str, Any]
+    ) -> PopulationState:
+        """The state at the cell's end with what arrived from neurons of this level."""
+
+    def ports_over(
+        self,
+        y: PopulationState,
+        x: GroupInput,
+        arrivals: dict[str, Float[Array, "3 neurons"]],
+    ) -> tuple[dict[str, Line], dict]:
+        """What each port lets out over the cell, and the ports at its end."""
+        lines, ports = {}, {}
         for name, port in self.ports.items():
             g = components(y.ports[name])
             none: Vector = [None] * len(g)
-            n = none if noise is None else noise.ports[name]
-            d = none if change is None else change.ports[name]
-            end, current = port(g, n, d)
-            line = line.plus(current)
+            n = none if x.noise is None else x.noise.ports[name]
+            d = none if x.change is None else x.change.ports[name]
+            end, lines[name] = port(g, n, d)
             if name in arrivals:
                 came, more = self.arrivals[name](arrivals[name])
-                end, line = added(end, came), line.plus(more)
-            ports[name] = self._port(name, filled(end, g))
-        x = components(y.neuron)
-        none = [None] * len(x)
-        n = none if noise is None else noise.neuron
-        d = none if change is None else change.neuron
-        return self.neuron(x, line, n, d), ports
+                end, lines[name] = added(end, came), lines[name].plus(more)
+            ports[name] = self.port_state(name, filled(end, g))
+        return lines, ports
 
-    def _port(self, name: str, values: list[Array]):
+    def port_state(self, name: str, values: list[Array]):
+        """The state of a port from its components."""
         return assembled(state_shapes(self.group.ports[name], values[0].dtype), values)
 
     def state(self, values: list[Array]):
         """The state of the neurons from its components."""
         return assembled(state_shapes(self.group.neuron, values[0].dtype), values)
 
-    def _level(self, v: Array) -> Array:
+    def level(self, v: Array) -> Array:
         """The event function of a hard threshold."""
         assert isinstance(self.group.firing, HardThreshold)
         return v - self.group.firing.threshold
@@ -147,16 +177,16 @@ class GroupCell(eqx.Module):
         if begin is not None and path.c is not None:
             slope = slope + 2 * path.c * begin
         if self.group.hazard is None:
-            return None, [self._level(start), self._level(end)], [slope]
+            return None, [self.level(start), self.level(end)], [slope]
         rate = lambda r, v: self.group.rate(time.clock + r, v)
         levels, slopes, step = [s], [rate(first, start)], length - first
         if bent:
             step = step / 2
             middle = first + step
             slopes.append(rate(middle, self._stretched(motion, middle, length)))
-            levels.append(_trapezoid(s, step, *slopes))
+            levels.append(trapezoid(s, step, *slopes))
         end = end if motion.shift is None else end + motion.shift
-        s_end = _trapezoid(levels[-1], step, slopes[-1], rate(length, end))
+        s_end = trapezoid(levels[-1], step, slopes[-1], rate(length, end))
         return s_end, [*levels, s_end], slopes
 
     def _at(self, path: Quadratic, r: Array | None) -> Array:
@@ -223,41 +253,29 @@ class GroupCell(eqx.Module):
             hit, offset = hit | told, jnp.where(told, given, offset)
         offset = jnp.where(hit, offset, length)
 
-        there = [q.of_all(offset, v) for q in motion.state]
-        after = components(group.spike(self.state(there)))
-        jump = [jnp.where(hit, b - a, 0) for a, b in zip(there, after, strict=True)]
-        start = [a + b for a, b in zip(there, jump, strict=True)]
         # The hidden state starts again where the refractory time ends.
-        again, free_at = start, offset
+        free_at = None
         if hold is not None:
             assert group.refractory is not None
             hold = jnp.where(hit, offset + group.refractory.astype(v.dtype), hold)
             free_at = jnp.where(hit, at_most(hold, length), offset)
-            there_then = [q.of_all(free_at, v) for q in motion.state]
-            left = self._left(jump, free_at - offset)
-            again = [a if b is None else a + b for a, b in zip(there_then, left, strict=True)]
             hold = at_least(hold - length, -LATE * self.dt0)
-        v_start = self.neuron.value(again)
-        ends = [q.of_all(length, v) for q in motion.state]
-        x_end = [
-            a if b is None else a + b
-            for a, b in zip(ends, self._left(jump, length - offset), strict=True)
-        ]
-        v_end = self.neuron.value(x_end)
+        there = [q.of_all(offset, v) for q in motion.state]
+        after = self.after(motion, there, Fired(hit, offset, free_at), time)
+        again = offset if free_at is None else free_at
         whole = length if begin is None else length - begin
-        since = jnp.where(hit, length - free_at, whole)
+        since = jnp.where(hit, length - again, whole)
         density, hazard_end = None, None
         if hazard is not None:
             assert s is not None and s_end is not None and carry.u is not None
             rate = lambda r, v: group.rate(time.clock + r, v)
-            v_end = v_end if motion.shift is None else v_end + motion.shift
-            hazard_end = rate(length, v_end)
+            hazard_end = rate(length, after.v)
             drawn = group.threshold(carry.u)
             if observed is not None:
-                at_spike = self.neuron.value(there)
+                at_spike = self.potential(there)
                 first = 0.0 if begin is None else begin
                 v_first = self._at(motion.potential, begin)
-                ahead = _trapezoid(s, offset - first, rate(first, v_first), rate(offset, at_spike))
+                ahead = trapezoid(s, offset - first, rate(first, v_first), rate(offset, at_spike))
                 log_rate = group.log_rate(time.clock + offset, at_spike)
                 if carry.hold is not None:
                     refractory = hit & (offset < carry.hold)
@@ -267,49 +285,24 @@ class GroupCell(eqx.Module):
                 density = at_least(ahead, 0), log_rate
                 drawn = jnp.where(observed, jnp.zeros_like(s), drawn)
             s = jnp.where(hit, drawn, s)
-            rest = _trapezoid(s, since, rate(free_at, v_start), hazard_end)
+            rest = trapezoid(s, since, rate(again, after.v_free), hazard_end)
             s_end = jnp.where(hit, rest, s_end)
         if group.firing is not None:
-            level = self._level(v_start) if hazard is None or s is None else s
+            level = self.level(after.v_free) if hazard is None or s is None else s
             # Behind a refractory time that is another spike.
-            stays = hit & (level > 0) & (free_at <= offset)
+            stays = hit & (level > 0) & (again <= offset)
             fault = jnp.max(jnp.where(stays, RETRIGGERED, fault))
         fault = jnp.max(fault).astype(jnp.int32)
-        return Spikes(hit, offset, fault, hold, since, x_end, s_end, v_end, hazard_end, density)
-
-    def _left(self, jump: Vector, r: Array) -> Vector:
-        """What is left of a jump of the state after a time r."""
-        linear, curved = product(self.neuron.matrix, jump), product(self.curve, jump)
-        return added(jump, [times(v, r) for v in linear], [times(v, r**2) for v in curved])
-
-    def delivered(
-        self,
-        y: PopulationState,
-        found: Spikes,
-        time: CellTime,
-        received: dict[str, tuple[Vector, Vector, Array]],
-    ) -> PopulationState:
-        """The state at the cell's end with what arrived from neurons of this level."""
-        if not received:
-            return y
-        ports, moved, early = dict(y.ports), [], []
-        for name, (g, x, seen) in received.items():
-            values = added(list(components(y.ports[name])), g)
-            ports[name] = self._port(name, [a for a in values if a is not None])
-            moved.append(x)
-            early.append(seen)
-        x = added(components(y.neuron), *moved)
-        s = y.s
-        if found.hazard is not None:
-            assert s is not None
-            v = found.v + sum(early[1:], early[0])
-            more = self.group.rate(time.clock + time.length, v)
-            s = _trapezoid(s, found.since, more, -found.hazard)
-        return PopulationState(self.state([a for a in x if a is not None]), ports, s)
-
-    def flat(self, y: PopulationState) -> Motion:
-        """No motion at all."""
-        x = components(y.neuron)
-        zero = jnp.zeros_like(x[0])
-        state = [Quadratic(a, None, None) for a in x]
-        return Motion(state, Quadratic(self.neuron.value(list(x)), zero, None), None)
+        return Spikes(
+            hit=hit,
+            offset=offset,
+            fault=fault,
+            hold=hold,
+            since=since,
+            x=after.x,
+            s=s_end,
+            v=after.v,
+            hazard=hazard_end,
+            density=density,
+            start=after.start,
+        )

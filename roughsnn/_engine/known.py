@@ -11,10 +11,13 @@ from .._conditions.conditions import conditions_of
 from .._event.event import Event
 from .._misc import is_concrete
 from .._model.adaptive import AdaptiveLIF
+from .._model.adex import AdEx
+from .._model.eif import EIF
 from .._model.equation import Diffusion, Drift, Excess, Spike
 from .._model.firing import HardThreshold, StochasticFiring
 from .._model.glif import GLIF
 from .._model.history import HistoryFilter
+from .._model.izhikevich import Izhikevich
 from .._model.layout import Layout, layout_of
 from .._model.lif import LIF
 from .._model.links import links_of
@@ -22,6 +25,7 @@ from .._model.multiplicative import MultiplicativeLIF
 from .._model.network import SpikingNetwork
 from .._model.neuron import AbstractNeuron
 from .._model.population import ConstantRate, Population, Still
+from .._model.qif import QIF
 from .._model.reset import Subtract
 from .._model.resonator import ResonateAndFire
 from .._model.waiting import Agenda
@@ -50,6 +54,9 @@ def _commutes(neuron: AbstractNeuron) -> bool:
         return True
     if isinstance(neuron, LIF | AdaptiveLIF | ResonateAndFire):
         return isinstance(neuron.reset, Subtract) or not neuron.channels_drawn()
+    if isinstance(neuron, QIF | EIF | AdEx | Izhikevich):
+        # They are reset to a constant.
+        return not neuron.channels_drawn()
     if isinstance(neuron, GLIF):
         keeps = is_concrete(neuron.keep) and bool(np.all(np.asarray(neuron.keep) == 1))
         return keeps or not neuron.channels_drawn()

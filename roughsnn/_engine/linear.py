@@ -11,13 +11,13 @@ from jaxtyping import Array, Float, PyTree
 
 from .._conditions.affine import dependence, is_affine, is_constant
 from .._misc import is_concrete
-from .._model.equation import group_noise
+from .._model.equation import channels_of, group_noise
 from .._model.layout import Group, Layout
 from .._model.mapped import is_shared, mapped, one_of
 from .._model.neuron import AbstractLinearNeuron, AbstractNeuron
 from .._model.population import Population
 from .._model.state import PopulationState
-from .._model.synapse import AbstractLinearSynapse, AbstractSynapse
+from .._model.synapse import AbstractConductance, AbstractLinearSynapse, AbstractSynapse
 from .cell_state import Slopes
 
 
@@ -86,7 +86,7 @@ class Affine(eqx.Module):
 
 
 class Matrices(eqx.Module):
-    """The equations of a group."""
+    """The equations of a group of linear neurons and synapses."""
 
     neuron: Affine
     ports: dict[str, Affine]
@@ -94,12 +94,32 @@ class Matrices(eqx.Module):
 
 def matrices_of(group: Group, dtype: Any) -> Matrices:
     """The equations of a group of linear neurons and synapses."""
-    neuron, ports = group.neuron, {}
+    neuron = group.neuron
     assert isinstance(neuron, AbstractLinearNeuron)
+    return Matrices(neuron_matrices(neuron, group.size, dtype), ports_of(group, dtype))
+
+
+def ports_of(group: Group, dtype: Any) -> dict[str, Affine]:
+    """The equations of its ports; of conductances those of their kernels."""
+    ports = {}
     for name, port in group.ports.items():
-        assert isinstance(port, AbstractLinearSynapse)
-        ports[name] = synapse_matrices(port, group.size, dtype)
-    return Matrices(neuron_matrices(neuron, group.size, dtype), ports)
+        kernel = port.kernel if isinstance(port, AbstractConductance) else port
+        assert isinstance(kernel, AbstractLinearSynapse)
+        ports[name] = synapse_matrices(kernel, group.size, dtype)
+    return ports
+
+
+def equations_of(group: Group, dtype: Any) -> Matrices | dict[str, Affine]:
+    """The equations of all, or of the ports where the neurons are not linear."""
+    return matrices_of(group, dtype) if is_linear(group) else ports_of(group, dtype)
+
+
+def is_linear(part: Group | Population) -> bool:
+    """Whether neurons and synapses are linear."""
+    ports = part.ports.values()
+    return isinstance(part.neuron, AbstractLinearNeuron) and all(
+        isinstance(port, AbstractLinearSynapse) for port in ports
+    )
 
 
 def neuron_matrices(neuron: AbstractLinearNeuron, size: int, dtype: Any) -> Affine:
@@ -174,11 +194,12 @@ def check_linear(name: str, population: Population, dtype: Any) -> None:
     """`ValueError` for neurons and synapses that are not as linear as their types say; those of the
     package are."""
     neuron, still = population.neuron, None
-    if not _is_own(neuron):
+    if isinstance(neuron, AbstractLinearNeuron) and not _is_own(neuron):
         still = jax.tree.map(lambda x: x.astype(dtype), population.rest())
         _check_neuron(repr(name), neuron, still.neuron, population, dtype)
     for port, synapse in population.ports.items():
-        if not _is_own(synapse):
+        synapse = synapse.kernel if isinstance(synapse, AbstractConductance) else synapse
+        if isinstance(synapse, AbstractLinearSynapse) and not _is_own(synapse):
             still = population.rest() if still is None else still
             g = jax.tree.map(lambda x: x.astype(dtype), still.ports[port])
             dw = jnp.ones((population.size, population.channels), dtype)
@@ -205,9 +226,8 @@ def _check_neuron(where: str, neuron: AbstractNeuron, x: PyTree, of: Population,
 
 def _refuse(where: str, part: Any, must: str) -> None:
     raise ValueError(
-        f"The {type(part).__name__} of {where} is not linear: its {must} for the lockstep "
-        "engine. Use engine=roughsnn.EventByEvent(), and derive it from roughsnn.AbstractNeuron or "
-        "roughsnn.AbstractSynapse."
+        f"The {type(part).__name__} of {where} is not linear: its {must}. Derive it from "
+        "roughsnn.AbstractNeuron, roughsnn.AbstractConductance or roughsnn.AbstractSynapse."
     )
 
 
@@ -247,9 +267,14 @@ def slopes_of(layout: Layout, dx: Float[Array, " noises"]) -> tuple[Slopes | Non
         some = lambda part, x: (
             components(x) if part.channels_drawn() else [None] * len(components(x))
         )
+        neuron = some(group.neuron, moved.neuron)
+        if not is_linear(group):
+            channels = channels_of(group, own)
+            neuron = [channels[:, c] for c in range(group.channels)]
+            neuron = neuron if group.neuron.channels_drawn() else []
         found.append(
             Slopes(
-                some(group.neuron, moved.neuron),
+                neuron,
                 {name: some(port, moved.ports[name]) for name, port in group.ports.items()},
             )
         )

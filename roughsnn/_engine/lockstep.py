@@ -6,16 +6,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Int
 
-from .._misc import at_least, is_concrete
+from .._misc import is_concrete
 from .._model.connectivity import SparseWeights
-from .._model.drive import Rows, evaluate_drive
-from .._model.layout import Group
+from .._model.drive import Rows
 from .._model.links import links_of
-from .._model.neuron import AbstractLinearNeuron
 from .._model.projection import Projection
-from .._model.synapse import AbstractLinearSynapse
+from .._model.synapse import AbstractConductance, AbstractLinearSynapse
 from .._path.base import AbstractJumpPath
 from .._path.step import StepPath
 from .._random import RandomKey
@@ -24,33 +22,68 @@ from .._solve.setup import compact
 from .._solve.step import GRAZED, OUTSIDE, RETRIGGERED, Grid
 from .._train.spike_train import SpikeTrain
 from .._window import Window
+from .any_cell import group_cell_of
 from .base import Lockstep, Simulation
 from .boundary import boundary_of
 from .cell_map import CellMap
-from .cell_state import CellInput, Slopes
-from .cells import run_cells
-from .delivery import add_to
+from .cell_state import LockstepCarry
+from .coordinate import component_of_potential
+from .feed import Feed
 from .final import FinalState, Past
-from .group_cell import CROWDED, LATE, GroupCell
+from .group_cell import CROWDED, LATE
 from .labels import labels_of
-from .linear import check_linear, matrices_of, slopes_of
+from .linear import equations_of
 from .problem import Problem
 from .record import Plan
-from .sources import arriving
-from .switches import switches_of
+from .stream import Stream, sizes_of
 
 
 def run_lockstep(problem: Problem, engine: Lockstep) -> tuple[Simulation, Failure]:
     """The simulation of a problem, all neurons of a cell at once."""
     problem = problem.grouped()
-    window, dtype, layout = problem.window, problem.dtype, problem.layout
-    y0, key, path = problem.draw()
-    grid = problem.grid
+    window, layout, grid = problem.window, problem.layout, problem.grid
+    y0, key = problem.start()
     plan = Plan.of(engine.record, layout.members)
-    cell_map = cell_map_of(problem, key, path, plan, emit_s=bool(window.edges))
+    cell_map = cell_map_of(problem, key, plan, emit_s=bool(window.edges))
     counts = layout.split(problem.counts)
     carry = cell_map.start(y0, counts, problem.outside | delays_outside(cell_map), _past(problem))
-    inputs = cell_inputs(problem, path, grid, cell_map)
+    stream = _stream(problem, engine, cell_map, carry)
+    border, told, emitted, inputs, history = stream.run(carry)
+    late = jnp.asarray(LATE * grid.dt0, problem.dtype)
+    final, overdue = cell_map.finish(border, late, grid.clock.start(grid.cells, problem.dtype))
+    end = jnp.full(LATE, grid.t1, problem.dtype)
+    told = stream.append(told, grid.cells, end, overdue.offsets)
+    times, marks = told.times[: stream.room], told.marks[: stream.room]
+    train = in_order(times, marks, told.total, grid, layout.size)
+    if window.stop_after is not None:
+        train = train.first(window.stop_after).with_room(problem.max_spikes)
+    result = result_of(final, told.total, problem.max_spikes, window.stop_after)
+    train = marked(train, result)
+    states = plan.states(cell_map, inputs, emitted, final, problem, history)
+    if any(group.hazard is not None for group in layout.groups):
+        last = [
+            jnp.full(group.size, -1.0, problem.dtype) if one.y.s is None else one.y.s
+            for group, one in zip(layout.groups, final.groups, strict=True)
+        ]
+        before = [] if told.edges is None else [told.edges]
+        excess = jnp.concatenate([*before, jnp.concatenate(last)[None]])
+        boundary = boundary_of(problem, train, layout.numbered(excess), key)
+        train = dataclasses.replace(train, boundary=boundary)
+    of_all = lambda carry: jnp.concatenate([one.counts for one in carry.groups])
+    again = of_all(final) - of_all(border)
+    good = result == RESULTS.successful
+    holds = tuple(one.hold for one in border.groups)
+    waits = cell_map.slots > 0 or any(hold is not None for hold in holds)
+    left = Past(holds, border.ring.value) if waits else None
+    end = problem.end(cell_map.state(border), of_all(border), again, engine, good, left)
+    sim = Simulation(train, states, result, end, problem.conditions)
+    own = of_all(border) - problem.counts
+    return sim, failure_of(result, problem.max_spikes, told.total, own, grid.cells)
+
+
+def _stream(problem: Problem, engine: Lockstep, cell_map: CellMap, carry: LockstepCarry) -> Stream:
+    """The loop over all cells."""
+    window, grid = problem.window, problem.grid
     # The last cells may hold more spikes than are wanted, and not in order.
     room = problem.max_spikes
     if window.stop_after is not None:
@@ -59,59 +92,23 @@ def run_lockstep(problem: Problem, engine: Lockstep) -> tuple[Simulation, Failur
     again = 0
     if isinstance(problem.initial, FinalState):
         again = (LATE + cell_map.slots) * problem.neurons
-    border, emitted = run_cells(cell_map, carry, inputs, adjoint=engine.adjoint, room=room + again)
-    late = jnp.asarray(LATE * grid.dt0, dtype)
-    final, overdue = cell_map.finish(border, late, grid.clock.start(grid.cells, dtype))
-    begin = jnp.append(inputs.begin, jnp.full(LATE, grid.t1, dtype))
-    offsets = _untold(problem, jnp.concatenate([emitted.offsets, overdue.offsets]))
-    times = begin[:, None] + offsets
-    if isinstance(problem.initial, FinalState):
-        # A late one that was not told yet.
-        times = at_least(times, 0)
-    total = jnp.sum(jnp.isfinite(times), dtype=jnp.int32)
-    train = train_of(times, room, total, grid, layout.indices)
-    if window.stop_after is not None:
-        train = train.first(window.stop_after).with_room(problem.max_spikes)
-    result = result_of(final, total, problem.max_spikes, window.stop_after)
-    train = marked(train, result)
-    history = emitted.offsets
-    if carry.ring.value is not None:
-        history = jnp.concatenate([carry.ring.value, history])
-    states = plan.states(cell_map, inputs, emitted, final, problem, history)
-    if any(group.hazard is not None for group in layout.groups):
-        at = np.array([round(t / grid.dt0) - 1 for t in window.edges], np.int32)
-        before = [] if emitted.s is None else [emitted.s[at]]
-        last = [
-            jnp.full(group.size, -1.0, dtype) if one.y.s is None else one.y.s
-            for group, one in zip(layout.groups, final.groups, strict=True)
-        ]
-        excess = jnp.concatenate([*before, jnp.concatenate(last)[None]])
-        boundary = boundary_of(problem, train, layout.numbered(excess), key)
-        train = dataclasses.replace(train, boundary=boundary)
-    of_all = lambda carry: jnp.concatenate([one.counts for one in carry.groups])
-    told = of_all(final) - of_all(border)
-    good = result == RESULTS.successful
-    under_way = history[-cell_map.slots :] if cell_map.slots else None
-    holds = tuple(one.hold for one in border.groups)
-    waits = cell_map.slots > 0 or any(hold is not None for hold in holds)
-    left = Past(holds, under_way) if waits else None
-    end = problem.end(cell_map.state(border), of_all(border), told, engine, good, left)
-    sim = Simulation(train, states, result, end, problem.conditions)
-    own = of_all(border) - problem.counts
-    return sim, failure_of(result, problem.max_spikes, total, own, grid.cells)
+    feed = Feed.of(problem, problem.given_noise(), cell_map)
+    sizes = sizes_of(engine.adjoint, feed, cell_map, carry)
+    edges = tuple(round(t / grid.dt0) - 1 for t in window.edges)
+    return Stream(feed, cell_map, sizes, room, room + again, edges)
 
 
-def cell_map_of(problem: Problem, key: RandomKey, path, plan: Plan, **options: Any) -> CellMap:
+def cell_map_of(problem: Problem, key: RandomKey, plan: Plan, **options: Any) -> CellMap:
     """The map of a cell for a problem."""
     grid, layout, network = problem.grid, problem.layout, problem.network
     dtype = problem.dtype
 
-    matrices = [matrices_of(group, dtype) for group in layout.groups]
+    equations = [equations_of(group, dtype) for group in layout.groups]
 
     def parts(length):
         length = jnp.asarray(length, dtype)
-        pairs = zip(layout.groups, matrices, strict=True)
-        return tuple(GroupCell.of(group, m, length, grid.dt0) for group, m in pairs)
+        pairs = zip(layout.groups, equations, strict=True)
+        return tuple(group_cell_of(group, m, length, grid.dt0) for group, m in pairs)
 
     last = grid.t1 - (grid.cells - 1) * grid.dt0
     whole = abs(last - grid.dt0) <= 1e-6 * grid.dt0
@@ -127,7 +124,7 @@ def cell_map_of(problem: Problem, key: RandomKey, path, plan: Plan, **options: A
         cells=grid.cells,
         dt0=grid.dt0,
         stop_after=problem.window.stop_after,
-        bent=path is not None and path.arrays()[1] is not None,
+        bent=problem.bent,
         record=plan.at_cells,
         reduce=plan.on_the_way,
         emit_origin=plan.at_times,
@@ -159,33 +156,20 @@ def delays_outside(cell_map: CellMap) -> Bool[Array, ""]:
     return jnp.any(jnp.stack(wrong))
 
 
-def _untold(problem: Problem, offsets: Float[Array, "cells neurons"]):
-    """The spikes without the late ones (at offsets of -0 and less) that the window before holds."""
-    if not isinstance(problem.initial, FinalState):
-        return offsets
-    first = offsets[:LATE]
-    late = jnp.signbit(jax.lax.stop_gradient(first))
-    told = late & (jnp.cumsum(late, 0, dtype=jnp.int32) <= problem.initial.told[None])
-    return jnp.concatenate([jnp.where(told, jnp.inf, first), offsets[LATE:]])
-
-
 def check_lockstep(problem: Problem, engine: Lockstep, window: Window) -> None:
     """Refuses models that the lockstep engine cannot do, and times that are not on the grid of the
     window, as it was given."""
     other = "Use engine=roughsnn.EventByEvent()."
     for name, population in problem.network.simulated.items():
-        if not isinstance(population.neuron, AbstractLinearNeuron):
-            raise ValueError(
-                "The lockstep engine needs roughsnn.AbstractLinearNeuron, whose motion is known in "
-                f"closed form, got a {type(population.neuron).__name__} in {name!r}. {other}"
-            )
         for port, synapse in population.ports.items():
-            if not isinstance(synapse, AbstractLinearSynapse):
+            if not isinstance(synapse, AbstractLinearSynapse | AbstractConductance):
                 raise ValueError(
-                    "The lockstep engine needs roughsnn.AbstractLinearSynapse at each port, got a "
+                    "The lockstep engine needs a roughsnn.AbstractLinearSynapse or a "
+                    "roughsnn.AbstractConductance at each port, got a "
                     f"{type(synapse).__name__} at {port!r} of {name!r}. {other}"
                 )
-        check_linear(name, population, problem.dtype)
+        if population.neuron.has_coordinate:
+            component_of_potential(population.neuron, problem.dtype)
     for n, projection in enumerate(problem.network.projections):
         _check_delay(n, projection, problem.window.dt0, other)
     _check_grid(problem, window, other)
@@ -241,79 +225,27 @@ def _check_grid(problem: Problem, window: Window, other: str) -> None:
             )
 
 
-def cell_inputs(problem: Problem, path, grid: Grid, cell_map: CellMap) -> CellInput:
-    """What drives each cell."""
-    links, slots = len(cell_map.links), cell_map.slots
-    layout, drive, dtype = problem.layout, problem.drive, problem.dtype
-    numbers = jnp.arange(grid.cells, dtype=jnp.int32)
-    starts = jax.vmap(lambda n: grid.start(n, dtype))(numbers)
-    clock = jax.vmap(lambda n: grid.clock.start(n, dtype))(numbers)
-    lengths = jax.vmap(lambda n: grid.length(n, dtype))(numbers)
-    # Off the border of the cell if the drive may jump there, by more than times are rounded.
-    inwards = 0.0
-    if isinstance(drive, AbstractJumpPath):
-        rounding = float(jnp.finfo(dtype).eps) * (abs(clock[0]) + grid.t1)
-        inwards = jnp.maximum(1e-4 * grid.dt0, 8 * rounding)
-    at = jax.vmap(lambda t: evaluate_drive(drive, t).astype(dtype))
-    switches = switches_of(drive, grid, lengths)
-    if switches is not None:
-        drives = switches.lines()
-    elif isinstance(drive, Rows):
-        drives = drive.values.astype(dtype), drive.values.astype(dtype), None
-    else:
-        drives = at(clock + inwards), at(clock + lengths - inwards), None
-    nothing: tuple[Slopes | None, ...] = (None,) * len(layout.groups)
-    noise, change = nothing, nothing
-    if path is not None:
-        slope = jax.vmap(lambda n, r: slopes_of(layout, path.cell(n).derivative(r)))
-        noise = slope(numbers, jnp.zeros_like(lengths))
-        if path.arrays()[1] is not None:
-            end = slope(numbers, lengths)
-            change = jax.tree.map(jnp.subtract, end, noise)
-    # Nothing was before the first window.
-    late = jnp.minimum(grid.clock.cells + numbers, LATE).astype(dtype) * grid.dt0
-    arrivals: tuple[dict[str, Array], ...] = tuple({} for _ in layout.groups)
-    for link in links_of(problem.network, layout, "known"):
-        if link.source is not None:
-            came = arriving(link, problem.inputs[link.source], grid, lengths)
-            add_to(arrivals[link.group], link.port, came)
-    return CellInput(
-        begin=starts,
-        slot=numbers % max(slots, 1),
-        length=lengths,
-        clock=clock,
-        late=late,
-        drive=tuple(_of_group(group, drives) for group in layout.groups),
-        noise=noise,
-        change=change,
-        arrivals=arrivals,
-        extra=(None,) * links,
-        given=(None,) * len(layout.groups),
-    )
-
-
-def _of_group(group: Group, line: tuple[Array, Array, Array | None]):
-    """The drive of a group."""
-    start, end, lag = line
-    own = group.of_network
-    return own(start), own(end), None if lag is None else own(lag)
-
-
 def train_of(times: Array, max_spikes: int, total, grid: Grid, indices: np.ndarray) -> SpikeTrain:
     """The spikes of all cells in order of time; `indices` are the numbers of the neurons."""
     marks = jnp.broadcast_to(jnp.asarray(indices), times.shape)
     marks = jnp.where(jnp.isfinite(times), marks, -1).reshape(-1)
     times, marks = compact(marks, max_spikes, (times.reshape(-1), jnp.inf), (marks, -1))
-    # Within a cell they are in the order of the neurons.
+    return in_order(times, marks, total, grid, len(indices))
+
+
+def in_order(times: Array, marks: Array, total: Array, grid: Grid, neurons: int) -> SpikeTrain:
+    """The train of spikes that come cell by cell, and within one in the order of the neurons;
+    there were `total`."""
     order = jnp.argsort(jax.lax.stop_gradient(times))
+    room = times.shape[0]
     return SpikeTrain(
         times=times[order],
         marks=marks[order],
-        count=jnp.minimum(total, max_spikes),
-        overflow=total > max_spikes,
+        count=jnp.minimum(total, room),
+        overflow=total > room,
         t0=0.0,
         t1=grid.t1,
-        num_neurons=len(indices),
+        num_neurons=neurons,
     )
 
 

@@ -34,6 +34,7 @@ from .fast import check_cell
 from .final import FinalState, Past, kind_of
 from .initial import as_initial, bounds_of, initial_state
 from .known import check_conditions
+from .linear import check_linear
 from .noise import check_noise, drawn_path, flat_path
 from .sources import as_trains
 
@@ -137,19 +138,41 @@ class Problem(eqx.Module):
             kind=kind_of(self.network, engine),
         )
 
-    def draw(self) -> tuple[NetworkState, RandomKey, GridPath | None]:
-        """The state at the start, the key of the thresholds, and the noise of all neurons and
-        channels that are drawn, in a row."""
-        path_key, event_key = split(self.key)
-        layout = self.layout
-        y0 = initial_state(layout, self.initial, self.dtype, event_key)
+    @property
+    def bent(self) -> bool:
+        """Whether the noise changes along a cell."""
         if self.noise is not None:
-            path = jax.tree.map(lambda x: x.astype(self.dtype), self.noise)
-            return y0, event_key, flat_path(layout, path)
-        if not any(self.channels):
-            return y0, event_key, None
+            return jax.eval_shape(self.noise.arrays)[1] is not None
+        return any(self.channels) and self.interpolation == "parabola"
+
+    def start(self) -> tuple[NetworkState, RandomKey]:
+        """The state at the start, and the key of the thresholds."""
+        _, event_key = split(self.key)
+        return initial_state(self.layout, self.initial, self.dtype, event_key), event_key
+
+    def given_noise(self) -> GridPath | None:
+        """The noise that was given, in the order of what is drawn, in a row."""
+        if self.noise is None:
+            return None
+        path = jax.tree.map(lambda x: x.astype(self.dtype), self.noise)
+        return flat_path(self.layout, path)
+
+    def drawn(self, first: int | Int[Array, ""], cells: int) -> GridPath:
+        """The noise of all neurons and channels that are drawn, in a row, in so many cells from
+        `first` on: the same numbers in whatever pieces."""
+        path_key, _ = split(self.key)
+        window = Window(0.0, cells * self.window.dt0, self.window.dt0)
+        first = self.clock.cells + first
+        return drawn_path(self.layout, path_key, window, self.interpolation, self.dtype, first)
+
+    def draw(self) -> tuple[NetworkState, RandomKey, GridPath | None]:
+        """The state at the start, the key of the thresholds, and all of the noise."""
+        y0, event_key = self.start()
+        if self.noise is not None or not self.noisy:
+            return y0, event_key, self.given_noise()
+        path_key, _ = split(self.key)
         path = drawn_path(
-            layout, path_key, self.window, self.interpolation, self.dtype, self.clock.cells
+            self.layout, path_key, self.window, self.interpolation, self.dtype, self.clock.cells
         )
         return y0, event_key, path
 
@@ -203,6 +226,8 @@ def pose(
         bound.check()
     if not (isinstance(engine, EventByEvent) and engine.adaptive):
         check_cell(network, window.dt0)
+    for name, population in network.simulated.items():
+        check_linear(name, population, dtype)
     channels = tuple(p.channels_drawn() for p in network.simulated.values())
     if noise is None or isinstance(noise, Brownian):
         interpolation = "linear" if noise is None else noise.interpolation

@@ -15,11 +15,11 @@ from .._model.network import SpikingNetwork, find_value
 from .._model.state import Member, NetworkState
 from .._solve.adjoint import Scratch
 from .._window import Window
+from .any_cell import group_cell_of
 from .cell_map import CellMap
 from .cell_state import CellInput, LockstepCarry, LockstepEmitted
 from .delivery import add_to
-from .group_cell import GroupCell
-from .linear import Matrices, matrices_of
+from .linear import Affine, Matrices, equations_of
 from .problem import Problem
 from .sources import arriving_until
 from .switches import switches_of
@@ -110,7 +110,7 @@ class Plan(eqx.Module):
     def states(
         self,
         cell_map: CellMap,
-        inputs: CellInput,
+        inputs: CellInput | None,
         emitted: LockstepEmitted,
         final: LockstepCarry,
         problem: Problem,
@@ -129,13 +129,15 @@ class Plan(eqx.Module):
         inside: list[NetworkState] = []
         if times:
             # All at once, so that the program does not grow with the number of records.
-            assert emitted.origin is not None
+            assert emitted.origin is not None and inputs is not None
             sources = links_of(problem.network, cell_map.layout, "known")
             sources = tuple(link for link in sources if link.source is not None)
             groups = cell_map.layout.groups
-            matrices = tuple(matrices_of(group, problem.dtype) for group in groups)
+            equations = tuple(equations_of(group, problem.dtype) for group in groups)
             origin = emitted.origin
-            at = _InsideOfCells(cell_map, inputs, origin, last, problem, sources, matrices, history)
+            at = _InsideOfCells(
+                cell_map, inputs, origin, last, problem, sources, equations, history
+            )
             ends = np.cumsum([len(ts) for ts in times])[:-1]
             found = at(jnp.concatenate(times))
             inside = [
@@ -173,7 +175,7 @@ class _InsideOfCells(NamedTuple):
     last: NetworkState
     problem: Problem
     sources: tuple[Link, ...]
-    matrices: tuple[Matrices, ...]
+    equations: tuple[Matrices | dict[str, Affine], ...]
     history: Float[Array, "past neurons"] | None
 
     def __call__(self, ts: Float[Array, " times"]) -> NetworkState:
@@ -193,8 +195,8 @@ class _InsideOfCells(NamedTuple):
         at_start = jax.lax.stop_gradient(r) <= 1e-6 * x.length
         r = jnp.where(at_start, x.length, at_most(r, x.length))
         groups = self.cell_map.layout.groups
-        pairs = zip(groups, self.matrices, strict=True)
-        parts = tuple(GroupCell.of(group, m, r, dt0) for group, m in pairs)
+        pairs = zip(groups, self.equations, strict=True)
+        parts = tuple(group_cell_of(group, m, r, dt0) for group, m in pairs)
         cell_map = dataclasses.replace(self.cell_map, parts=parts, last=None)
         if cell_map.slots:
             assert self.history is not None

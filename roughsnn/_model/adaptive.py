@@ -88,6 +88,10 @@ class AdaptiveLIF(AbstractDiffusive, AbstractLinearNeuron):
         """See [`roughsnn.AbstractNeuron`][]."""
         return x.v - x.b
 
+    def voltage(self, x):
+        """See [`roughsnn.AbstractNeuron`][]."""
+        return x.v
+
     def bounds(self):
         """Time constants are positive."""
         return (

@@ -90,15 +90,20 @@ class Diffusion(eqx.Module):
         return lx.FunctionLinearOperator(act, jax.ShapeDtypeStruct((self.size,), dtype))
 
 
-def group_noise(
-    group: Group, state: PopulationState, dx: Float[Array, " noises"]
-) -> PopulationState:
-    """What an increment adds to the state of a group."""
+def channels_of(group: Group, dx: Float[Array, " noises"]) -> Float[Array, "neurons channels"]:
+    """The numbers for each neuron and channel, 0 for channels that are not drawn."""
     zero = jnp.zeros(group.size, dx.dtype)
     drawn = dx.reshape(group.size, len(group.drawn))
     of_channel = {c: drawn[:, n] for n, c in enumerate(group.drawn)}
     columns = [of_channel.get(c, zero) for c in range(group.channels)]
-    dw = jnp.stack(columns, -1) if columns else jnp.zeros((group.size, 0), dx.dtype)
+    return jnp.stack(columns, -1) if columns else jnp.zeros((group.size, 0), dx.dtype)
+
+
+def group_noise(
+    group: Group, state: PopulationState, dx: Float[Array, " noises"]
+) -> PopulationState:
+    """What an increment adds to the state of a group."""
+    dw = channels_of(group, dx)
     neuron = mapped(lambda n, x, dw: n.noise(x, dw), group.neuron, state.neuron, dw)
     ports = {
         name: mapped(lambda p, g, dw: p.noise(g, dw), port, state.ports[name], dw)

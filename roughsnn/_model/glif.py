@@ -208,6 +208,10 @@ class GLIF(AbstractDiffusive, AbstractLinearNeuron):
             v = v - part
         return v
 
+    def voltage(self, x):
+        """See [`roughsnn.AbstractNeuron`][]."""
+        return x.v
+
     def bounds(self):
         """Time constants are positive."""
         parts = (*self.currents, self.spike_threshold, self.voltage_threshold)

@@ -216,6 +216,10 @@ class HistoryFilter(AbstractDiffusive, AbstractLinearNeuron):
             v = v + basis.value(own)
         return v
 
+    def voltage(self, x):
+        """See [`roughsnn.AbstractNeuron`][]."""
+        return x.v
+
     def bounds(self):
         """Time constants are positive."""
         own = (bound for basis in self.bases for bound in basis.bounds())

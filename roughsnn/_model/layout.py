@@ -61,7 +61,7 @@ class Group(eqx.Module):
         """The sum of the currents of the ports; `None` without ports."""
         if not self.ports:
             return None
-        v = self.potential(state.neuron)
+        v = mapped(lambda n, x: n.voltage(x), self.neuron, state.neuron)
         each = [
             mapped(lambda p, g, v: p.current(g, v), port, state.ports[name], v)
             for name, port in self.ports.items()

@@ -35,9 +35,9 @@ class MultiplicativeLIF(AbstractDiffusive, AbstractNeuron):
     [`roughsnn.HardThreshold`][] the noise must vanish at the threshold too (C1), e.g. for a
     threshold of 1 and a reset to 0 by `amplitude=lambda x: x * (1 - x)`.
 
-    For the event engine. The noise commutes if there is one channel, and then the default
-    solver (`diffrax.Heun`) has strong order one. With `noise=Brownian("parabola")` (by default with
-    `diffrax.Tsit5`) the order is the same and the error some ten times smaller.
+    The noise commutes if there is one channel, and then the default steps (Heun's, in both engines)
+    have strong order one. Event by event, `noise=Brownian("parabola")` (by default with
+    `diffrax.Tsit5`) has the same order and an error some ten times smaller.
 
     **Arguments:**
 

@@ -45,6 +45,29 @@ class AbstractNeuron(eqx.Module):
     def potential(self, x: PyTree) -> Scalar:
         """What the firing rule reads: the membrane potential, less what the threshold has moved."""
 
+    def voltage(self, x: PyTree) -> Scalar:
+        """What synapses read whose current depends on the membrane potential; by default
+        `potential`. To be given where the threshold moves."""
+        return self.potential(x)
+
+    def coordinate(self, v: Scalar) -> Scalar:
+        """An increasing function of the potential in which its rise to a spike is smooth and slow;
+        by default the potential itself.
+
+        Steps are made in it. It goes with neurons whose `potential` is one of the numbers of the
+        state. With a [`roughsnn.HardThreshold`][] it has to be defined up to the threshold.
+        """
+        return v
+
+    def from_coordinate(self, z: Scalar) -> Scalar:
+        """The inverse of `coordinate`."""
+        return z
+
+    @property
+    def has_coordinate(self) -> bool:
+        """Whether steps are made in a coordinate of its own."""
+        return type(self).coordinate is not AbstractNeuron.coordinate
+
     def noise(self, x: PyTree, dw: Float[Array, " channels"]) -> PyTree:
         """What an increment of the noise adds to the state; nothing by default."""
         del dw

@@ -1,6 +1,7 @@
 """Synapses: what a port of a neuron makes of the spikes that arrive at it."""
 
 import abc
+from typing import TYPE_CHECKING
 
 import equinox as eqx
 import jax
@@ -9,6 +10,11 @@ from jaxtyping import Array, Float, PyTree
 
 from .._types import Scalar
 from .domain import Bound
+
+if TYPE_CHECKING:
+    from typing import ClassVar as AbstractVar
+else:
+    from equinox import AbstractVar
 
 
 class AbstractSynapse(eqx.Module):
@@ -57,3 +63,47 @@ class AbstractLinearSynapse(AbstractSynapse):
     """A synapse whose drift is linear in g, whose current is linear in g and does not read the
     potential, and whose noise does not depend on g: steps are exact in all of that. An arrival
     adds to the state in proportion to the weight."""
+
+
+class AbstractConductance(AbstractSynapse):
+    """A synapse that lets a current through that depends on the potential: a linear synapse, its
+    `kernel`, makes a conductance of what arrives, and `flow` a current of that."""
+
+    kernel: AbstractVar[AbstractLinearSynapse]
+
+    @abc.abstractmethod
+    def flow(self, conductance: Scalar, v: Scalar) -> Scalar:
+        """What flows into the neuron at a potential."""
+
+    def initial(self) -> PyTree[Float[Array, ""]]:
+        """That of the kernel."""
+        return self.kernel.initial()
+
+    def drift(self, g: PyTree) -> PyTree:
+        """That of the kernel."""
+        return self.kernel.drift(g)
+
+    def receive(self, g: PyTree, amount: Scalar) -> PyTree:
+        """That of the kernel."""
+        return self.kernel.receive(g, amount)
+
+    def current(self, g: PyTree, v: Scalar) -> Scalar:
+        """What flows into the neuron at a potential."""
+        return self.flow(self.kernel.current(g, v), v)
+
+    def noise(self, g: PyTree, dw: Float[Array, " channels"]) -> PyTree:
+        """That of the kernel."""
+        return self.kernel.noise(g, dw)
+
+    @property
+    def channels(self) -> int:
+        """Those of the kernel."""
+        return self.kernel.channels
+
+    def channels_drawn(self) -> tuple[int, ...]:
+        """Those of the kernel."""
+        return self.kernel.channels_drawn()
+
+    def bounds(self) -> tuple[Bound, ...]:
+        """Those of the kernel; with some of its own, it must return both."""
+        return self.kernel.bounds()

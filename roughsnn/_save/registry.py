@@ -26,10 +26,13 @@ from .._loss.matching import TrialFeatures
 from .._loss.mmd import Reference
 from .._loss.moments import Moments
 from .._model.adaptive import AdaptiveLIF, AdaptiveState
+from .._model.adex import AdEx, AdExState
 from .._model.alpha import Alpha, AlphaState, DoubleExponential, DoubleState
+from .._model.conductance import NMDA, Conductance
 from .._model.connectivity import SparseWeights
 from .._model.dale import DaleWeights
 from .._model.drive import Constant, Rows
+from .._model.eif import EIF
 from .._model.exponential import Exponential
 from .._model.firing import HardThreshold, StochasticFiring
 from .._model.glif import (
@@ -41,11 +44,13 @@ from .._model.glif import (
 )
 from .._model.history import ExponentialBasis, HistoryFilter, HistoryState, LaguerreBasis
 from .._model.intensity import ExponentialIntensity, SoftplusIntensity
+from .._model.izhikevich import Izhikevich, IzhikevichState
 from .._model.lif import LIF, LIFState
 from .._model.multiplicative import MultiplicativeLIF, Proportional
 from .._model.network import SpikingNetwork
 from .._model.population import ConstantRate, Population, Source, Still
 from .._model.projection import Projection
+from .._model.qif import QIF
 from .._model.reset import ResetTo, Subtract
 from .._model.resonator import ResonateAndFire, ResonatorState
 from .._model.state import Member, NetworkState, PopulationState, Waiting
@@ -68,7 +73,8 @@ _LIBRARY = (
     *(AdaptiveLIF, AdaptiveState, ResonateAndFire, ResonatorState),
     *(HistoryFilter, HistoryState, ExponentialBasis, LaguerreBasis),
     *(GLIF, GLIFState, AfterSpikeCurrent, SpikeThreshold, VoltageThreshold),
-    *(Exponential, Alpha, AlphaState, DoubleExponential, DoubleState),
+    *(QIF, EIF, AdEx, AdExState, Izhikevich, IzhikevichState),
+    *(Exponential, Alpha, AlphaState, DoubleExponential, DoubleState, Conductance, NMDA),
     *(StochasticFiring, HardThreshold, ConstantRate, ExponentialIntensity, SoftplusIntensity),
     *(SparseWeights, DaleWeights, SpikeTrain, Boundary, Constant, Rows),
     *(Brownian, GridPath, JumpPath, StepPath),

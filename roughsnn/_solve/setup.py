@@ -89,7 +89,7 @@ def set_up(
     grid = Grid(t1, dt, cells, clock, stops)
     stepper = Stepper(
         terms=terms,
-        solver=_differentiable(solver),
+        solver=differentiable(solver),
         event=event,
         args=args,
         labels=equation.random,
@@ -199,7 +199,7 @@ def _check_event(event: Event, t0, y0, args, dtype) -> None:
         )
 
 
-def _differentiable(solver: dfx.AbstractSolver) -> dfx.AbstractSolver:
+def differentiable(solver: dfx.AbstractSolver) -> dfx.AbstractSolver:
     """A Runge-Kutta solver whose loop over stages works in forward and in reverse mode.
 
     Its default is a checkpointed loop, which `jax.jvp` refuses (diffrax#549).

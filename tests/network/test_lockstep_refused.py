@@ -95,18 +95,44 @@ def test_variables_that_feel_the_potential(method):
     assert errors[1] < 1e-3 and errors[1] < errors[0] / 3 + 2e-6
 
 
-def test_models_and_options_that_it_cannot_do():
-    options: Any = dict(window=rs.Window(0.0, 0.2, 0.01), max_spikes=9, key=jr.key(0))
+@pytest.mark.parametrize("method", ENGINES)
+def test_models_that_are_not_as_linear_as_they_say(method):
+    window = rs.Window(0.0, 0.2, 0.01)
+    options: Any = dict(window=window, max_spikes=9, key=jr.key(0), engine=ENGINES[method])
     firing = rs.StochasticFiring(rs.ExponentialIntensity())
-    with pytest.raises(ValueError, match="affine in.*EventByEvent"):
+    with pytest.raises(ValueError, match="affine in.*AbstractNeuron"):
         network = rs.SpikingNetwork(rs.Population(1, Quadratic(), firing))
         rs.simulate(network, constant(1.0), **options)
-    with pytest.raises(ValueError, match="noise must not depend on the state.*EventByEvent"):
+    with pytest.raises(ValueError, match="noise must not depend on the state.*AbstractNeuron"):
         alone = rs.Population(1, NoiseOfItsOwn(), firing)
         network = rs.SpikingNetwork(alone, conditions="waive")
         rs.simulate(network, constant(1.0), **options)
-    with pytest.raises(ValueError, match="'lean' of 'neurons'.*0 where that is 0.*EventByEvent"):
+    with pytest.raises(ValueError, match="'lean' of 'neurons'.*0 where that is 0.*AbstractSynapse"):
         port = rs.Population(1, rs.neurons.LIF(), firing, {"lean": Leaning()})
+        rs.simulate(rs.SpikingNetwork(port), constant(1.0), **options)
+
+
+class Saturating(rs.AbstractSynapse):
+    """Its conductance is not linear in what arrives."""
+
+    def initial(self):
+        return jnp.zeros(())
+
+    def drift(self, g):
+        return -g / (1 + g**2)
+
+    def receive(self, g, amount):
+        return g + amount * (1 - g)
+
+    def current(self, g, v):
+        return g - v
+
+
+def test_models_and_options_that_it_cannot_do():
+    options: Any = dict(window=rs.Window(0.0, 0.2, 0.01), max_spikes=9, key=jr.key(0))
+    firing = rs.StochasticFiring(rs.ExponentialIntensity())
+    with pytest.raises(ValueError, match="Saturating at 'syn' of 'neurons'.*EventByEvent"):
+        port = rs.Population(1, rs.neurons.LIF(), firing, {"syn": Saturating()})
         rs.simulate(rs.SpikingNetwork(port), constant(1.0), **options)
     network = lif_network(firing, mu=(5.0, 1.0))
     extras: Any = (dict(saveat=dfx.SaveAt(t1=True)), dict(solver=dfx.Heun()))

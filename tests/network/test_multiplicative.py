@@ -12,7 +12,7 @@ import pytest
 import roughsnn as rs
 
 from ..equations import equation_of
-from ..helpers import constant, standard_error
+from ..helpers import ENGINES, constant, smooth, standard_error
 
 PARAMETERS = {
     "tau": np.array([1 / 5, 1 / 3]),
@@ -219,15 +219,32 @@ def test_hard_thresholds_where_the_noise_vanishes_there():
     assert np.all(np.abs(np.mean(gap, 0)) < 4 * standard_error(gap) + 2e-3)
 
 
-def test_only_the_event_engine_takes_it():
-    with pytest.raises(ValueError, match="AbstractLinearNeuron.*EventByEvent"):
-        rs.simulate(
-            network(PARAMETERS),
-            constant(1.0, 1.0),
-            rs.Window(0.0, 0.1, 0.01),
-            max_spikes=9,
-            key=jr.key(0),
-        )
+@pytest.mark.parametrize("interpolation", ["linear", "parabola"])
+def test_engines_come_together(interpolation):
+    """Root mean square over paths, on the same noise."""
+    errors = []
+    for dt in (0.01, 0.0025):
+
+        def both(key, dt=dt):
+            sims = [
+                rs.simulate(
+                    network(PARAMETERS),
+                    constant(1.6, 1.3),
+                    rs.Window(0.0, 0.5, dt),
+                    max_spikes=30,
+                    key=key,
+                    noise=rs.Brownian(interpolation),
+                    engine=engine,
+                )
+                for engine in ENGINES.values()
+            ]
+            (a, marks), (b, others) = map(smooth, sims)
+            return a - b, jnp.all(marks == others)
+
+        gap, same = jax.device_get(jax.jit(jax.vmap(both))(jr.split(jr.key(4), 128)))
+        assert np.mean(same) > 0.9
+        errors.append(np.sqrt(np.mean(gap[same] ** 2)))
+    assert errors[0] > 1e-5 and errors[1] < errors[0] / 4**0.8, errors
 
 
 def test_float32():

@@ -1,16 +1,16 @@
-"""What the steps of linear networks have in common."""
+"""What the steps of networks have in common."""
 
 from typing import ClassVar
 
 import diffrax as dfx
 
 
-class AbstractLinearStep(dfx.AbstractSolver):
-    """A solver of order two that starts afresh at each step."""
+class AbstractFreshStep(dfx.AbstractSolver):
+    """A solver that starts afresh at each step, of order two unless it says otherwise."""
 
     term_structure: ClassVar = dfx.AbstractTerm
 
-    def order(self, terms):
+    def order(self, terms) -> int | None:
         """Two."""
         del terms
         return 2

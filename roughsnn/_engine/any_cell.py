@@ -1,0 +1,17 @@
+"""The maps of a group of neurons, whatever they are, over cells of one length."""
+
+from .._model.layout import Group
+from .._types import Scalar
+from .general_cell import GeneralGroupCell
+from .group_cell import AbstractGroupCell
+from .linear import Affine, Matrices
+from .linear_cell import LinearGroupCell
+
+
+def group_cell_of(
+    group: Group, equations: Matrices | dict[str, Affine], length: Scalar, dt0: float
+) -> AbstractGroupCell:
+    """For cells of this length, by the equations of `linear.equations_of`."""
+    if isinstance(equations, Matrices):
+        return LinearGroupCell.of(group, equations, length, dt0)
+    return GeneralGroupCell.of(group, equations, length, dt0)

@@ -1,0 +1,76 @@
+"""What a change of weights and delays, of each synapse its own, does to what arrives in cells."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._model.connectivity import SparseWeights
+from .._model.links import Link, Weights
+from .._solve.setup import compact
+from .delivery import in_pieces
+from .launch import factors
+from .travel import Steps
+
+
+def launched_later(
+    link: Link,
+    change: Weights | None,
+    moved: Float[Array, "sources synapses"] | None,
+    history: Float[Array, "past neurons"],
+    lengths: Float[Array, " cells"],
+    dt0: float,
+    room: int,
+) -> Float[Array, "cells 3 targets"]:
+    """What a change of the weights, and one of the delays, bring in each cell, by the spikes of
+    these cells and of those before."""
+    assert link.delay is not None
+    cells, dtype, weights = lengths.shape[0], history.dtype, link.weights
+    offsets = link.of_rows(history)
+    rows, width = link.delay.shape
+    numbers = jnp.arange(offsets.size, dtype=jnp.int32)
+    marks = jnp.where(jnp.isfinite(offsets).reshape(-1), numbers, -1)
+    copies = int(np.bincount(link.indices).max())
+    (spikes,) = compact(marks, min(room * copies, offsets.size), (marks, -1))
+    at = jnp.maximum(spikes, 0)
+    there = spikes >= 0
+    pre = jnp.where(there, at % rows, -1)
+    emitted = at // rows - (offsets.shape[0] - cells)
+    offset = jnp.where(there, offsets.reshape(-1)[at], 0)
+
+    values = lambda w: w.values if isinstance(w, SparseWeights) else w
+    held = {"weights": values(weights), "delay": link.delay.astype(dtype)}
+    if change is not None:
+        held["change"] = values(change)
+    if moved is not None:
+        held["moved"] = moved.astype(dtype)
+
+    def some(held, total, spikes):
+        pre, emitted, offset = spikes
+        own = {name: x[jnp.maximum(pre, 0)] for name, x in held.items()}
+        steps = Steps.of(own["delay"], dt0)
+        after = offset[:, None] + steps.rest
+        next_one = after >= dt0
+        cell = emitted[:, None] + steps.cells + next_one.astype(jnp.int32)
+        after = jnp.where(next_one, after - dt0, after)
+        inside = (pre >= 0)[:, None] & (cell >= 0) & (cell < cells)
+        cell = jnp.clip(cell, 0, cells - 1)
+        left = lengths[cell] - after
+        inside = inside & (left >= 0)
+        amounts = []
+        if "change" in own:
+            amounts.append([own["change"] * x for x in factors(0, left)])
+        if "moved" in own:
+            amounts.append([own["weights"] * own["moved"] * x for x in factors(1, left)])
+        each = jnp.stack([sum(xs[1:], xs[0]) for xs in zip(*amounts, strict=True)], -1)
+        if isinstance(weights, SparseWeights):
+            targets = weights.targets[jnp.maximum(pre, 0)]
+        else:
+            targets = jnp.broadcast_to(jnp.arange(width, dtype=jnp.int32), cell.shape)
+        return total.at[cell, targets].add(jnp.where(inside[..., None], each, 0))
+
+    # So many spikes at a time that they take less memory than the weights or the result.
+    size = max(1, min(pre.shape[0], max(2**16 // (3 * width), max(rows, cells) // 3)))
+    like = jax.ShapeDtypeStruct((cells, weights.shape[1], 3), lengths.dtype)
+    total = in_pieces(some, held, like, size, pre, emitted, offset)
+    return jnp.moveaxis(total, -1, 1)
