@@ -1,10 +1,11 @@
 r"""Neurons that are not linear in a cell: steps of order two.
 
 With the input of the cell known, as straight lines, a neuron is $\dot z = f(r, z) + g(z)\,\dot x$:
-Heun's rule, with the mean slope of the noise, so that its second stage has the right distribution.
-Where the noise is bent its area acts besides, by $h A\,(f' g - g' f)$ (see Foster, Lyons &
-Oberhauser 2020). A spike cuts the cell, and the same step goes on from the jump to the cell's end;
-once more, when it is known what came from neurons of the same level.
+Heun's rule, with the mean slope of the noise, so that its second stage has the right distribution;
+in coordinates the midpoint rule, as an upstroke may be much shorter than the cell. Where the noise
+is bent its area acts besides, by $h A\,(f' g - g' f)$ (see Foster, Lyons & Oberhauser 2020). A
+spike cuts the cell, and the same step goes on from the jump to the cell's end; once more, when it
+is known what came from neurons of the same level.
 """
 
 from typing import Any, NamedTuple
