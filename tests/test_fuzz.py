@@ -28,6 +28,7 @@ NOT_CALLED = {
         *("testing.StepReport", "io.Finding", "io.Recording", "io.Report"),
         *("NetworkState", "PopulationState", "neurons.LIFState", "neurons.AdaptiveState"),
         *("neurons.GLIFState", "neurons.HistoryState", "neurons.ResonatorState"),
+        *("neurons.AdExState", "neurons.IzhikevichState"),
         *("synapses.AlphaState", "synapses.DoubleState"),
     },
     "no function": {

@@ -150,6 +150,59 @@ CALLS: dict[str, Call] = {
     "neurons.ResonateAndFire": Call(
         rs.neurons.ResonateAndFire, dict(tau=0.1, omega=np.full(2, 20.0), reset=None, sigma=0.1)
     ),
+    "neurons.QIF": Call(
+        rs.neurons.QIF,
+        dict(
+            tau=0.1,
+            rest=np.zeros(2),
+            critical=1.0,
+            curvature=np.ones(2),
+            reset_to=-10.0,
+            sigma=0.1,
+        ),
+    ),
+    "neurons.EIF": Call(
+        rs.neurons.EIF,
+        dict(
+            tau=10.0,
+            rest=np.full(2, -65.0),
+            soft_threshold=-60.0,
+            delta=np.full(2, 3.5),
+            reset_to=-68.0,
+            sigma=0.1,
+        ),
+    ),
+    "neurons.AdEx": Call(
+        rs.neurons.AdEx,
+        dict(
+            tau=9.0,
+            tau_w=np.full(2, 144.0),
+            a=0.1,
+            b=2.7,
+            rest=np.full(2, -70.0),
+            soft_threshold=-50.0,
+            delta=2.0,
+            reset_to=-70.0,
+            sigma=0.1,
+        ),
+    ),
+    "neurons.Izhikevich": Call(
+        rs.neurons.Izhikevich,
+        dict(a=0.02, b=np.full(2, 0.2), c=-65.0, d=8.0, tau=0.5, sigma=0.1),
+    ),
+    "synapses.Conductance": Call(
+        rs.synapses.Conductance, dict(kernel=rs.synapses.Alpha(0.1), reversal=np.full(2, -0.5))
+    ),
+    "synapses.NMDA": Call(
+        rs.synapses.NMDA,
+        dict(
+            kernel=rs.synapses.Alpha(0.1),
+            reversal=-0.5,
+            magnesium=np.full(2, 1.2),
+            slope=0.05,
+            half=3.5,
+        ),
+    ),
     "synapses.Alpha": Call(rs.synapses.Alpha, dict(tau=np.full(2, 0.1))),
     "synapses.DoubleExponential": Call(
         rs.synapses.DoubleExponential, dict(tau_rise=np.full(2, 0.05), tau_decay=0.1)
