@@ -48,17 +48,20 @@ def run_lockstep(problem: Problem, engine: Lockstep) -> tuple[Simulation, Failur
     counts = layout.split(problem.counts)
     carry = cell_map.start(y0, counts, problem.outside | delays_outside(cell_map), _past(problem))
     stream = _stream(problem, engine, cell_map, carry)
-    border, told, emitted, inputs, history = stream.run(carry)
+    streamed = stream.run(carry)
+    border, told, emitted, inputs = streamed
     late = jnp.asarray(LATE * grid.dt0, problem.dtype)
     final, overdue = cell_map.finish(border, late, grid.clock.start(grid.cells, problem.dtype))
-    end = jnp.full(LATE, grid.t1, problem.dtype)
-    told = stream.append(told, grid.cells, end, overdue.offsets)
-    times, marks = told.times[: stream.room], told.marks[: stream.room]
-    train = in_order(times, marks, told.total, grid, layout.size)
+    times, marks, total = stream.spikes(streamed, overdue.offsets)
+    train = in_order(times, marks, total, grid, layout.size)
     if window.stop_after is not None:
         train = train.first(window.stop_after).with_room(problem.max_spikes)
-    result = result_of(final, told.total, problem.max_spikes, window.stop_after)
+    result = result_of(final, total, problem.max_spikes, window.stop_after)
     train = marked(train, result)
+    history = None
+    if plan.at_times:
+        history, ring = emitted.offsets, carry.ring.value
+        history = history if ring is None else jnp.concatenate([ring, history])
     states = plan.states(cell_map, inputs, emitted, final, problem, history)
     if any(group.hazard is not None for group in layout.groups):
         last = [
@@ -78,7 +81,7 @@ def run_lockstep(problem: Problem, engine: Lockstep) -> tuple[Simulation, Failur
     end = problem.end(cell_map.state(border), of_all(border), again, engine, good, left)
     sim = Simulation(train, states, result, end, problem.conditions)
     own = of_all(border) - problem.counts
-    return sim, failure_of(result, problem.max_spikes, told.total, own, grid.cells)
+    return sim, failure_of(result, problem.max_spikes, total, own, grid.cells)
 
 
 def _stream(problem: Problem, engine: Lockstep, cell_map: CellMap, carry: LockstepCarry) -> Stream:

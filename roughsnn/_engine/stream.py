@@ -48,10 +48,10 @@ class Sizes(NamedTuple):
 
 
 class Told(eqx.Module):
-    """The spikes so far, in a buffer with room for another block behind the last one wanted."""
+    """The spikes so far, in a buffer with room for another block behind the last one wanted; `None`
+    as long as there are none and no blocks."""
 
-    times: Float[Array, " room"]
-    marks: Int[Array, " room"]
+    buffer: tuple[Float[Array, " room"], Int[Array, " room"]] | None
     total: Int[Array, ""]
     # How many late spikes of each neuron come that the window before holds.
     again: Int[Array, " neurons"] | None
@@ -64,11 +64,10 @@ class Streamed(NamedTuple):
 
     border: LockstepCarry
     told: Told
-    # What of the cells is wanted of all of them.
+    # What of the cells is wanted of all of them; where there is one block, all that they emitted.
     emitted: LockstepEmitted
-    # What drove them, and the offsets of their spikes with those before, where there is one block.
+    # What drove them, where there is one block.
     inputs: CellInput | None
-    history: Float[Array, "past neurons"] | None
 
 
 class Stream(eqx.Module):
@@ -84,18 +83,19 @@ class Stream(eqx.Module):
 
     def run(self, carry: LockstepCarry) -> Streamed:
         """All cells."""
-        cells, size = self.cell_map.cells, self.sizes.block
-        told, given = self._nothing(), self.feed.given()
+        cells, size, given = self.cell_map.cells, self.sizes.block, self.feed.given()
         if size >= cells:
-            inputs, border, told, emitted = self._block(carry, told, 0, given)
-            ring = carry.ring.value
-            history = emitted.offsets
-            history = history if ring is None else jnp.concatenate([ring, history])
-            return Streamed(border, told, emitted, inputs, history)
+            inputs, border, emitted = self._block(carry, 0, given)
+            told = self._with_edges(self._nothing(None), 0, emitted)
+            return Streamed(border, told, emitted, inputs)
         blocks = -(-cells // size)
+        room = self.room + self._most(size)
+        empty = jnp.full(room, jnp.inf, self.feed.problem.dtype), jnp.full(room, -1, jnp.int32)
 
         def block(carry, told, first, given):
-            _, border, told, emitted = self._block(carry, told, first, given)
+            inputs, border, emitted = self._block(carry, first, given)
+            told = self._with_edges(told, first, emitted)
+            told = self._append(told, first, inputs.begin, emitted.offsets)
             return border, told, _kept(emitted)
 
         def skip(carry, told, first, given):
@@ -117,18 +117,31 @@ class Stream(eqx.Module):
 
         firsts = jnp.arange(blocks, dtype=jnp.int32) * size
         xs = firsts, given.blocked(blocks, size)
-        (border, told), kept = jax.lax.scan(step, (carry, told), xs)
+        (border, told), kept = jax.lax.scan(step, (carry, self._nothing(empty)), xs)
         kept = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:cells], kept)
-        return Streamed(border, told, kept, None, None)
+        return Streamed(border, told, kept, None)
 
-    def _nothing(self) -> Told:
+    def spikes(
+        self, streamed: Streamed, overdue: Float[Array, "late neurons"]
+    ) -> tuple[Float[Array, " room"], Int[Array, " room"], Int[Array, ""]]:
+        """Times and marks, up to the room for them, with those that are overdue at the end; and how
+        many there are."""
+        grid = self.feed.problem.grid
+        first, begin, offsets = grid.cells, jnp.full(LATE, grid.t1, overdue.dtype), overdue
+        if streamed.inputs is not None:
+            first, begin = 0, jnp.concatenate([streamed.inputs.begin, begin])
+            offsets = jnp.concatenate([streamed.emitted.offsets, overdue])
+        told = self._append(streamed.told, first, begin, offsets)
+        assert told.buffer is not None
+        times, marks = (x[: self.room] for x in told.buffer)
+        return times, marks, told.total
+
+    def _nothing(self, buffer: tuple[Array, Array] | None) -> Told:
         """Before the first cell."""
         problem, layout, dtype = self.feed.problem, self.cell_map.layout, self.feed.problem.dtype
-        room = self.room + self._most(self.sizes.block)
         of_all = jnp.zeros(layout.size, dtype)
         return Told(
-            times=jnp.full(room, jnp.inf, dtype),
-            marks=jnp.full(room, -1, jnp.int32),
+            buffer=buffer,
             total=jnp.zeros((), jnp.int32),
             again=problem.initial.told if isinstance(problem.initial, FinalState) else None,
             edges=jnp.tile(of_all, (len(self.edges), 1)) if self.cell_map.emit_s else None,
@@ -138,8 +151,8 @@ class Stream(eqx.Module):
         """How many spikes of so many cells can be wanted."""
         return min(self.room, max(cells, LATE) * self.cell_map.layout.size)
 
-    def _block(self, carry: LockstepCarry, told: Told, first, given: Given):
-        """What drives a block, the carry behind it, the spikes so far, what the block emitted."""
+    def _block(self, carry: LockstepCarry, first, given: Given):
+        """What drives a block, the carry behind it, what the block emitted."""
         size, cell_map = min(self.sizes.block, self.cell_map.cells), self.cell_map
         inputs = self.feed.cells(first, size, given)
         border, emitted = run_cells(
@@ -151,16 +164,19 @@ class Stream(eqx.Module):
             done = jnp.minimum(size, cell_map.cells - first)
             ring = jax.lax.dynamic_slice_in_dim(past, done, cell_map.slots)
             border = dataclasses.replace(border, ring=Scratch(ring))
-        told = self.append(told, first, inputs.begin, emitted.offsets)
-        if told.edges is not None:
-            at = np.asarray(self.edges, np.int32)
-            here, row = (at >= first) & (at < first + size), jnp.clip(at - first, 0, size - 1)
-            assert emitted.s is not None
-            edges = jnp.where(here[:, None], emitted.s[row], told.edges)
-            told = dataclasses.replace(told, edges=edges)
-        return inputs, border, told, emitted
+        return inputs, border, emitted
 
-    def append(
+    def _with_edges(self, told: Told, first, emitted: LockstepEmitted) -> Told:
+        """With the hidden states at the edges that are in a block."""
+        if told.edges is None:
+            return told
+        assert emitted.s is not None
+        at, size = np.asarray(self.edges, np.int32), emitted.s.shape[0]
+        here, row = (at >= first) & (at < first + size), jnp.clip(at - first, 0, size - 1)
+        edges = jnp.where(here[:, None], emitted.s[row], told.edges)
+        return dataclasses.replace(told, edges=edges)
+
+    def _append(
         self,
         told: Told,
         first: int | Int[Array, ""],
@@ -188,6 +204,10 @@ class Stream(eqx.Module):
         )
         marks = jnp.where(there, neurons, -1).reshape(-1)
         at, times = jnp.minimum(told.total, self.room), times.reshape(-1)
+        after = dict(total=told.total + number, again=again)
+        if told.buffer is None:
+            buffer = compact(marks, self.room, (times, jnp.inf), (marks, -1))
+            return dataclasses.replace(told, buffer=buffer, **after)
 
         def put(capacity: int):
             def branch(old_times, old_marks, times, marks):
@@ -202,15 +222,12 @@ class Stream(eqx.Module):
         # Rarely do so many neurons fire in one block.
         share = offsets.shape[0] / self.cell_map.cells
         few = min(most, 64 + 2 * math.ceil(share * self.room))
-        operands = told.times, told.marks, times, marks
-        if few == most or offsets.shape[0] >= self.cell_map.cells:
-            stored = put(most)(*operands)
-        else:
-            many = max_in_batch(number) > few
-            stored = jax.lax.cond(many, put(most), put(few), *operands)
-        return dataclasses.replace(
-            told, times=stored[0], marks=stored[1], total=told.total + number, again=again
-        )
+        operands = *told.buffer, times, marks
+        if few == most:
+            return dataclasses.replace(told, buffer=put(most)(*operands), **after)
+        many = max_in_batch(number) > few
+        stored = jax.lax.cond(many, put(most), put(few), *operands)
+        return dataclasses.replace(told, buffer=stored, **after)
 
 
 def _kept(emitted: LockstepEmitted) -> LockstepEmitted:
