@@ -70,7 +70,9 @@ def equation_of(problem: Problem, engine: EventByEvent) -> tuple[Equation, Event
             if not any(isinstance(group.firing, HardThreshold) for group in layout.groups):
                 finder = QuadraticCrossing(pieces=2 if curved else 1)
         root_finder = finder if root_finder is None else root_finder
-    coordinates = Coordinates.of(layout, problem.dtype) if solver is None else None
+    coordinates = None
+    if solver is None and not engine.adaptive:
+        coordinates = Coordinates.of(layout, problem.dtype)
     engine = dataclasses.replace(engine, solver=solver, root_finder=root_finder)
     drive = problem.drive
     agenda = agenda_of(problem, engine)

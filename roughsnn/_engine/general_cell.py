@@ -225,6 +225,24 @@ class GeneralGroupCell(AbstractGroupCell):
         back = jax.jvp(noise, (z,), (drift(z),))[1]
         return [a + length * (b - c) for a, b, c in zip(moved, forward, back, strict=True)]
 
+    def landed(self, motion: Motion, offset: Array) -> tuple[Array, list[Array]]:
+        """See `AbstractGroupCell`; in a coordinate by a step that ends at the spike.
+
+        One over the whole cell may go far behind the threshold, where nothing is known. Newton's
+        method makes the time that of the shorter step, to the order of its derivative.
+        """
+        drive = motion.drive
+        if self.coordinate is None or drive is None:
+            return super().landed(motion, offset)
+        start = [_all(q.a, offset) for q in motion.state]
+        there = self._step(drive, start, jnp.zeros_like(offset), offset)
+        slope = self._slope(drive, there, offset, drive.noise_at(offset))
+        k = self.coordinate.index
+        fires = (offset > 0) & (offset < drive.length) & (slope[k] > 0)
+        late = jnp.where(fires, self.coordinate.level - there[k], 0)
+        more = late / jnp.where(fires, slope[k], 1)
+        return offset + more, [a + more * b for a, b in zip(there, slope, strict=True)]
+
     def after(self, motion: Motion, there: list[Array], fired: Fired, time: CellTime) -> After:
         """See `AbstractGroupCell`."""
         offset, length, drive = fired.offset, time.length, motion.drive

@@ -122,6 +122,10 @@ class AbstractGroupCell(eqx.Module):
     def potential(self, x: list[Array]) -> Array:
         """What the firing rule reads of the numbers that move."""
 
+    def landed(self, motion: Motion, offset: Array) -> tuple[Array, list[Array]]:
+        """The times of spikes, known more closely if that can be, and the numbers there."""
+        return offset, [q.of_all(offset, offset) for q in motion.state]
+
     @abc.abstractmethod
     def after(self, motion: Motion, there: list[Array], fired: Fired, time: CellTime) -> After:
         """What becomes of neurons that moved to `there`, and fired."""
@@ -251,7 +255,7 @@ class AbstractGroupCell(eqx.Module):
         if given is not None:
             told = jnp.isfinite(given)
             hit, offset = hit | told, jnp.where(told, given, offset)
-        offset = jnp.where(hit, offset, length)
+        offset, there = self.landed(motion, jnp.where(hit, offset, length))
 
         # The hidden state starts again where the refractory time ends.
         free_at = None
@@ -260,7 +264,6 @@ class AbstractGroupCell(eqx.Module):
             hold = jnp.where(hit, offset + group.refractory.astype(v.dtype), hold)
             free_at = jnp.where(hit, at_most(hold, length), offset)
             hold = at_least(hold - length, -LATE * self.dt0)
-        there = [q.of_all(offset, v) for q in motion.state]
         after = self.after(motion, there, Fired(hit, offset, free_at), time)
         again = offset if free_at is None else free_at
         whole = length if begin is None else length - begin

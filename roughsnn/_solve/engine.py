@@ -29,8 +29,8 @@ class EventByEvent(eqx.Module):
         without noise the exact solution, whatever `dt0` (hazards are integrated on it to fifth
         order and more; a drive that is a function of time is a straight line on a step), with
         noise an exponential trapezoidal rule. Else `diffrax.Heun`, and `diffrax.Tsit5` for
-        adaptive steps and on parabolas; these make their steps in the `coordinate` of neurons that
-        have one, a solver that is given makes them in the state itself.
+        adaptive steps and on parabolas; cells are stepped over in the `coordinate` of neurons that
+        have one. Adaptive steps, and those of a solver that is given, are made in the state itself.
     - `root_finder`: an `optimistix` root finder, by default [`roughsnn.Chandrupatla`][] to machine
         precision, or an [`roughsnn.AbstractCrossing`][]; they look for events that are above 0 at
         the end of a step. If the event function is affine and the solver's interpolant is too, the
