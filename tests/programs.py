@@ -151,6 +151,7 @@ open_channels = (
 for neuron, port in zip(steep, open_channels * 2, strict=True):
     part = rs.Population(2, neuron, rs.HardThreshold(30.0), {"a": port})
     net = rs.SpikingNetwork(part, weights=WEIGHTS)
+    trace(functools.partial(simulated, net=net), C)
     trace(functools.partial(simulated, net=net, engine=EVENT), C)
     trace(lambda v, n=neuron: n.from_coordinate(n.coordinate(v)), C)
 multiplicative = rs.neurons.MultiplicativeLIF(1 / 15, 0.2, 0.1)

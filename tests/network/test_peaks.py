@@ -116,7 +116,8 @@ def test_derivatives_converge(name):
         pairs = [(a[: len(b)], b[: len(a)]) for a, b in pairs]
         gaps = np.concatenate([a - b for a, b in pairs])
         errors.append(np.mean(np.abs(gaps)) / np.mean(np.abs(np.concatenate(exact))))
-    # Adaptation sums the upstroke up, which is shorter than the cells: of first order.
+    # At an exponential upstroke leak and adaptation read v, which is log(-z) in the coordinate z: of
+    # first order where it ends, with a small factor.
     order = 1.5 if name in ("QIF", "Izhikevich") else 0.8
     assert errors[1] < 1e-3 and errors[1] < errors[0] / 4**order, errors
 
