@@ -378,18 +378,8 @@ def distance(s, data, key):
     return rs.losses.psth_distance(moved(s), data, ts, 0.1), {"zero": ZERO}
 
 
-held_out = rs.Validation(data, every=1)
-quiet_loop = rs.Loop(progress=False)
-rs.fit(
-    ZERO,
-    rs.Objective(distance),
-    data,
-    optax.adam(0.1),
-    steps=2,
-    key=KEY,
-    validation=held_out,
-    loop=quiet_loop,
-)
+held_out: Any = dict(validation=rs.Validation(data, every=1), loop=rs.Loop(progress=False))
+rs.fit(ZERO, rs.Objective(distance), data, optax.adam(0.1), steps=2, key=KEY, **held_out)
 normal = lambda key, dt: jr.normal(key) * dt
 rs.multilevel_mean(normal, dt0=0.1, tolerance=0.05, key=KEY, progress=False)
 report = rs.testing.check_gradients(

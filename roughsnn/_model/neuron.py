@@ -54,8 +54,8 @@ class AbstractNeuron(eqx.Module):
         """An increasing function of the potential in which its rise to a spike is smooth and slow;
         by default the potential itself.
 
-        With a [`roughsnn.HardThreshold`][], up to which it has to be defined, cells are stepped over
-        in it. It goes with neurons whose `potential` is one of the numbers of the state.
+        With a [`roughsnn.HardThreshold`][], up to which it has to be defined, cells are stepped
+        over in it. It goes with neurons whose `potential` is one of the numbers of the state.
         """
         return v
 

@@ -1,6 +1,7 @@
 """A solution between its stops."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import diffrax as dfx
 import equinox as eqx
@@ -19,6 +20,13 @@ class Piece(eqx.Module):
     start: Scalar
     offset: Scalar
     dense: dfx.AbstractLocalInterpolation
+
+    @classmethod
+    def of(cls, start: Scalar, offset: Scalar, dense: Any, stop: Scalar) -> "Piece":
+        """From `offset` to `stop`; what a step found, if it is not made of arrays, says by `kept`
+        what is."""
+        dense = dense.kept(stop) if hasattr(dense, "kept") else dense
+        return cls(start, offset, dense)
 
 
 def on_borders(t: Array, borders: Sequence[Array], scale: Array) -> Array:

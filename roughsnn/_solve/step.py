@@ -361,7 +361,7 @@ class Stepper(eqx.Module):
             origin=carry if self.emit_origin else None,
             left=left if self.emit_steps else None,
             right=right if self.emit_steps else None,
-            piece=Piece(begin, carry.offset, dense) if self.emit_dense else None,
+            piece=Piece.of(begin, carry.offset, dense, offset) if self.emit_dense else None,
         )
         return new, emitted
 
@@ -369,9 +369,9 @@ class Stepper(eqx.Module):
         """What an iteration emits that does nothing."""
         piece = None
         if self.emit_dense:
-            shapes = eqx.filter_eval_shape(self.interval, carry)
-            dense = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes.dense)
-            piece = Piece(jnp.zeros_like(carry.offset), carry.offset, dense)
+            made = lambda at: Piece.of(at, at, self.interval(carry).dense, at)
+            shapes = eqx.filter_eval_shape(made, carry.offset)
+            piece = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
         return Emitted(
             time=jnp.full_like(carry.offset, jnp.inf),
             mark=jnp.array(-1, jnp.int32),

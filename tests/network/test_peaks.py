@@ -37,7 +37,7 @@ def network(name: str, delay: bool) -> rs.SpikingNetwork:
 @pytest.mark.parametrize("name", NONLINEAR)
 def test_derivatives_are_differences_on_the_same_noise(name, engine):
     """Of 32 random models with delays, each along a random direction in all parameters."""
-    run, number, h = RUNS[name], 32, 3e-8
+    run, number, h = RUNS[name], 32, 1e-8
     parameters, rest = eqx.partition(network(name, True), eqx.is_inexact_array)
     flat, back = ravel_pytree((parameters, jnp.array(run.drive)))
     rng = np.random.default_rng(4)
@@ -90,10 +90,11 @@ def test_second_order(name, engine):
     assert errors[1] < 2e-3 * run.dt and errors[1] < errors[0] / 4**1.8, errors
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", NONLINEAR)
-def test_derivatives_converge(name):
-    """In lockstep, along a direction in all parameters, to those of an adaptive solver in the
-    potential itself: means over the spikes of 24 neurons."""
+def test_derivatives_converge(name, engine):
+    """Along a direction in all parameters, to those of an adaptive solver in the potential itself:
+    means over the spikes of 24 neurons."""
     run, number = RUNS[name], 24
     drive = jnp.linspace(0.9, 1.3, number) * max(run.drive)
     flat, back = ravel_pytree(NONLINEAR[name](None))
@@ -112,14 +113,36 @@ def test_derivatives_converge(name):
 
     exact, errors = derivatives(run.dt, PRECISE), []
     for dt in (run.dt, run.dt / 4):
-        pairs = zip(derivatives(dt, rs.Lockstep()), exact, strict=True)
+        pairs = zip(derivatives(dt, ENGINES[engine]), exact, strict=True)
         pairs = [(a[: len(b)], b[: len(a)]) for a, b in pairs]
         gaps = np.concatenate([a - b for a, b in pairs])
         errors.append(np.mean(np.abs(gaps)) / np.mean(np.abs(np.concatenate(exact))))
-    # At an exponential upstroke leak and adaptation read v, which is log(-z) in the coordinate z: of
-    # first order where it ends, with a small factor.
-    order = 1.5 if name in ("QIF", "Izhikevich") else 0.8
-    assert errors[1] < 1e-3 and errors[1] < errors[0] / 4**order, errors
+    # At an exponential upstroke leak and adaptation read v, log(-z) in the coordinate z: of first
+    # order where it ends, with a small factor.
+    order = 1.5 if name in ("QIF", "Izhikevich") and engine == "lockstep" else 0.8
+    assert errors[1] < 2e-3 and errors[1] < errors[0] / 4**order, errors
+
+
+@pytest.mark.parametrize("name", NONLINEAR)
+def test_dense_output(name):
+    """The states at given times, kept and evaluated afterwards, and the peaks at the spikes."""
+    run, net = RUNS[name], network(name, True)
+    window, ts = rs.Window(0.0, run.t1, run.dt / 4), np.linspace(0, run.t1, 23)
+    options: Any = dict(key=jr.key(2), max_spikes=60)
+    dense, there = (
+        rs.simulate(net, jnp.array(run.drive), window, engine=rs.EventByEvent(saveat=s), **options)
+        for s in (dfx.SaveAt(dense=True), dfx.SaveAt(ts=ts))
+    )
+    number = int(dense.spikes.count)
+    assert number >= 4
+    np.testing.assert_array_equal(dense.spikes.times, there.spikes.times)
+    scale = np.ptp(there.states.ys["v"])
+    found = jax.vmap(dense.states.evaluate)(jnp.asarray(ts))
+    np.testing.assert_allclose(found["v"], there.states.ys["v"], atol=1e-3 * scale)
+    times, marks = dense.spikes.times[:number], dense.spikes.marks[:number]
+    peaks = jax.vmap(dense.states.evaluate)(times)["v"][np.arange(number), marks]
+    # The upstroke is so steep that a rounding of the time is this much.
+    np.testing.assert_allclose(peaks, run.peak, atol=1e-5 * scale)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
