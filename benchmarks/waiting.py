@@ -3,10 +3,11 @@ the least of several runs in turn.
 
 1000 neurons with 100 synapses each, in 1000 cells, float32.
 
-    python benchmarks/waiting.py
+    python -m benchmarks.waiting
 """
 
-import time
+import functools as ft
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,9 @@ import numpy as np
 
 import roughsnn as rs
 
-NEURONS, SYNAPSES, CELLS, LONGEST, ROUNDS = 1000, 100, 1000, 0.1, 5
+from .in_turn import least_times
+
+NEURONS, SYNAPSES, CELLS, LONGEST = 1000, 100, 1000, 0.1
 LISTS = rs.connectors.fixed_out_degree(NEURONS, NEURONS, SYNAPSES, key=jr.key(0), weights=1.0)
 VALUES = 0.05 * jr.normal(jr.key(1), (NEURONS, SYNAPSES), jnp.float32)
 
@@ -45,24 +48,13 @@ def main() -> None:
         "one for each neuron": (rows, None),
         "one for each synapse": (each, None),
     }
-    programs = {}
-    for name, way in ways.items():
-        forward, backward = jax.jit(total), jax.jit(jax.grad(total))
-        for program in (forward, backward):
-            jax.block_until_ready(program(VALUES, *way))
-        programs[name] = forward, backward, way
-    spent: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
-    for _ in range(ROUNDS):
-        for name, (forward, backward, way) in programs.items():
-            times = [time.process_time()]
-            for program in (forward, backward):
-                jax.block_until_ready(program(VALUES, *way))
-                times.append(time.process_time())
-            spent[name].append((times[1] - times[0], times[2] - times[1]))
-    base = np.array([min(x) for x in zip(*spent["none"], strict=True)])
+    modes = {"run": jax.jit(total), "gradient": jax.jit(jax.grad(total))}
+    pairs = itertools.product(ways, modes)
+    spent = least_times({(n, m): ft.partial(modes[m], VALUES, *ways[n]) for n, m in pairs})
     print(f"{'':22}{'run':>9}{'gradient':>12}")
-    for name, pairs in spent.items():
-        own = np.array([min(x) for x in zip(*pairs, strict=True)])
+    base = np.array([spent["none", m] for m in modes])
+    for name in ways:
+        own = np.array([spent[name, m] for m in modes])
         print(f"{name:22}{own[0] * 1e3:6.0f} ms{own[1] * 1e3:9.0f} ms", *(own / base).round(2))
 
 

@@ -9,7 +9,6 @@ cells; what arrives in a part of one `travel` finds from the spikes themselves.
 changed in place: in one step of the loop each is first written, and only then read.
 """
 
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +20,7 @@ from .._model.connectivity import SparseWeights
 from .._model.links import Link
 from .._solve.adjoint import Scratch
 from .cell_state import Launched
+from .samples import in_front, of_samples, summed
 from .travel import Steps
 
 # Up to so many synapses it is quicker to look at all of them in each cell.
@@ -158,7 +158,7 @@ def _advanced(ring, y, u, delay, offset, targets, hit, slot, *, order: int, dt0:
         ring = _over_fired(number, hit, visit, ring.reshape(slots * size, 3)).reshape(ring.shape)
         return ring, _row(ring, slot + 1)
 
-    return _of_samples(one, (ring, y, u, delay, offset, targets, hit, slot), (3, *_RANKS))
+    return of_samples(one, (ring, y, u, delay, offset, targets, hit, slot), (3, *_RANKS))
 
 
 def _placed(ring, now, slot):
@@ -191,7 +191,7 @@ def _receded(ring, now, u, delay, offset, targets, hit, slot, *, order: int, dt0
 
         return ring, _over_fired(number, hit, visit, jnp.zeros_like(offset))
 
-    return _of_samples(one, (ring, now, u, delay, offset, targets, hit, slot), (3, 2, *_RANKS[1:]))
+    return of_samples(one, (ring, now, u, delay, offset, targets, hit, slot), (3, 2, *_RANKS[1:]))
 
 
 def _in_values(ring, now, y, delay, offset, targets, hit, slot, *, order: int, dt0: float):
@@ -203,31 +203,11 @@ def _in_values(ring, now, y, delay, offset, targets, hit, slot, *, order: int, d
         return (jnp.where(hit, y, 0)[:, None] * own,)
 
     operands, ranks = (ring, now, y, delay, offset, targets, hit, slot), (3, 2, 1, *_RANKS[2:])
-    return _of_samples(one, operands, ranks)[0]
+    return of_samples(one, operands, ranks)[0]
 
 
 # The numbers of axes of one sample: y, u, delay, offset, targets, hit and slot.
 _RANKS = (1, 2, 2, 1, 2, 1, 0)
-
-
-def _of_samples(fn, operands, ranks):
-    """The function of all samples: leading axes of the operands are those of a batch, of length 1
-    where all samples share an operand."""
-    if operands[0].ndim == ranks[0]:
-        return fn(*operands)
-    own = [x.shape[0] > 1 for x in operands]
-    operands = [x if many else x[0] for x, many in zip(operands, own, strict=True)]
-    inner = lambda *xs: _of_samples(fn, xs, ranks)
-    if not any(own):
-        return tuple(x[None] for x in inner(*operands))
-    return jax.vmap(inner, [0 if many else None for many in own])(*operands)
-
-
-def _summed(x: Array, like: Any) -> Array:
-    """The sum over samples that share an operand."""
-    shape = like.aval.shape
-    axes = tuple(k for k, n in enumerate(shape) if n == 1 and x.shape[k] != 1)
-    return jnp.sum(x, axes, keepdims=True) if axes else x
 
 
 def _primitive(name: str, run) -> Primitive:
@@ -244,8 +224,7 @@ def _primitive(name: str, run) -> Primitive:
     mlir.register_lowering(p, mlir.lower_fun(run, multiple_results=True))
 
     def batch(operands, dims, **static):
-        front = lambda x, d: x[None] if d is None else jnp.moveaxis(x, d, 0)
-        moved = [front(x, d) for x, d in zip(operands, dims, strict=True)]
+        moved = [in_front(x, d) for x, d in zip(operands, dims, strict=True)]
         return p.bind(*moved, **static), [0, 0]
 
     batching.primitive_batchers[p] = batch
@@ -300,25 +279,25 @@ def _advance_transpose(cts, ring, y, u, *rest, **static):
     nothing = [None] * len(rest)
     if ad.is_undefined_primal(u):
         ct_ring, ct_now = cts
-        one = _summed(_in_values(ct_ring, ct_now, y, *rest, **static), u)
+        one = summed(_in_values(ct_ring, ct_now, y, *rest, **static), u)
         through = None
         if ad.is_undefined_primal(ring):
             zero = jnp.zeros(u.aval.shape, u.aval.dtype)
-            through = _summed(_recede.bind(*cts, zero, *rest, **static)[0], ring)
+            through = summed(_recede.bind(*cts, zero, *rest, **static)[0], ring)
         return through, None, one, *nothing
     through, own = _recede.bind(*cts, u, *rest, **static)
-    through = _summed(through, ring) if ad.is_undefined_primal(ring) else None
-    return through, _summed(own, y) if ad.is_undefined_primal(y) else None, None, *nothing
+    through = summed(through, ring) if ad.is_undefined_primal(ring) else None
+    return through, summed(own, y) if ad.is_undefined_primal(y) else None, None, *nothing
 
 
 def _recede_transpose(cts, ring, now, u, *rest, **static):
     out, y = map(ad.instantiate_zeros, cts)
     nothing = [None] * len(rest)
     if ad.is_undefined_primal(u):
-        return None, None, _summed(_in_values(ring, now, y, *rest, **static), u), *nothing
+        return None, None, summed(_in_values(ring, now, y, *rest, **static), u), *nothing
     through, read = _advance.bind(out, y, u, *rest, **static)
-    through = _summed(through, ring) if ad.is_undefined_primal(ring) else None
-    return through, _summed(read, now) if ad.is_undefined_primal(now) else None, None, *nothing
+    through = summed(through, ring) if ad.is_undefined_primal(ring) else None
+    return through, summed(read, now) if ad.is_undefined_primal(now) else None, None, *nothing
 
 
 ad.primitive_jvps[_advance] = _advance_jvp

@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float
 from .._misc import einsum, matmul
 from .._model.connectivity import SparseWeights
 from .._model.links import Weights
+from .samples import in_front, of_samples, summed
 
 # Up to so many neurons a product with all rows is quicker than finding those that fired.
 _FEW = 64
@@ -64,33 +65,43 @@ def _column_sums(values, targets, hit, x, rows, total):
     return total + found if rows is None else total.at[:, rows].add(found)
 
 
-def _outer(targets, hit, x, y):
-    """The derivative in the values of what is linear in x (of neurons) and y (of targets)."""
-    x, y = (z.reshape(-1, z.shape[-1]) for z in (jnp.where(hit[..., None, :], x, 0), y))
-    if not targets.size:
-        return matmul(x.T, y)
-    return einsum("cn,cnk->nk", x, y[:, targets])
+def _outer(shape, targets, hit, x, y):
+    """The derivative in values of a shape of what is linear in x (of neurons) and y (of targets):
+    summed over samples that share the values, without an array for each of them."""
+    x = jnp.where(hit[..., None, :], x, 0)
+    lead = jnp.broadcast_shapes(x.shape[:-1], y.shape[:-1])
+    x, y = (jnp.broadcast_to(z, (*lead, z.shape[-1])) for z in (x, y))
+
+    def one(shape, targets, x, y):
+        if x.ndim > 2 and shape[0] == 1:
+            # As many more kinds.
+            merged = (jnp.moveaxis(z, 0, -3) for z in (x, y))
+            x, y = (z.reshape(*z.shape[:-3], -1, z.shape[-1]) for z in merged)
+            return one(shape[1:], targets[0], x, y)[None]
+        if x.ndim > 2:
+            axes = 0 if targets.shape[0] > 1 else None
+            targets = targets if axes == 0 else targets[0]
+            inner = lambda t, x, y: one(shape[1:], t, x, y)
+            return jax.vmap(inner, (axes, 0, 0))(targets, x, y)
+        if not targets.size:
+            return matmul(x.T, y)
+        return einsum("cn,cnk->nk", x, y[:, targets])
+
+    return one(shape, targets, x, y)
 
 
 def _chosen(sums, width, values, targets, hit, x, *, size):
-    """With as few rows as there is need for; leading axes of `hit` and `x` are a batch. `width` is
-    how many numbers come out, given that of the neurons and of the targets, `size`."""
+    """With as few rows as there is need for. `width` is how many numbers come out, given that of
+    the neurons and of the targets, `size`."""
     n = hit.shape[-1]
-    out = width(n, size)
+    zero = jnp.zeros((x.shape[-2], width(n, size)), x.dtype)
     sizes = [8**k for k in range(2, n.bit_length()) if 8**k < n]
-    hits, xs = hit.reshape(-1, n), x.reshape(-1, *x.shape[-2:])
-    number = jnp.max(jnp.sum(hits, -1, dtype=jnp.int32), initial=0)
-
-    def each(one):
-        if hits.shape[0] != 1:
-            return jax.vmap(one)
-        # An axis of length 1 makes XLA's gather slow.
-        return lambda hits, xs: one(hits[0], xs[0])[None]
+    number = jnp.max(jnp.sum(hit, -1, dtype=jnp.int32), initial=0)
 
     def some(few):
         step = few // 8
 
-        def one(hit, x):
+        def one(values, targets, hit, x):
             _, rows = jax.lax.top_k(hit.astype(jnp.float32), few)
 
             def more(k, total):
@@ -99,23 +110,28 @@ def _chosen(sums, width, values, targets, hit, x, *, size):
 
             return jax.lax.fori_loop(0, -(-number // step), more, zero)
 
-        return each(one)
+        return one
 
-    zero = jnp.zeros((x.shape[-2], out), x.dtype)
-    every = each(lambda hit, x: sums(values, targets, hit, x, None, zero))
+    every = lambda values, targets, hit, x: sums(values, targets, hit, x, None, zero)
     level = sum((number > few).astype(jnp.int32) for few in sizes)
-    found = jax.lax.switch(level, [*map(some, sizes), every], hits, xs)
-    return found.reshape(*x.shape[:-1], out)
+    branches = [
+        lambda *operands, one=one: of_samples(one, operands, (2, 2, 1, 2))
+        for one in (*map(some, sizes), every)
+    ]
+    return jax.lax.switch(level, branches, values, targets, hit, x)
 
 
 def _primitive(name: str, sums, width) -> Primitive:
-    """The operation (values, targets, hit, x), linear in values and in x."""
+    """The operation (values, targets, hit, x), linear in values and in x; of a batch as `samples`
+    has it."""
     p = Primitive(name)
     run = ft.partial(_chosen, sums, width)
     p.def_impl(jax.jit(run, static_argnames="size"))
 
     def abstract(values, targets, hit, x, *, size):
-        return x.update(shape=(*x.shape[:-1], width(hit.shape[-1], size)))
+        like = [jax.ShapeDtypeStruct(z.shape, z.dtype) for z in (values, targets, hit, x)]
+        out = jax.eval_shape(lambda *z: run(*z, size=size), *like)
+        return x.update(shape=out.shape, dtype=out.dtype)
 
     p.def_abstract_eval(abstract)
     mlir.register_lowering(p, mlir.lower_fun(run, multiple_results=False))
@@ -132,26 +148,7 @@ def _primitive(name: str, sums, width) -> Primitive:
         return out, sum(parts[1:], parts[0])
 
     def batch(operands, dims, *, size):
-        values, targets, hit, x = operands
-        samples = next(z.shape[d] for z, d in zip(operands, dims, strict=True) if d is not None)
-        if dims[0] is None and dims[1] is None:
-            front = lambda z, d: (
-                jnp.broadcast_to(z[None], (samples, *z.shape))
-                if d is None
-                else jnp.moveaxis(z, d, 0)
-            )
-            hits, xs = front(hit, dims[2]), front(x, dims[3])
-            return p.bind(values, targets, hits, xs, size=size), 0
-        # Weights of its own for each sample: with all rows.
-        neurons = [n for axis, n in enumerate(hit.shape) if axis != dims[2]][-1]
-        out = width(neurons, size)
-
-        def plain(v, t, h, x):
-            return sums(v, t, h, x, None, jnp.zeros((x.shape[-2], out), x.dtype))
-
-        for _ in range(hit.ndim - 1 - (dims[2] is not None)):
-            plain = jax.vmap(plain, (None, None, 0, 0))
-        return jax.vmap(plain, dims)(*operands), 0
+        return p.bind(*map(in_front, operands, dims), size=size), 0
 
     ad.primitive_jvps[p] = jvp
     batching.primitive_batchers[p] = batch
@@ -166,10 +163,12 @@ def _transposed(other: Primitive, swap: bool):
     def transpose(ct, values, targets, hit, x, *, size):
         if type(ct) is ad.Zero:
             return None, None, None, None
-        if isinstance(values, ad.UndefinedPrimal):
+        if ad.is_undefined_primal(values):
             of_neurons, of_targets = (ct, x) if swap else (x, ct)
-            return _outer(targets, hit, of_neurons, of_targets), None, None, None
-        return None, None, None, other.bind(values, targets, hit, ct, size=size)
+            own = _outer(values.aval.shape, targets, hit, of_neurons, of_targets)
+            return own, None, None, None
+        own = other.bind(values, targets, hit, ct, size=size)
+        return None, None, None, summed(own, x)
 
     return transpose
 

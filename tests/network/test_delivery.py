@@ -198,17 +198,20 @@ def test_lists_of_targets_are_the_matrix(method):
 
 
 def test_samples_share_the_weights():
-    """A batch over keys, and one over keys and weights; each as it is alone."""
+    """Batches over keys, over keys and weights, and over one in the other; each as it is alone."""
     matrix = 0.3 * random_weights(MANY)
     keys = jax.jit(lambda: jr.split(jr.key(3), 3))()
     alone = np.stack([gradient(matrix, RATES, key) for key in keys])
     one = lambda weights, key: loss(weights, key=key)
-    batch = jax.jit(jax.vmap(jax.grad(one), (None, 0)))(matrix, keys)
-    np.testing.assert_allclose(batch, alone, rtol=1e-9, atol=1e-12)
     each = jax.jit(jax.vmap(jax.grad(one)))(np.stack([matrix] * 3), keys)
     np.testing.assert_allclose(each, alone, rtol=1e-9, atol=1e-12)
-    mean = jax.jit(jax.grad(lambda w: jnp.mean(jax.vmap(lambda k: one(w, k))(keys))))(matrix)
-    np.testing.assert_allclose(mean, alone.mean(0), rtol=1e-9, atol=1e-12)
+    pairs = np.stack([matrix, matrix[::-1, ::-1]])
+    of_keys = jax.vmap(jax.grad(one), (None, 0))
+    of_both = jax.jit(jax.vmap(of_keys, (0, None)))(pairs, keys)
+    np.testing.assert_allclose(of_both[0], alone, rtol=1e-9, atol=1e-12)
+    both = lambda w: jnp.mean(jax.vmap(jax.vmap(one, (0, None)), (None, 0))(w, keys))
+    mean = jax.jit(jax.grad(both))(pairs)
+    np.testing.assert_allclose(mean, of_both.mean(1) / 2, rtol=1e-9, atol=1e-12)
 
 
 def test_bad_input():

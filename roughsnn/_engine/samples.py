@@ -1,0 +1,37 @@
+"""Operations on the samples of a batch, of which some operands may be shared.
+
+Such operands have the same number of leading axes, of length 1 where all samples share them, so
+that nothing that is shared is copied, or read once for each sample.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+
+def of_samples(fn: Callable[..., Any], operands: Sequence[Array], ranks: Sequence[int]) -> Any:
+    """The function of all samples; `ranks` are the numbers of axes of one."""
+    if operands[0].ndim == ranks[0]:
+        return fn(*operands)
+    own = [x.shape[0] > 1 for x in operands]
+    operands = [x if many else x[0] for x, many in zip(operands, own, strict=True)]
+    inner = lambda *xs: of_samples(fn, xs, ranks)
+    if not any(own):
+        # An axis of length 1 makes XLA's gather slow.
+        return jax.tree.map(lambda x: x[None], inner(*operands))
+    return jax.vmap(inner, [0 if many else None for many in own])(*operands)
+
+
+def summed(x: Array, like: Any) -> Array:
+    """The sum over samples that share an operand."""
+    shape = like.aval.shape
+    axes = tuple(k for k, n in enumerate(shape) if n == 1 and x.shape[k] != 1)
+    return jnp.sum(x, axes, keepdims=True) if axes else x
+
+
+def in_front(x: Array, dim: int | None) -> Array:
+    """With the axis of the samples in front, of length 1 where they share it."""
+    return x[None] if dim is None else jnp.moveaxis(x, dim, 0)
