@@ -1,6 +1,7 @@
 """Conditions C1-C5: whether an event SDE has exact pathwise gradients."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Literal
 
 import diffrax as dfx
@@ -14,6 +15,7 @@ from .._random import original
 from .._types import Args, PRNGKey, RealScalar, State
 from .decide import Condition, decide
 from .fields import Fields
+from .part import Part
 
 _REMEDIES = {
     "C1": "An event time of a crossing that sees the noise has no pathwise derivative. Put the "
@@ -130,9 +132,15 @@ def check_event(
 
 
 def conditions_of(
-    terms: PyTree, event: Event, t: RealScalar, y: State, args: Args
+    terms: PyTree,
+    event: Event,
+    t: RealScalar,
+    y: State,
+    args: Args,
+    choose: Callable[[], Part | None] = lambda: None,
 ) -> Literal["hold", "unchecked"]:
-    """Checks a model as far as its values are known: "hold" or "unchecked", or raises.
+    """Checks a model as far as its values are known: "hold" or "unchecked", or raises. `choose`
+    says which part of a model, whose values are known, is to be looked at.
 
     Without C2: the drift may be 0 now and not later, and every crossing is watched.
     """
@@ -142,7 +150,12 @@ def conditions_of(
         fields = Fields(terms, event, t, y, args)
         if not fields.known():
             return "unchecked"
-        found = decide(fields, None, 8, 4)
+        part = choose()
+        if part is None:
+            found = decide(fields, None, 8, 4)
+        else:
+            fields = Fields(terms, event, t, y, args, part)
+            found = decide(fields, None, 8, fields.num_coordinates)
         kept = ConditionReport(tuple(c for c in found if c.name != "C2"))
         kept.raise_if_failed()
     return "hold" if kept.holds else "unchecked"

@@ -35,6 +35,7 @@ def decide(
     """C1-C5, in this order."""
     ks, all_of_them = _choose(fields.num_coordinates, coordinates)
     measured = measure(fields, ks, jr.key(0) if key is None else key, samples)
+    ks, all_of_them = np.asarray(fields.coordinate(ks)), all_of_them and fields.complete
     k, u = jnp.asarray(0, jnp.int32), jnp.asarray(0.5, fields.y.dtype)
     look = _Look(
         fields,

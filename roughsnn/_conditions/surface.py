@@ -48,16 +48,16 @@ def measure(fields: Fields, ks: np.ndarray, key: PRNGKey, samples: int) -> Measu
     pairs = list(itertools.permutations(range(len(ks)), 2))
     coordinates = jnp.asarray(ks, jnp.int32)
     both = coordinates[np.asarray(pairs, np.int32).reshape(-1, 2)]
-    found = _measure(*fields.parts(), coordinates, both, key, samples)
+    found = _measure(*fields.made_from(), coordinates, both, key, samples)
     first, alone, together = jax.tree.map(np.asarray, found)
     terms = np.max(np.nan_to_num(alone.pop("terms")), axis=1)
     return Measured(pairs=pairs, level_scale=first + terms, **alone, **together)
 
 
 @eqx.filter_jit
-def _measure(terms, event, t, y, args, coordinates, both, key, samples):
+def _measure(terms, event, t, y, args, part, coordinates, both, key, samples):
     """What there is to measure, compiled once for functions and shapes."""
-    fields = Fields(terms, event, t, y, args)
+    fields = Fields(terms, event, t, y, args, part)
     key_y, key_u = jr.split(key)
     largest = jnp.max(jnp.abs(fields.y))
     scale = 0.5 * (jnp.where(largest > 0, largest, 1) + jnp.abs(fields.y))

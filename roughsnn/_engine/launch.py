@@ -9,7 +9,6 @@ cells; what arrives in a part of one `travel` finds from the spikes themselves.
 changed in place: in one step of the loop each is first written, and only then read.
 """
 
-
 import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
