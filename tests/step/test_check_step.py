@@ -352,3 +352,25 @@ def test_bits_per_spike_of_sixteen_units_are_those_of_short_cells():
     exact = bits(float(jax.jit(minus)(result.model, data, None, window.refined(64))))
     assert abs(bits(line.values[0]) / exact - 1) > 0.1
     assert bits(line.limit) == pytest.approx(exact, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("engine", "verdict"), [(rs.Lockstep(), "depends on dt0"), (rs.EventByEvent(), "settled")]
+)
+def test_thresholds_without_noise_or_delay_need_shorter_cells_in_lockstep(engine, verdict):
+    """Where a spike acts at once lockstep loses some of a noise-free network; exact steps do not."""
+    number, rng = 40, np.random.default_rng(0)
+    weights = 0.2 * rng.normal(size=(number, number)) * (1 - np.eye(number))
+    drive, start = 1.05 + 0.13 * rng.random(number), 0.9 * rng.random(number)
+    ports = {"syn": rs.synapses.Exponential(5.0)}
+    cells = rs.Population(number, rs.neurons.LIF(20.0, rs.Subtract(1.0)), rs.HardThreshold(), ports)
+
+    def counts(weights, key):
+        net = rs.SpikingNetwork(cells, weights=weights)
+        options: Any = dict(key=key, max_spikes=400, engine=engine, initial={"v": start})
+        sim = rs.simulate(net, drive, rs.Window(0.0, 100.0, 1.0), **options)
+        return sim.spikes.counts().astype(float)
+
+    report = rs.testing.check_step(counts, weights, jr.key(0), samples=1, halvings=2)
+    (line,) = report.lines
+    assert line.verdict == verdict, report
