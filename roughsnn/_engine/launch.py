@@ -96,10 +96,8 @@ def _arrivals(
     delay: Array, offset: Array, dt0: float
 ) -> tuple[Int[Array, "rows synapses"], Float[Array, "rows synapses"]]:
     """After how many cells spikes arrive, and how much is left of the cell then."""
-    steps = Steps.of(delay, dt0)
-    after = offset[:, None] + steps.rest
-    next_one = after >= dt0
-    return steps.cells + next_one.astype(jnp.int32), dt0 - jnp.where(next_one, after - dt0, after)
+    later, after = Steps.of(delay, dt0).arrival(offset[:, None], dt0)
+    return later, dt0 - after
 
 
 def _over_fired(number: Int[Array, ""], hit: Array, visit, total):

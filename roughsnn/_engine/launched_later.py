@@ -48,11 +48,8 @@ def launched_later(
     def some(held, total, spikes):
         pre, emitted, offset = spikes
         own = {name: x[jnp.maximum(pre, 0)] for name, x in held.items()}
-        steps = Steps.of(own["delay"], dt0)
-        after = offset[:, None] + steps.rest
-        next_one = after >= dt0
-        cell = emitted[:, None] + steps.cells + next_one.astype(jnp.int32)
-        after = jnp.where(next_one, after - dt0, after)
+        later, after = Steps.of(own["delay"], dt0).arrival(offset[:, None], dt0)
+        cell = emitted[:, None] + later
         inside = (pre >= 0)[:, None] & (cell >= 0) & (cell < cells)
         cell = jnp.clip(cell, 0, cells - 1)
         left = lengths[cell] - after

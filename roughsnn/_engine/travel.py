@@ -39,6 +39,14 @@ class Steps(NamedTuple):
         number = jnp.maximum(number, 1)
         return cls(number, delay - number.astype(delay.dtype) * dt0)
 
+    def arrival(
+        self, offset: Float[Array, "..."], dt0: float
+    ) -> tuple[Int[Array, "..."], Float[Array, "..."]]:
+        """After how many cells a spike arrives that happens at an offset, and at which offset."""
+        after = offset + self.rest
+        next_one = after >= dt0
+        return self.cells + next_one.astype(jnp.int32), jnp.where(next_one, after - dt0, after)
+
 
 def arrived(
     ring: Float[Array, "slots neurons"],
@@ -84,15 +92,11 @@ def delivered_later(
     """What the weights `change` bring in each cell, by the spikes of these cells and of those
     before."""
     assert link.delay is not None
-    cells, steps = lengths.shape[0], Steps.of(link.delay.astype(history.dtype), dt0)
-    offsets = link.of_rows(history)
+    cells, offsets = lengths.shape[0], link.of_rows(history)
+    delay = jnp.broadcast_to(link.delay, offsets.shape[1:])[None]
     emitted = jnp.arange(offsets.shape[0], dtype=jnp.int32) - (offsets.shape[0] - cells)
-    each = jnp.broadcast_to(steps.rest, offsets.shape[1:])[None]
-    after = offsets + each
-    next_one = after >= dt0
-    later = jnp.broadcast_to(steps.cells, offsets.shape[1:])[None]
-    cell = emitted[:, None] + later + next_one.astype(jnp.int32)
-    after = jnp.where(next_one, after - dt0, after)
+    later, after = Steps.of(delay.astype(history.dtype), dt0).arrival(offsets, dt0)
+    cell = emitted[:, None] + later
     inside = (cell >= 0) & (cell < cells) & jnp.isfinite(after)
     cell = jnp.clip(cell, 0, cells - 1)
     left = jnp.where(inside, lengths[cell] - jnp.where(inside, after, 0), -1)
