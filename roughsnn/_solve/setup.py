@@ -6,8 +6,9 @@ import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optimistix as optx
-from jaxtyping import Array, Bool, Int, PyTree
+from jaxtyping import Array, Bool, Int, PyTree, UInt32
 
 from .._check import check_kind
 from .._conditions.affine import is_affine
@@ -145,23 +146,35 @@ def compact(
     """
     n, width = marks.shape[0], 32
     blocks = -(-n // width)
-    # Which block, and where in it: a sum over all would take most of the time.
+    # Which block, a word of bits, and which bit of it: a sum over all would take most of the time.
     there = jnp.pad(marks >= 0, (0, blocks * width - n)).reshape(blocks, width)
-    ends = jnp.cumsum(jnp.sum(there, 1, dtype=jnp.int32), dtype=jnp.int32)
+    bits = jnp.asarray(2 ** np.arange(width, dtype=np.uint32))
+    words = jnp.sum(jnp.where(there, bits[None], 0), 1, dtype=jnp.uint32)
+    ends = jnp.cumsum(jax.lax.population_count(words).astype(jnp.int32), dtype=jnp.int32)
     wanted = jnp.arange(1, max_events + 1, dtype=jnp.int32)
     stored = wanted <= ends[-1]
-    block = jnp.minimum(jnp.searchsorted(ends, wanted, side="left"), blocks - 1)
-    rows = there[block]
-    rank = wanted - ends[block] + jnp.sum(rows, 1, dtype=jnp.int32)
-    place = jnp.cumsum(rows, 1, dtype=jnp.int32) < rank[:, None]
-    place = jnp.sum(place, 1, dtype=jnp.int32)
-    index = jnp.minimum(block.astype(jnp.int32) * width + place, n - 1)
+    block = jnp.minimum(jnp.searchsorted(ends, wanted, side="left"), blocks - 1).astype(jnp.int32)
+    word = words[block]
+    rank = wanted - ends[block] + jax.lax.population_count(word).astype(jnp.int32)
+    index = jnp.minimum(block * width + _bit(word, rank), n - 1)
 
     def move(x, fill):
         rows = stored.reshape(stored.shape + (1,) * (x.ndim - 1))
         return jnp.where(rows, x[index], fill)
 
     return tuple(move(x, fill) for x, fill in columns)
+
+
+def _bit(word: UInt32[Array, " n"], rank: Int[Array, " n"]) -> Int[Array, " n"]:
+    """Where the bit is in a word that is the so-manieth that is 1, from 1 on."""
+    place = jnp.zeros_like(rank)
+    for half in (16, 8, 4, 2, 1):
+        number = jax.lax.population_count(word & np.uint32(2**half - 1)).astype(jnp.int32)
+        above = rank > number
+        place = jnp.where(above, place + half, place)
+        rank = jnp.where(above, rank - number, rank)
+        word = jnp.where(above, word >> np.uint32(half), word)
+    return place
 
 
 def _check_state(y0: State):

@@ -358,7 +358,7 @@ def test_bits_per_spike_of_sixteen_units_are_those_of_short_cells():
     ("engine", "verdict"), [(rs.Lockstep(), "depends on dt0"), (rs.EventByEvent(), "settled")]
 )
 def test_thresholds_without_noise_or_delay_need_shorter_cells_in_lockstep(engine, verdict):
-    """Where a spike acts at once lockstep loses some of a noise-free network; exact steps do not."""
+    """Where spikes act at once lockstep loses some of a noise-free network; the other does not."""
     number, rng = 40, np.random.default_rng(0)
     weights = 0.2 * rng.normal(size=(number, number)) * (1 - np.eye(number))
     drive, start = 1.05 + 0.13 * rng.random(number), 0.9 * rng.random(number)
