@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 from .._misc import as_float_array
 from .._types import Numeric, Scalar
-from .coordinates import from_angle, square, to_angle
+from .coordinates import from_circle, square, to_circle
 from .domain import Bound, as_bounded
 from .neuron import AbstractDiffusive, AbstractNeuron, as_sigma, mix
 
@@ -33,8 +33,8 @@ class Izhikevich(AbstractDiffusive, AbstractNeuron):
     in mV, and a spike at 30: with [`roughsnn.HardThreshold`][]`(30.0)`. The state starts at
     $v = c$, $u = b c$.
 
-    Steps may be made in the angle $z = 2\arctan(0.04\,(v + 62.5))$, in which the upstroke is no
-    faster than $2/\tau$.
+    Steps may be made in $z = u/(1 + \sqrt{1 + u^2})$, $u = 0.04\,(v + 62.5)$, in which the upstroke
+    is no faster than $1/\tau$.
 
     **Arguments:** the defaults are regular spiking.
 
@@ -113,12 +113,12 @@ class Izhikevich(AbstractDiffusive, AbstractNeuron):
         return x.v
 
     def coordinate(self, v):
-        """The angle."""
-        return to_angle(_CURVATURE * (v - _CENTRE))
+        """On the circle."""
+        return to_circle(_CURVATURE * (v - _CENTRE))
 
     def from_coordinate(self, z):
-        """The potential at an angle."""
-        return from_angle(z) / _CURVATURE + _CENTRE
+        """The potential there."""
+        return from_circle(z) / _CURVATURE + _CENTRE
 
     def bounds(self):
         """The rate of the recovery and the unit of time are positive."""

@@ -5,7 +5,7 @@ from jaxtyping import Array, Float
 
 from .._misc import as_float_array
 from .._types import Numeric
-from .coordinates import from_angle, square, to_angle
+from .coordinates import from_circle, square, to_circle
 from .domain import Bound, as_bounded
 from .lif import LIFState
 from .neuron import AbstractDiffusive, AbstractNeuron, as_sigma, mix
@@ -23,8 +23,9 @@ class QIF(AbstractDiffusive, AbstractNeuron):
     [`roughsnn.HardThreshold`][] far above $v_c$. For a peak and a reset far away the period is
     $\pi\tau/\sqrt{J}$, $J = a I - a^2 (v_c - v_0)^2/4 > 0$.
 
-    Steps may be made in the angle $z = 2\arctan u$, $u = a\,(v - (v_0 + v_c)/2)$, that of the theta
-    neuron: $\tau z' = 1 - \cos z + (1 + \cos z)\,J$.
+    Steps may be made in $z = u/(1 + \sqrt{1 + u^2})$, $u = a\,(v - (v_0 + v_c)/2)$: the tangent of
+    a quarter of the angle $\theta$ of the theta neuron,
+    $\tau\theta' = 1 - \cos\theta + (1 + \cos\theta)\,J$.
 
     **Arguments:**
 
@@ -99,12 +100,12 @@ class QIF(AbstractDiffusive, AbstractNeuron):
         return x.v
 
     def coordinate(self, v):
-        """The angle."""
-        return to_angle(self._centred(v))
+        """On the circle."""
+        return to_circle(self._centred(v))
 
     def from_coordinate(self, z):
-        """The potential at an angle."""
-        return from_angle(z) / self.curvature + (self.rest + self.critical) / 2
+        """The potential there."""
+        return from_circle(z) / self.curvature + (self.rest + self.critical) / 2
 
     def _centred(self, v):
         return self.curvature * (v - (self.rest + self.critical) / 2)
