@@ -53,26 +53,18 @@ class Kind(NamedTuple):
     millivolts: bool = False
     # What the picture shows instead of the neuron without noise.
     shown: rs.AbstractNeuron | None = None
-    # One that does the same, for solvers of diffrax, which take no state with parts that are empty.
-    same: rs.AbstractNeuron | None = None
 
 
-def glif(level: int, sigma: Any, neutral: bool = False) -> rs.AbstractNeuron:
-    """GLIF 1 to 5, with resets by subtraction, which go with noise; if `neutral`, with all parts,
-    those that the level does not have of strength 0."""
-    strength = lambda given, value: value if given else 0.0
-    after, spike, voltage = level >= 3, level in (2, 4, 5), level == 5
-    jumps = [strength(after, -0.4), strength(after, 0.3)]
-    currents = [N.AfterSpikeCurrent(0.1, jumps[0], 0.9), N.AfterSpikeCurrent(0.02, jumps[1])]
-    of_spikes = N.SpikeThreshold(0.05, strength(spike, 0.3))
-    of_voltage = N.VoltageThreshold(0.2, strength(voltage, 0.3))
+def glif(level: int, sigma: Any) -> rs.AbstractNeuron:
+    """GLIF 1 to 5, with resets by subtraction, which go with noise."""
+    currents = [N.AfterSpikeCurrent(0.1, -0.4, 0.9), N.AfterSpikeCurrent(0.02, 0.3)]
     return N.GLIF(
         0.07,
         1.0,
         1.1,
-        currents=currents if after or neutral else (),
-        spike_threshold=of_spikes if spike or neutral else None,
-        voltage_threshold=of_voltage if voltage or neutral else None,
+        currents=currents if level >= 3 else (),
+        spike_threshold=N.SpikeThreshold(0.05, 0.3) if level in (2, 4, 5) else None,
+        voltage_threshold=N.VoltageThreshold(0.2, 0.3) if level == 5 else None,
         sigma=sigma,
     )
 
@@ -95,10 +87,7 @@ PAPER: dict[str, Any] = dict(tau=10.0, noisy=False, millivolts=True)
 KINDS = {
     "LIF": Kind(lambda sigma: N.LIF(0.07, rs.Subtract(1.2), sigma)),
     "AdaptiveLIF": Kind(lambda sigma: N.AdaptiveLIF(0.07, 0.2, 0.3, rs.Subtract(1.0), sigma)),
-    **{
-        f"GLIF {k}": Kind(lambda sigma, k=k: glif(k, sigma), same=glif(k, None, neutral=True))
-        for k in range(1, 6)
-    },
+    **{f"GLIF {k}": Kind(lambda sigma, k=k: glif(k, sigma)) for k in range(1, 6)},
     "ResonateAndFire": Kind(lambda sigma: N.ResonateAndFire(0.15, 6.0, rs.Subtract(0.8), sigma)),
     "HistoryFilter": Kind(with_history, (0.5, 3.0)),
     "MultiplicativeLIF": Kind(multiplicative, shown=BETWEEN),
@@ -252,9 +241,9 @@ def spike_lists(kind: Kind, level: float, cells: int, engine: Any) -> list[np.nd
     """The spikes of neurons with inputs of their own."""
     drive = level * jnp.linspace(0.9, 1.3, 24)
     window = rs.Window(0.0, kind.t1, kind.t1 / cells)
-    network = alone(kind, 24, kind.same if engine is PRECISE else None)
     options: Any = dict(key=KEY, max_spikes=800, engine=engine)
-    return once(lambda c: rs.simulate(network, c, window, **options).spikes)(drive).to_lists()
+    run = once(lambda c: rs.simulate(alone(kind, 24), c, window, **options).spikes)
+    return run(drive).to_lists()
 
 
 def order(kind: Kind, level: float, engine: Any, exact: list[np.ndarray]) -> float | None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -76,12 +77,13 @@ class VoltageThreshold(eqx.Module):
 
 
 class GLIFState(NamedTuple):
-    """The potential, the after-spike currents, and the parts of the threshold that move."""
+    """The potential, the after-spike currents, and the parts of the threshold that move; `None` for
+    what there is not."""
 
     v: Scalar
-    currents: tuple[Scalar, ...]
-    spike_threshold: tuple[Scalar, ...]
-    voltage_threshold: tuple[Scalar, ...]
+    currents: tuple[Scalar, ...] | None
+    spike_threshold: Scalar | None
+    voltage_threshold: Scalar | None
 
 
 class GLIF(AbstractDiffusive, AbstractLinearNeuron):
@@ -161,10 +163,10 @@ class GLIF(AbstractDiffusive, AbstractLinearNeuron):
     def initial(self):
         """See [`roughsnn.AbstractNeuron`][]."""
         zero = jnp.zeros_like(self.rest)
-        some = lambda part: () if part is None else (zero,)
+        some = lambda part: None if part is None else zero
         return GLIFState(
             self.rest,
-            tuple(zero for _ in self.currents),
+            tuple(zero for _ in self.currents) or None,
             some(self.spike_threshold),
             some(self.voltage_threshold),
         )
@@ -172,45 +174,46 @@ class GLIF(AbstractDiffusive, AbstractLinearNeuron):
     def drift(self, t, x, current):
         """See [`roughsnn.AbstractNeuron`][]."""
         del t
-        for a in x.currents:
+        pairs = self._currents_of(x)
+        for a, _ in pairs:
             current = current + a
         spike, voltage = self.spike_threshold, self.voltage_threshold
         above = x.v - self.rest
         return GLIFState(
             (current - above) / self.tau,
-            tuple(-a / part.tau for a, part in zip(x.currents, self.currents, strict=True)),
-            () if spike is None else (-x.spike_threshold[0] / spike.tau,),
-            ()
-            if voltage is None
-            else ((voltage.gain * above - x.voltage_threshold[0]) / voltage.tau,),
+            tuple(-a / part.tau for a, part in pairs) or None,
+            None if spike is None else -x.spike_threshold / spike.tau,
+            None if voltage is None else (voltage.gain * above - x.voltage_threshold) / voltage.tau,
         )
 
     def noise(self, x, dw):
         """See [`roughsnn.AbstractNeuron`][]."""
-        zeros = lambda part: tuple(jnp.zeros_like(a) for a in part)
-        still = (zeros(part) for part in (x.currents, x.spike_threshold, x.voltage_threshold))
-        return GLIFState(mix(self.sigma, dw), *still)
+        still = jax.tree.map(jnp.zeros_like, x)
+        return still._replace(v=mix(self.sigma, dw))
 
     def spike(self, x):
         """See [`roughsnn.AbstractNeuron`][]."""
         spike = self.spike_threshold
         return GLIFState(
             self.rest + self.keep * (x.v - self.rest) - self.drop,
-            tuple(p.keep * a + p.jump for a, p in zip(x.currents, self.currents, strict=True)),
-            () if spike is None else (x.spike_threshold[0] + spike.jump,),
+            tuple(p.keep * a + p.jump for a, p in self._currents_of(x)) or None,
+            None if spike is None else x.spike_threshold + spike.jump,
             x.voltage_threshold,
         )
 
     def potential(self, x):
         """See [`roughsnn.AbstractNeuron`][]."""
         v = x.v
-        for part in (*x.spike_threshold, *x.voltage_threshold):
-            v = v - part
+        for part in (x.spike_threshold, x.voltage_threshold):
+            v = v if part is None else v - part
         return v
 
     def voltage(self, x):
         """See [`roughsnn.AbstractNeuron`][]."""
         return x.v
+
+    def _currents_of(self, x: GLIFState) -> list[tuple[Scalar, AfterSpikeCurrent]]:
+        return list(zip(x.currents or (), self.currents, strict=True))
 
     def bounds(self):
         """Time constants are positive."""

@@ -1,5 +1,6 @@
 """What holds for every neuron and synapse of the table in `tests/zoo.py`."""
 
+import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import pytest
 import roughsnn as rs
 
 from ..helpers import ENGINES, smooth
-from ..zoo import NEURONS, PAIRS, SYNAPSES, drive, network, population
+from ..zoo import NEURONS, PAIRS, SYNAPSES, WEIGHTS, drive, network, population
 
 
 def features(net: rs.SpikingNetwork, c, engine, dt: float) -> tuple:
@@ -56,6 +57,22 @@ def test_engines_come_together(neuron, synapse):
         np.testing.assert_array_equal(found[0][1], found[1][1])
         errors.append(np.max(np.abs(found[0][0] - found[1][0])))
     assert errors[1] < errors[0] / 4**1.5, errors
+
+
+@pytest.mark.parametrize(("neuron", "synapse"), PAIRS)
+def test_solvers_of_diffrax_take_every_neuron(neuron, synapse):
+    """With hard thresholds and without noise, where the default is exact."""
+    part = population(neuron, synapse, noisy=False, firing=rs.HardThreshold())
+    net = rs.SpikingNetwork(part, weights=0.3 * WEIGHTS)
+    found = []
+    for engine in (rs.EventByEvent(), rs.EventByEvent(dfx.Tsit5())):
+        window, options = rs.Window(0.0, 0.4, 0.004), dict(key=jr.key(0), max_spikes=80)
+        found.append(rs.simulate(net, drive(neuron), window, engine=engine, **options).spikes)
+    exact, own = found
+    assert int(exact.count) >= 3
+    np.testing.assert_array_equal(exact.marks, own.marks)
+    number = int(exact.count)
+    np.testing.assert_allclose(own.times[:number], exact.times[:number], atol=1e-7)
 
 
 def responses(synapse: str, ts):
