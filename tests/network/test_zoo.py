@@ -1,5 +1,7 @@
 """What holds for every neuron and synapse of the table in `tests/zoo.py`."""
 
+from typing import Any
+
 import diffrax as dfx
 import equinox as eqx
 import jax
@@ -66,8 +68,9 @@ def test_solvers_of_diffrax_take_every_neuron(neuron, synapse):
     net = rs.SpikingNetwork(part, weights=0.3 * WEIGHTS)
     found = []
     for engine in (rs.EventByEvent(), rs.EventByEvent(dfx.Tsit5())):
-        window, options = rs.Window(0.0, 0.4, 0.004), dict(key=jr.key(0), max_spikes=80)
-        found.append(rs.simulate(net, drive(neuron), window, engine=engine, **options).spikes)
+        options: Any = dict(key=jr.key(0), max_spikes=80, engine=engine)
+        sim = rs.simulate(net, drive(neuron), rs.Window(0.0, 0.4, 0.004), **options)
+        found.append(sim.spikes)
     exact, own = found
     assert int(exact.count) >= 3
     np.testing.assert_array_equal(exact.marks, own.marks)
