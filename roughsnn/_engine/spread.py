@@ -19,6 +19,8 @@ from .._model.connectivity import SparseWeights
 from .._model.links import Weights
 from .samples import in_front, of_samples, summed
 
+# The numbers of axes of one sample: values, targets, hit, x.
+_RANKS = (2, 2, 1, 2)
 # Up to so many neurons a product with all rows is quicker than finding those that fired.
 _FEW = 64
 
@@ -115,7 +117,7 @@ def _chosen(sums, width, values, targets, hit, x, *, size):
     every = lambda values, targets, hit, x: sums(values, targets, hit, x, None, zero)
     level = sum((number > few).astype(jnp.int32) for few in sizes)
     branches = [
-        lambda *operands, one=one: of_samples(one, operands, (2, 2, 1, 2))
+        lambda *operands, one=one: of_samples(one, operands, _RANKS)
         for one in (*map(some, sizes), every)
     ]
     return jax.lax.switch(level, branches, values, targets, hit, x)
@@ -129,9 +131,9 @@ def _primitive(name: str, sums, width) -> Primitive:
     p.def_impl(jax.jit(run, static_argnames="size"))
 
     def abstract(values, targets, hit, x, *, size):
-        like = [jax.ShapeDtypeStruct(z.shape, z.dtype) for z in (values, targets, hit, x)]
-        out = jax.eval_shape(lambda *z: run(*z, size=size), *like)
-        return x.update(shape=out.shape, dtype=out.dtype)
+        each = zip((values, targets, hit, x), _RANKS, strict=True)
+        lead = jnp.broadcast_shapes(*(z.shape[: z.ndim - rank] for z, rank in each))
+        return x.update(shape=(*lead, x.shape[-2], width(hit.shape[-1], size)))
 
     p.def_abstract_eval(abstract)
     mlir.register_lowering(p, mlir.lower_fun(run, multiple_results=False))

@@ -25,16 +25,21 @@ def square(u: Scalar) -> Scalar:
 def to_circle(u: Scalar) -> Scalar:
     """$z = u/(1 + \\sqrt{1 + u^2})$, from -1 to 1; constant where rounding does not tell it from
     them, from some 2e6 on in float32, 1e15 in float64."""
-    most = 0.25 / float(jnp.finfo(u.dtype).eps)
-    u = jnp.clip(u, -most, most)
-    return u / (1 + jnp.sqrt(1 + jnp.square(u)))
+    u, root = _on_circle(u)
+    return u / (1 + root)
 
 
 @to_circle.defjvp
 def _(primals, tangents):
-    z = to_circle(*primals)
-    square = jnp.square(z)
-    return z, jnp.square(1 - square) / (2 + 2 * square) * tangents[0]
+    u, root = _on_circle(*primals)
+    return u / (1 + root), tangents[0] / (root * (1 + root))
+
+
+def _on_circle(u: Scalar) -> tuple[Scalar, Scalar]:
+    """The potential, within its limits, and $\\sqrt{1 + u^2}$."""
+    most = 0.25 / float(jnp.finfo(u.dtype).eps)
+    u = jnp.clip(u, -most, most)
+    return u, jnp.sqrt(1 + jnp.square(u))
 
 
 @jax.custom_jvp

@@ -65,7 +65,7 @@ def lists(size: int) -> list[rs.Projection]:
 
 def test_twenty_thousand_neurons():
     """All channels of all neurons would be an array of terabytes."""
-    assert conditions({"a": part()}, lists(20_000)) in ("hold", "unchecked")
+    assert conditions({"a": part()}, lists(20_000)) == "hold"
     with pytest.raises(ValueError, match=r"C3 FAILS \(sampled\).*\['v'\]\[\d+\]"):
         conditions({"a": part(Constant)}, lists(20_000))
 
@@ -84,4 +84,4 @@ def test_targets_are_looked_at():
     still = part(size=100, synapse=Halved())
     with pytest.raises(ValueError, match=r"C5 FAILS.*\['syn'\]\[77\]"):
         conditions({"a": still}, one_target)
-    assert conditions({"a": part(size=100)}, one_target) in ("hold", "unchecked")
+    assert conditions({"a": part(size=100)}, one_target) == "hold"
