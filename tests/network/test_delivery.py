@@ -64,6 +64,9 @@ def derivatives(weights: Any, change: Any, hit, x, y):
             "reverse over reverse, the weights last": jax.grad(inner)(0.0),
             "batch": jax.vmap(lambda x: f(0.0, x))(xs),
             "batch with weights": jax.vmap(f)(each, xs),
+            "weights of their own, x shared": jax.grad(
+                lambda s, x: jnp.sum(jax.vmap(f, (0, None))(s, x) ** 2), (0, 1)
+            )(each, x),
         }
 
     return of(lambda s, x: spread(rows(s), hit, x)), of(
