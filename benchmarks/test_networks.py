@@ -2,11 +2,9 @@
 
 python -m pytest benchmarks/test_networks.py --benchmark-columns=min,median,rounds
 
-The gradient is that in all weights. 100 000 neurons take 13 GiB and some minutes; they are left out
-where there is less memory. With --benchmark-json=FILE, draw_networks.py FILE PICTURE draws them.
+The gradient is that in all weights. With --benchmark-json=FILE, draw_networks.py FILE PICTURE
+draws them.
 """
-
-import os
 
 import jax
 import jax.numpy as jnp
@@ -26,10 +24,6 @@ CASES += [("sparse", 4000, synapses) for synapses in (10, 30, 300, 1000)]
 @pytest.mark.parametrize(("kind", "neurons", "synapses"), CASES)
 def test_network(benchmark, kind, neurons, synapses, mode):
     """The mean spike time, as a stand-in for a loss."""
-    # See docs/large_networks.md for what a network takes; more would end the process.
-    needs, free = 160_000 * neurons, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-    if needs > free:
-        pytest.skip(f"needs {needs / 2**30:.0f} GiB of memory, {free / 2**30:.0f} are free")
     network = Network(neurons, synapses)
     sparse = network.sparse()
 
