@@ -72,6 +72,7 @@ from ._model.intensity import SoftplusIntensity as SoftplusIntensity
 from ._model.network import SpikingNetwork as SpikingNetwork
 from ._model.neuron import AbstractLinearNeuron as AbstractLinearNeuron
 from ._model.neuron import AbstractNeuron as AbstractNeuron
+from ._model.plasticity import AbstractPlasticity as AbstractPlasticity
 from ._model.population import Poisson as Poisson
 from ._model.population import Population as Population
 from ._model.population import Source as Source

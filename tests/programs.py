@@ -156,12 +156,16 @@ for neuron, port in zip(steep, open_channels * 2, strict=True):
     trace(lambda v, n=neuron: n.from_coordinate(n.coordinate(v)), C)
 multiplicative = rs.neurons.MultiplicativeLIF(1 / 15, 0.2, 0.1)
 held = rs.Population(2, NEURON, FIRING, population().ports, refractory=0.01)
+TIRING = rs.synapses.TsodyksMarkram(0.5, 0.2, 0.3)
 driven = rs.SpikingNetwork(
     {"in": rs.Source(3), "noise": rs.Poisson(2, 5.0), "neurons": held},
     [
         rs.Projection("in", "neurons", np.ones((3, 2)), delay=np.full((3, 2), 0.06)),
         rs.Projection("noise", "neurons", np.ones((2, 2)), "syn", delay=[0.06, 0.07]),
         rs.Projection("neurons", "neurons", WEIGHTS, autapses=True, delay=0.06 * np.ones((2, 2))),
+        rs.Projection("in", "neurons", np.ones((3, 2)), plasticity=TIRING),
+        rs.Projection("neurons", "neurons", WEIGHTS, autapses=True, plasticity=TIRING, delay=0.06),
+        rs.Projection("neurons", "neurons", WEIGHTS, autapses=True, plasticity=TIRING),
     ],
 )
 

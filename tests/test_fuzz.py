@@ -29,7 +29,7 @@ NOT_CALLED = {
         *("NetworkState", "PopulationState", "neurons.LIFState", "neurons.AdaptiveState"),
         *("neurons.GLIFState", "neurons.HistoryState", "neurons.ResonatorState"),
         *("neurons.AdExState", "neurons.IzhikevichState"),
-        *("synapses.AlphaState", "synapses.DoubleState"),
+        *("synapses.AlphaState", "synapses.DoubleState", "synapses.TsodyksMarkramState"),
     },
     "no function": {
         *("RESULTS", "CheckpointWarning", "SelectionWarning", "StepWarning", "io.DataWarning"),

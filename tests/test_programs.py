@@ -27,7 +27,7 @@ def test_every_public_function_is_traced():
         "AdExState",
         "IzhikevichState",
     }
-    returned |= {"AlphaState", "DoubleState"}
+    returned |= {"AlphaState", "DoubleState", "TsodyksMarkramState"}
     for module in (rs, rs.losses, roughsnn.scores, roughsnn.testing):
         for name, thing in vars(module).items():
             if inspect.isfunction(thing) and not name.startswith("_"):

@@ -1,6 +1,8 @@
 """The lockstep engine: all neurons of a cell at once, spikes at their offsets inside of it."""
 
-from typing import Any
+import dataclasses
+from collections.abc import Callable
+from typing import TypeAlias
 
 import equinox as eqx
 import jax
@@ -10,30 +12,25 @@ from jaxtyping import Array, Bool, Int
 from .._misc import joined, where_tree
 from .._model.layout import Layout
 from .._model.links import Link
+from .._model.plasticity import Plastic
 from .._model.state import NetworkState, PopulationState
 from .._random import Labels
 from .._solve.adjoint import Scratch
 from .._solve.step import OK, OUTSIDE
 from .._types import Scalar
 from .cell_state import CellInput, GroupCarry, LockstepCarry, LockstepEmitted
-from .delivery import add_to, deliver, moments
+from .delivery import add_to, deliver, moments, scaled_by
 from .final import Past
 from .group_cell import CROWDED, LATE, AbstractGroupCell, CellTime, Spikes
-from .launch import advance
-from .travel import arrived, slots_of
+from .on_way import sent_off, travelled
+from .travel import slots_of
 
-
-def _ring(carry):
-    return carry.ring.value
-
-
-def _is_none(x: Any) -> bool:
-    return x is None
+# Of a link: which of its rows fired, how long before the end of the cell, and how strongly.
+Fired: TypeAlias = Callable[[Link], tuple[Array, Array, Array | None]]
 
 
 def _without_ring(carry: LockstepCarry) -> LockstepCarry:
-    carry = eqx.tree_at(_ring, carry, None, is_leaf=_is_none)
-    return eqx.tree_at(lambda c: c.launched, carry, ())
+    return dataclasses.replace(carry, ring=Scratch(None), launched=())
 
 
 class CellMap(eqx.Module):
@@ -121,8 +118,12 @@ class CellMap(eqx.Module):
             return GroupCarry(y, counts, u, hold, reduced)
 
         groups = [one(n, y, c) for n, (y, c) in enumerate(zip(y0.groups, counts, strict=True))]
-        ring = Scratch(past.ring(self.slots, self.layout.size, y0.groups[0].parts_dtype))
-        return LockstepCarry(zero, tuple(groups), fault, zero, ring)
+        dtype = y0.groups[0].parts_dtype
+        own = [link for link in self.links if link.plasticity is not None]
+        rows = {link.name: link.weights.shape[0] for link in own if link.delay is not None}
+        ring = Scratch(past.ring(self.slots, self.layout.size, rows, dtype))
+        plastic = {link.name: y0.plastic[link.name] for link in own}
+        return LockstepCarry(zero, tuple(groups), fault, zero, ring, (), plastic)
 
     def live(self, carry: LockstepCarry) -> Bool[Array, ""]:
         """Whether there is anything left to do."""
@@ -141,7 +142,8 @@ class CellMap(eqx.Module):
 
     def state(self, carry: LockstepCarry) -> NetworkState:
         """The state of the network."""
-        return NetworkState(tuple(group.y for group in carry.groups), self.layout.members)
+        groups = tuple(group.y for group in carry.groups)
+        return NetworkState(groups, self.layout.members, plastic=carry.plastic)
 
     def count_in(self, carry: LockstepCarry) -> LockstepCarry:
         """With the state of the carry in what is reduced, before the end."""
@@ -178,6 +180,7 @@ class CellMap(eqx.Module):
                 for group, names in zip(carry.groups, self.record, strict=False)
             ),
             origin=origin,
+            amplitudes={name: jnp.zeros_like(one.age) for name, one in carry.plastic.items()},
         )
 
     def _parts(self, cell: Int[Array, ""]) -> tuple[AbstractGroupCell, ...]:
@@ -188,52 +191,41 @@ class CellMap(eqx.Module):
     def __call__(self, carry: LockstepCarry, x: CellInput) -> tuple[LockstepCarry, LockstepEmitted]:
         """The carry at the start of the next cell, and the spikes on the way there."""
         carry = self.count_in(carry)
-        carry, travelled = self._travelled(carry, x)
+        carry, came = travelled(carry, self.delayed, x.slot, x.length, self.dt0)
+        extra = x.extra[len(self.upward) + len(self.loops) :]
+        came = [a if b is None else a + b for a, b in zip(came, extra, strict=True)]
         parts, time = self._parts(carry.cell), CellTime(x.length, x.late, x.clock)
         found: list[Spikes] = []
         states: list[PopulationState] = []
+        # By link, how strong its spikes are, and what plasticity there is at the end.
+        strong: dict[str, tuple[Array, Plastic]] = {}
+
+        def fired(link: Link) -> tuple[Array, Array, Array | None]:
+            hit, offset = self._fired(link, found)
+            if link.plasticity is None:
+                return hit, x.length - offset, None
+            held = carry.plastic[link.name]
+            strong[link.name] = held.fired(link.plasticity, hit, offset, x.length)
+            return hit, x.length - offset, strong[link.name][0]
+
         for n, (part, group) in enumerate(zip(parts, carry.groups, strict=True)):
-            arrivals = self._arrivals(n, found, travelled, x)
+            arrivals = self._arrivals(n, fired, came, x)
             motion, ports = part.smooth(group.y, x.of_group(n), arrivals, time)
             spikes = self._spikes(n, part, group, motion, time, x.given[n])
             found.append(spikes)
             states.append(PopulationState(part.state(spikes.x), ports, spikes.s))
-        received = self._within(parts, found, x)
+        received = self._within(parts, fired, x)
         states = [
             part.delivered(y, spikes, time, got)
             for part, y, spikes, got in zip(parts, states, found, received, strict=True)
         ]
-        emitted = self._emit(carry, found, states)
-        return self._sent(self._next(carry, states, found), emitted, x), emitted
-
-    def _travelled(self, carry: LockstepCarry, x: CellInput) -> tuple[LockstepCarry, list[Array]]:
-        """The moments of what arrives by each link with a delay."""
-        ring, sums = carry.ring.value, []
-        for number, link in enumerate(self.delayed):
-            on_way = carry.launched[number] if carry.launched else None
-            if on_way is not None:
-                assert on_way.now.value is not None
-                came = on_way.now.value.T
-            else:
-                assert ring is not None
-                ring, came = arrived(ring, link, x.slot, x.length, self.dt0)
-            extra = x.extra[len(self.upward) + len(self.loops) + number]
-            sums.append(came if extra is None else came + extra)
-        return eqx.tree_at(_ring, carry, ring, is_leaf=_is_none), sums
-
-    def _sent(self, carry: LockstepCarry, out: LockstepEmitted, x: CellInput) -> LockstepCarry:
-        """With the spikes of a cell on their way."""
-        if not self.delayed:
-            return carry
-        on_way = tuple(
-            None if old is None else advance(old, link, out.offsets, x.slot, self.dt0)
-            for link, old in zip(self.delayed, carry.launched, strict=False)
-        )
-        carry = eqx.tree_at(lambda c: c.launched, carry, on_way, is_leaf=_is_none)
-        if carry.ring.value is None:
-            return carry
-        put = lambda ring: jax.lax.dynamic_update_index_in_dim(ring, out.offsets, x.slot, 0)
-        return eqx.tree_at(_ring, carry, replace_fn=put)
+        for link in self.delayed:
+            fired(link)
+        plastic = {name: after for name, (_, after) in strong.items()}
+        amplitudes = {name: amplitude for name, (amplitude, _) in strong.items()}
+        emitted = self._emit(carry, found, states, amplitudes)
+        carry = dataclasses.replace(self._next(carry, states, found), plastic=plastic)
+        return sent_off(carry, emitted, self.delayed, x.slot, self.dt0), emitted
 
     def _spikes(
         self, n: int, part: AbstractGroupCell, group: GroupCarry, motion, time, given
@@ -249,42 +241,45 @@ class CellMap(eqx.Module):
             free=self.free,
         )
 
-    def _fired(self, link: Link, found: list[Spikes], length: Scalar) -> tuple[Array, Array]:
-        """Which neurons of a link's rows fired, and how long before the cell's end."""
+    def _fired(self, link: Link, found: list[Spikes]) -> tuple[Array, Array]:
+        """Which neurons of a link's rows fired, and when."""
         hit = link.of_rows(joined([one.hit for one in found]))
-        offset = link.of_rows(joined([one.offset for one in found]))
-        return hit, length - offset
+        return hit, link.of_rows(joined([one.offset for one in found]))
 
-    def _arrivals(
-        self, n: int, found: list[Spikes], travelled: list[Array], x: CellInput
-    ) -> dict[str, Array]:
+    def _arrivals(self, n: int, fired: Fired, came: list[Array], x: CellInput) -> dict[str, Array]:
         """The moments of what arrives at the ports of a group and is known before it steps."""
         arrivals = dict(x.arrivals[n])
         for number, link in enumerate(self.upward):
             if link.group != n:
                 continue
-            hit, r = self._fired(link, found, x.length)
-            sums = jnp.stack(deliver(link.weights, hit, moments(x.length, r)))
+            hit, r, strong = fired(link)
+            each = scaled_by(strong, moments(x.length, r))
+            sums = jnp.stack(deliver(link.weights, hit, each))
             extra = x.extra[number]
             sums = sums if extra is None else sums + extra
             add_to(arrivals, link.port, sums)
-        for link, sums in zip(self.delayed, travelled, strict=True):
+        for link, sums in zip(self.delayed, came, strict=True):
             if link.group == n:
                 add_to(arrivals, link.port, sums)
         return arrivals
 
-    def _within(self, parts: tuple[AbstractGroupCell, ...], found: list[Spikes], x: CellInput):
+    def _within(self, parts: tuple[AbstractGroupCell, ...], fired: Fired, x: CellInput):
         """What arrives at each group, by port, from neurons of its own level."""
-        received: list[dict] = [{} for _ in parts]
+        found: list[dict[str, list[Array]]] = [{} for _ in parts]
         for number, link in enumerate(self.loops):
-            hit, r = self._fired(link, found, x.length)
-            response = parts[link.group].responses[link.port]
-            sums = deliver(link.weights, hit, response.sources(r))
-            extra = x.extra[len(self.upward) + number]
+            hit, r, strong = fired(link)
+            sources = parts[link.group].responses[link.port].sources(r)
+            sums = deliver(link.weights, hit, scaled_by(strong, sources))
+            extra, own = x.extra[len(self.upward) + number], found[link.group]
             if extra is not None:
                 sums = [s + extra[k] for k, s in enumerate(sums)]
-            received[link.group][link.port] = response.targets(sums)
-        return received
+            if link.port in own:
+                sums = [a + b for a, b in zip(own[link.port], sums, strict=True)]
+            own[link.port] = sums
+        return [
+            {port: part.responses[port].targets(sums) for port, sums in own.items()}
+            for part, own in zip(parts, found, strict=True)
+        ]
 
     def sources(self, number: int, length: Scalar, r: Array) -> list[Array]:
         """What is summed over the spikes of a link."""
@@ -306,11 +301,11 @@ class CellMap(eqx.Module):
             groups.append(GroupCarry(y, counts, u, spikes.hold, old.reduced))
         fault = jnp.max(jnp.stack([spikes.fault for spikes in found]))
         fault = jnp.where(self._matters(carry), fault, carry.fault).astype(jnp.int32)
-        return LockstepCarry(
-            carry.cell + 1, tuple(groups), fault, carry.borders, carry.ring, carry.launched
-        )
+        return dataclasses.replace(carry, cell=carry.cell + 1, groups=tuple(groups), fault=fault)
 
-    def _emit(self, carry: LockstepCarry, found: list[Spikes], states) -> LockstepEmitted:
+    def _emit(
+        self, carry: LockstepCarry, found: list[Spikes], states, amplitudes: dict[str, Array]
+    ) -> LockstepEmitted:
         zero = [jnp.zeros_like(spikes.offset) for spikes in found]
         s = [z - 1 if y.s is None else y.s for z, y in zip(zero, states, strict=True)]
         density = None
@@ -330,6 +325,7 @@ class CellMap(eqx.Module):
             density=density,
             kept=kept,
             origin=_without_ring(carry) if self.emit_origin else None,
+            amplitudes=amplitudes,
         )
 
     def _before_end(self, carry: LockstepCarry, x: Array) -> Array:
@@ -352,7 +348,7 @@ class CellMap(eqx.Module):
                 spikes = self._spikes(n, part, group, motion, time, given[n])
                 found.append(spikes)
                 states.append(PopulationState(part.state(spikes.x), group.y.ports, spikes.s))
-            return self._next(carry, states, found), self._emit(carry, found, states)
+            return self._next(carry, states, found), self._emit(carry, found, states, {})
 
         carry, emitted = jax.lax.scan(again, carry, given, length=LATE)
         above = []

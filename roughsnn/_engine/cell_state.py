@@ -5,9 +5,11 @@ from typing import NamedTuple
 import equinox as eqx
 from jaxtyping import Array, Float, Int
 
+from .._model.plasticity import Plastic
 from .._model.state import PopulationState
 from .._solve.adjoint import Scratch
 from .phis import Vector
+from .recent import Recent
 
 
 class Slopes(eqx.Module):
@@ -82,17 +84,20 @@ class LockstepCarry(eqx.Module):
     fault: Int[Array, ""]
     # Over how many borders there was a reduction.
     borders: Int[Array, ""]
-    # The offsets of the spikes of the last cells, in rows that come round; see `travel`.
+    # The spikes of the last cells, a `Recent` in rows that come round, if any have delays; see
+    # `travel`.
     ring: Scratch
     # What is on its way by each link with delays; see `launch`. Empty, or `None`, where that is
     # found from the spikes.
     launched: tuple[Launched | None, ...] = ()
+    # Of the links with plasticity, by name.
+    plastic: dict[str, Plastic] = eqx.field(default_factory=dict)
 
 
 class LockstepEmitted(eqx.Module):
     """When spikes happen after the start of a cell, inf where there are none, group after group;
-    the hidden state at its end; of given spikes the hazard since the last one and the log
-    intensity; records."""
+    how strong they are by each link with plasticity; the hidden state at its end; of given spikes
+    the hazard since the last one and the log intensity; records."""
 
     offsets: Float[Array, " neurons"]
     s: Float[Array, " neurons"] | None
@@ -100,3 +105,9 @@ class LockstepEmitted(eqx.Module):
     # Parts of the states at the start of the cell, and the carry there, if they are wanted.
     kept: tuple[dict[str, Float[Array, "neurons ..."]], ...]
     origin: LockstepCarry | None
+    amplitudes: dict[str, Float[Array, " rows"]] = eqx.field(default_factory=dict)
+
+    @property
+    def spikes(self) -> Recent:
+        """The spikes."""
+        return Recent(self.offsets, self.amplitudes)

@@ -23,6 +23,7 @@ from .cell_state import CellInput, LockstepCarry, LockstepEmitted
 from .delivery import deliver_all
 from .launch import launched, launches
 from .launched_later import launched_later
+from .recent import Recent
 from .spread import is_small
 from .travel import delivered_later
 
@@ -49,8 +50,8 @@ def _loop(engine: CellMap, carry, inputs, adjoint: AbstractAdjoint):
         whole = dataclasses.replace(engine, last=None, cells=number)
         first = jax.tree.map(lambda x: x[:number], inputs)
         start, before = _whole_cells(whole, start, first, adjoint)
-        history = jnp.concatenate([spikes, before.offsets])[-engine.slots :]
-    ring = Scratch(jnp.roll(history, number % engine.slots, axis=0))
+        history = spikes.then(before.spikes).cells(number, engine.slots)
+    ring = Scratch(history.turned(number % engine.slots))
     start = dataclasses.replace(start, ring=ring, launched=())
     final, emitted = part(start, jax.tree.map(lambda x: x[number], inputs))
     emitted = jax.tree.map(lambda x: x[None], emitted)
@@ -152,9 +153,8 @@ def _rule(primals, tangents, *, adjoint, room):
             size = engine.layout.groups[link.group].size
             extra[n] = jnp.zeros((*lengths.shape, kinds, size), lengths.dtype)
         out, push, other = jax.linearize(run, moving, extra, has_aux=True)
-        offsets = eqx.combine(out, other)[1].offsets
-        ring = carry.ring.value
-        history = offsets if ring is None else jnp.concatenate([ring, offsets])
+        spikes, ring = eqx.combine(out, other)[1].spikes, carry.ring.value
+        history = spikes if ring is None else ring.then(spikes)
 
         def delivered(n, weights, delay):
             link = engine.links[n]
@@ -163,7 +163,7 @@ def _rule(primals, tangents, *, adjoint, room):
                 return launched_later(link, weights, delay, history, lengths, engine.dt0, room)
             weights = _whole(engine, n, weights)
             if link.delay is None:
-                return _delivered(engine, n, weights, offsets, lengths, room)
+                return _delivered(engine, n, weights, spikes, lengths, room)
             return delivered_later(link, weights, history, lengths, engine.dt0, room)
 
         moved = push(tangents, {n: delivered(n, *c) for n, c in changes.items()})
@@ -184,21 +184,22 @@ def _delivered(
     engine: CellMap,
     number: int,
     change: Weights,
-    offsets: Float[Array, "cells neurons"],
+    spikes: Recent,
     lengths: Float[Array, " cells"],
     room: int,
 ) -> Float[Array, "cells kinds neurons"]:
     """What a change of the weights of a link adds to the sums of each cell, by the spikes that
     there were."""
     link = engine.links[number]
-    offsets = link.of_rows(offsets)
+    offsets, strong = spikes.of(link)
     cells, n = offsets.shape
     numbers = jnp.arange(cells * n, dtype=jnp.int32)
     marks = jnp.where(jnp.isfinite(offsets.reshape(-1)), numbers, -1)
-    (spikes,) = compact(marks, min(room, offsets.size), (marks, -1))
-    at = jnp.maximum(spikes, 0)
+    (places,) = compact(marks, min(room, offsets.size), (marks, -1))
+    at = jnp.maximum(places, 0)
     cell, neuron = at // n, at % n
     left = lengths[cell] - offsets[cell, neuron]
-    pre = jnp.where(spikes >= 0, neuron, -1)
+    strong = None if strong is None else strong[cell, neuron]
+    pre = jnp.where(places >= 0, neuron, -1)
     sources = lambda length, r: engine.sources(number, length, r)
-    return deliver_all(change, pre, cell, left, lengths, sources)
+    return deliver_all(change, pre, cell, left, lengths, sources, strong)

@@ -17,7 +17,6 @@ from .._model.connectivity import SparseWeights
 from .._model.layout import Group, Layout
 from .._model.links import Link
 from .._model.network import SpikingNetwork
-from .._model.state import NetworkState
 from .._random import RandomKey
 from .._results import RESULTS, Failure
 from .._solve.step import Grid
@@ -44,7 +43,7 @@ from .lockstep import (
 )
 from .problem import Given, Problem, as_network, pose
 from .record import Plan
-from .sources import arriving, in_cells
+from .sources import Arriving, in_cells
 
 
 class Clamped(eqx.Module):
@@ -216,10 +215,10 @@ def _clamp(
         dataclasses.replace(y, s=None if y.s is None else jnp.where(own, 0, y.s))
         for own, y in zip(of_groups(is_known), y0.groups, strict=True)
     )
-    y0 = NetworkState(groups, y0.members)
+    y0 = y0.with_groups(groups)
     outside = problem.outside | delays_outside(cell_map)
     carry = cell_map.start(y0, layout.split(problem.counts), outside, Past())
-    feed = Feed.of(problem, problem.given_noise(), cell_map)
+    feed = Feed.of(problem, y0, cell_map)
     inputs = feed.cells(0, cells, feed.given())
 
     marks = jnp.where(train.marks >= 0, jnp.asarray(observed, jnp.int32)[train.marks], -1)
@@ -227,8 +226,8 @@ def _clamp(
     cell, given, burst = _given(train, marks, begin, grid, (cells + LATE, neurons))
     arrivals = tuple(dict(own) for own in inputs.arrivals)
     for link in links:
-        came = arriving(link, _of_link(train, marks, link, layout), grid, inputs.length)
-        add_to(arrivals[link.group], link.port, came)
+        came = Arriving.of(link, _of_link(train, marks, link, layout), y0.plastic.get(link.name))
+        add_to(arrivals[link.group], link.port, came.moments(grid, inputs.length))
     given = of_groups(given)
     inputs = dataclasses.replace(inputs, arrivals=arrivals, given=tuple(x[:cells] for x in given))
 
@@ -236,7 +235,8 @@ def _clamp(
     late = jnp.asarray(LATE * grid.dt0, dtype)
     clock = grid.clock.start(grid.cells, dtype)
     final, last = cell_map.finish(final, late, clock, tuple(x[cells:] for x in given))
-    states = plan.states(cell_map, inputs, emitted, final, problem)
+    states = plan.states(cell_map, inputs, emitted, final, feed)
+    emitted = dataclasses.replace(emitted, amplitudes={})
     emitted = jax.tree.map(lambda x, y: jnp.concatenate([x, y]), emitted, last)
     total = jnp.sum(jnp.isfinite(emitted.offsets), dtype=jnp.int32)
     spikes = train_of(begin[:, None] + emitted.offsets, room, total, grid, layout.indices)

@@ -86,6 +86,11 @@ def moments(length: Array, r: Float[Array, "*neurons"]) -> list[Array]:
     return [jnp.ones_like(r), r, r**2]
 
 
+def scaled_by(amplitude: Array | None, sources: list[Array]) -> list[Array]:
+    """What is summed over spikes, times how strong they are."""
+    return sources if amplitude is None else [amplitude * x for x in sources]
+
+
 def deliver(
     weights: Weights, hit: Bool[Array, " sources"], sources: list[Float[Array, " sources"]]
 ) -> list[Float[Array, " targets"]]:
@@ -104,11 +109,13 @@ def deliver_all(
     left: Float[Array, " spikes"],
     lengths: Float[Array, " cells"],
     sources: Callable[[Array, Array], list[Array]],
+    amplitudes: Float[Array, " spikes"] | None = None,
 ) -> Float[Array, "cells kinds targets"]:
     """The sums over all spikes of each cell, for each kind of source.
 
     Each is of neuron `pre` (-1: none; these come last), a time `left` before the end of `cell`.
-    `sources(length, left)` are those of spikes in a cell of a length.
+    `sources(length, left)` are those of spikes in a cell of a length; they count times their
+    `amplitudes`.
     """
     room, cells = pre.shape[0], lengths.shape[0]
     sparse = isinstance(weights, SparseWeights)
@@ -121,19 +128,21 @@ def deliver_all(
     shape = (cells, n, kinds) if sparse else (cells, kinds, n)
 
     def some(weights, total, spikes):
-        pre, cell, left = spikes
+        pre, cell, left, *strong = spikes
         there, pre, length = pre >= 0, jnp.maximum(pre, 0), lengths[cell]
         left = jnp.where(there, left, 0)
         of_spikes = jax.vmap(lambda h, r: jnp.stack(sources(h, r)))(length, left)
+        of_spikes = of_spikes * strong[0][:, None] if strong else of_spikes
         of_spikes = jnp.where(there[:, None], of_spikes, 0)
         if isinstance(weights, SparseWeights):
             values = of_spikes[:, None, :] * weights.values[pre][:, :, None]
             return total.at[cell[:, None], weights.targets[pre]].add(values)
         return total.at[cell].add(of_spikes[:, :, None] * weights[pre][:, None, :])
 
-    sums = in_pieces(
-        some, weights, jax.ShapeDtypeStruct(shape, lengths.dtype), size, pre, cell, left
-    )
+    like, others = jax.ShapeDtypeStruct(shape, lengths.dtype), [cell, left]
+    if amplitudes is not None:
+        others.append(amplitudes.astype(lengths.dtype))
+    sums = in_pieces(some, weights, like, size, pre, *others)
     return jnp.moveaxis(sums, -1, 1) if sparse else sums
 
 

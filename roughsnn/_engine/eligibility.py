@@ -122,10 +122,10 @@ def _projection(network: SpikingNetwork) -> Projection:
             "derivatives are with respect to them, and one is kept for each pair of neurons. Use "
             "`SparseWeights.to_dense()`."
         )
-    if network.waits:
+    if network.waits or projections[0].plasticity is not None:
         raise ValueError(
-            "`network` must have no delays and no refractory times: what is to come has no "
-            "eligibility traces."
+            "`network` must have no delays, no refractory times and no plasticity: what is to "
+            "come, and what a spike leaves behind at synapses, has no eligibility traces."
         )
     return projections[0]
 
@@ -136,7 +136,7 @@ def _eligibility(problem: Problem, engine: EventByEvent) -> tuple[Eligibility, F
     problem = problem.grouped()
     window, neurons, projection = problem.window, problem.neurons, _projection(problem.network)
     max_spikes = problem.max_spikes
-    equation, engine = equation_of(problem, engine)
+    equation, engine, _ = equation_of(problem, engine)
     stepper, start, length = set_up(equation, engine, window=window, max_events=max_spikes)
     traces = jax.tree.map(lambda x: jnp.zeros((neurons, *x.shape), x.dtype), equation.y0)
 

@@ -1,6 +1,7 @@
 """A network as an event SDE, and its solution event by event."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import diffrax as dfx
@@ -14,6 +15,7 @@ from .._model.drive import Constant, Rows
 from .._model.equation import Arrivals, Diffusion, Drift
 from .._model.firing import HardThreshold
 from .._model.links import links_of
+from .._model.plasticity import Plastic
 from .._model.state import NetworkState
 from .._model.waiting import Agenda
 from .._path.base import AbstractCellPath, AbstractJumpPath
@@ -36,7 +38,7 @@ from .known import event_of
 from .labels import flat_labels, labels_of
 from .linear import is_linear
 from .problem import Problem
-from .sources import jumps_of
+from .sources import Arriving, left_of
 
 
 def check_event_by_event(problem: Problem, engine: EventByEvent, window: Window) -> None:
@@ -54,8 +56,11 @@ def check_event_by_event(problem: Problem, engine: EventByEvent, window: Window)
             )
 
 
-def equation_of(problem: Problem, engine: EventByEvent) -> tuple[Equation, EventByEvent]:
-    """The network as an event SDE, and the engine with the parts that suit it."""
+def equation_of(
+    problem: Problem, engine: EventByEvent
+) -> tuple[Equation, EventByEvent, dict[str, Plastic]]:
+    """The network as an event SDE, the engine with the parts that suit it, and the plasticity of
+    sources at the end."""
     network, clock, layout = problem.network, problem.clock, problem.layout
     y0, key, path = problem.draw()
     solver, root_finder = engine.solver, engine.root_finder
@@ -76,14 +81,16 @@ def equation_of(problem: Problem, engine: EventByEvent) -> tuple[Equation, Event
     engine = dataclasses.replace(engine, solver=solver, root_finder=root_finder)
     drive = problem.drive
     agenda = agenda_of(problem, engine)
-    terms, event = terms_of(problem, path), event_of(network, layout, agenda)
+    arriving = problem.arriving(y0)
+    terms, event = terms_of(problem, path, arriving), event_of(network, layout, agenda)
     if coordinates is not None:
         solver = engine.solver_for(terms)
         # An upstroke may be much shorter than the step: none of its end, but of its middle.
         solver = dfx.Midpoint() if isinstance(solver, dfx.Heun) else solver
         solver = InCoordinates.of(solver, coordinates)
         engine = dataclasses.replace(engine, solver=solver)
-    y0 = _with_waiting(y0, agenda, problem.dtype)
+    y0, left = _with_waiting(y0, agenda, problem.dtype), left_of(arriving)
+    y0 = dataclasses.replace(y0, plastic={k: x for k, x in y0.plastic.items() if k not in left})
     jump_ts = drive.jump_times if isinstance(drive, AbstractJumpPath) else None
     window, counts = problem.window, problem.counts
     y0 = check_problem(terms, window, y0, None, event=event, engine=engine, jump_ts=jump_ts)
@@ -102,7 +109,7 @@ def equation_of(problem: Problem, engine: EventByEvent) -> tuple[Equation, Event
         silent=0 if agenda is None else agenda.places,
         per_event=0 if agenda is None else agenda.per_spike,
     )
-    return equation, engine
+    return equation, engine, left
 
 
 def agenda_of(problem: Problem, engine: EventByEvent) -> Agenda | None:
@@ -137,19 +144,19 @@ def _bends(drive: DriveFunction) -> bool:
     return not isinstance(drive, Constant | Rows | StepPath)
 
 
-def terms_of(problem: Problem, path: AbstractCellPath | None) -> dfx.AbstractTerm:
-    """The network between spikes as diffrax terms; noise only if `path` is given, arrivals for
-    each source."""
+def terms_of(
+    problem: Problem, path: AbstractCellPath | None, arriving: Sequence[Arriving] = ()
+) -> dfx.AbstractTerm:
+    """The network between spikes as diffrax terms; noise only if `path` is given, and what is
+    `arriving` from sources."""
     layout = problem.layout
     terms: list[dfx.AbstractTerm] = [dfx.ODETerm(Drift(layout, problem.drive))]
     if path is not None:
         terms.append(dfx.ControlTerm(Diffusion(layout), path))
     begin = problem.clock.start(0, problem.dtype)
-    for link in links_of(problem.network, layout, "known"):
-        if link.source is not None:
-            train = problem.inputs[link.source]
-            jumps = jumps_of(link, train, problem.window.t1, begin)
-            terms.append(dfx.ControlTerm(Arrivals(layout, link.group, link.port), jumps))
+    for one in arriving:
+        arrivals = Arrivals(layout, one.link.group, one.link.port)
+        terms.append(dfx.ControlTerm(arrivals, one.jumps(problem.window.t1, begin)))
     return terms[0] if len(terms) == 1 else dfx.MultiTerm(*terms)
 
 
@@ -157,7 +164,7 @@ def run_event_by_event(problem: Problem, engine: EventByEvent) -> tuple[Simulati
     """The simulation of a problem, one spike after the other."""
     problem = problem.grouped()
     window, wanted, layout = problem.window, engine.saveat is not None, problem.layout
-    equation, engine = equation_of(problem, engine)
+    equation, engine, left = equation_of(problem, engine)
     excess = lambda y: layout.numbered(hidden(y))
     random = any(group.hazard is not None for group in layout.groups)
     if window.edges and random:
@@ -186,10 +193,10 @@ def run_event_by_event(problem: Problem, engine: EventByEvent) -> tuple[Simulati
         num_neurons=problem.neurons,
     )
     if random:
-        last = excess(solution.y1)[None]
+        s = excess(solution.y1)[None]
         if window.edges:
-            last = jnp.concatenate([solution.ys, last])
-        train = dataclasses.replace(train, boundary=boundary_of(problem, train, last, equation.key))
+            s = jnp.concatenate([solution.ys, s])
+        train = dataclasses.replace(train, boundary=boundary_of(problem, train, s, equation.key))
     if solution.y1.waiting is not None:
         lost = solution.y1.waiting.lost > 0
         result = RESULTS.where(lost, RESULTS.too_many_pending, solution.result)
@@ -201,7 +208,8 @@ def run_event_by_event(problem: Problem, engine: EventByEvent) -> tuple[Simulati
     states = solution if wanted else None
     good = solution.result == RESULTS.successful
     told = jnp.zeros_like(final.counts)
-    end = problem.end(solution.y1, final.counts, told, engine, good, None)
+    last = dataclasses.replace(solution.y1, plastic=solution.y1.plastic | left)
+    end = problem.end(last, final.counts, told, engine, good, None)
     return Simulation(train, states, solution.result, end, problem.conditions), failure
 
 

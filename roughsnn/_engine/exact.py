@@ -64,9 +64,7 @@ class Motion(dfx.AbstractLocalInterpolation):
             hidden = self.hidden[n]
             s = y.s if hidden is None or y.s is None else y.s + r * _summed(hidden, theta)
             groups.append(PopulationState(neuron, ports, s))
-        waiting = self.y0.waiting
-        waiting = None if waiting is None else waiting.after(jnp.asarray(r))
-        return NetworkState(tuple(groups), self.y0.members, waiting)
+        return self.y0.moved(groups, jnp.asarray(r))
 
     def evaluate(self, t0, t1=None, left=True):
         del left

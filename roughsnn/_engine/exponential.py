@@ -43,8 +43,7 @@ class LinearGroups(eqx.Module):
             self._moved(n, y.groups[n], force.groups[n], change.groups[n], length)
             for n in range(len(self.matrices))
         ]
-        waiting = None if y.waiting is None else y.waiting.after(length)
-        return NetworkState(tuple(found), y.members, waiting)
+        return y.moved(found, length)
 
     def _moved(
         self,
@@ -112,7 +111,7 @@ class _Dense(dfx.AbstractLocalInterpolation):
                 if kink is not None:
                     s = s + length * kink * at_least(theta - 0.5, 0) ** 2 / 2
             groups.append(PopulationState(one.neuron, one.ports, s))
-        return NetworkState(tuple(groups), y.members, y.waiting)
+        return y.with_groups(groups)
 
     def evaluate(self, t0, t1=None, left=True):
         del left
@@ -182,8 +181,7 @@ class ExponentialTrapezoid(AbstractFreshStep):
             )
             for n, one in enumerate(y1.groups)
         ]
-        y1 = NetworkState(tuple(groups), y1.members, y1.waiting)
-        return y1, None, info, None, dfx.RESULTS.successful
+        return y1.with_groups(groups), None, info, None, dfx.RESULTS.successful
 
     def _middle(self, y0: NetworkState, force: NetworkState, change: NetworkState, length: Array):
         """The state in the middle, with potentials of the right distribution."""
@@ -200,4 +198,4 @@ class ExponentialTrapezoid(AbstractFreshStep):
                 x[k] = x[k] - STRETCH * length * bend / m.neuron.row[..., k]
             like = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), one.neuron)
             groups.append(PopulationState(assembled(like, x), one.ports, one.s))
-        return NetworkState(tuple(groups), y.members, y.waiting)
+        return y.with_groups(groups)

@@ -7,7 +7,7 @@ from jaxtyping import Array, Int
 
 from .._model.drive import Rows, evaluate_drive
 from .._model.layout import Group
-from .._model.links import links_of
+from .._model.state import NetworkState
 from .._path.base import AbstractJumpPath
 from .._path.grid import GridPath
 from .cell_map import CellMap
@@ -16,7 +16,7 @@ from .delivery import add_to
 from .group_cell import LATE
 from .linear import slopes_of
 from .problem import Problem
-from .sources import arriving
+from .sources import Arriving
 from .switches import switches_of
 
 
@@ -46,13 +46,16 @@ class Feed(eqx.Module):
 
     problem: Problem
     path: GridPath | None
+    # The spikes of sources.
+    arriving: tuple[Arriving, ...]
     links: int = eqx.field(static=True)
     slots: int = eqx.field(static=True)
 
     @classmethod
-    def of(cls, problem: Problem, path: GridPath | None, cell_map: CellMap) -> "Feed":
-        """Of a problem with this path, which is `None` where noise is drawn block by block."""
-        return cls(problem, path, len(cell_map.links), cell_map.slots)
+    def of(cls, problem: Problem, y0: NetworkState, cell_map: CellMap) -> "Feed":
+        """Of a problem that starts there; noise is drawn block by block if it is not given."""
+        arriving, links = problem.arriving(y0), len(cell_map.links)
+        return cls(problem, problem.given_noise(), arriving, links, cell_map.slots)
 
     def given(self) -> Given:
         """What there is for all cells."""
@@ -66,10 +69,8 @@ class Feed(eqx.Module):
         elif isinstance(problem.drive, Rows):
             drive = problem.drive.values.astype(dtype), problem.drive.values.astype(dtype), None
         arrivals: tuple[dict[str, Array], ...] = tuple({} for _ in layout.groups)
-        for link in links_of(problem.network, layout, "known"):
-            if link.source is not None:
-                came = arriving(link, problem.inputs[link.source], grid, lengths)
-                add_to(arrivals[link.group], link.port, came)
+        for one in self.arriving:
+            add_to(arrivals[one.link.group], one.link.port, one.moments(grid, lengths))
         return Given(drive, None if self.path is None else self.path.arrays(), arrivals)
 
     def cells(self, first: int | Int[Array, ""], size: int, given: Given) -> CellInput:

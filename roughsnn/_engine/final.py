@@ -12,28 +12,38 @@ from .._misc import is_concrete
 from .._model.network import SpikingNetwork
 from .._model.state import NetworkState
 from .._window import Clock
+from .recent import Recent
 
 
 class Past(eqx.Module):
     """What the cells before the window left behind beside the states: the ends of refractory times,
-    and the spikes that are on their way, see [`roughsnn.FinalState`][]."""
+    the spikes that are on their way, and how strong they are by links with plasticity, see
+    [`roughsnn.FinalState`][]."""
 
     holds: tuple[Float[Array, "..."] | None, ...] | None = None
     spikes: Float[Array, "cells neurons"] | None = None
+    amplitudes: dict[str, Float[Array, "cells rows"]] = eqx.field(default_factory=dict)
 
     def hold(self, n: int, counts: Array, long_ago: float, dtype: Any) -> Array:
         """When the neurons of a group may fire, counted from the start."""
         held = None if self.holds is None else self.holds[n]
         return jnp.full(counts.shape, long_ago, dtype) if held is None else held.astype(dtype)
 
-    def ring(self, slots: int, neurons: int, dtype: Any) -> Array | None:
-        """The spikes of the last cells."""
+    def ring(self, slots: int, neurons: int, rows: dict[str, int], dtype: Any) -> Recent | None:
+        """The spikes of the last cells; by name how many rows the links with plasticity have."""
         if slots == 0:
             return None
-        empty = jnp.full((slots, neurons), jnp.inf, dtype)
-        if self.spikes is None:
-            return empty
-        return jnp.concatenate([empty, self.spikes.astype(dtype)])[-slots:]
+
+        def behind(empty: Array, held: Array | None) -> Array:
+            if held is None:
+                return empty
+            return jnp.concatenate([empty, held.astype(dtype)])[-slots:]
+
+        strong = {
+            name: behind(jnp.zeros((slots, n), dtype), self.amplitudes.get(name))
+            for name, n in rows.items()
+        }
+        return Recent(behind(jnp.full((slots, neurons), jnp.inf, dtype), self.spikes), strong)
 
 
 class FinalState(eqx.Module):
@@ -85,4 +95,7 @@ def kind_of(network: SpikingNetwork, engine: Any) -> tuple[str, ...]:
     for name, p in network.simulated.items():
         parts = (p.neuron, p.firing, *p.ports.values())
         found.append(f"{name}: {p.size} of {', '.join(type(x).__name__ for x in parts)}")
+    for n, p in enumerate(network.projections):
+        if p.plasticity is not None:
+            found.append(f"projections[{n}]: {type(p.plasticity).__name__}")
     return tuple(found)

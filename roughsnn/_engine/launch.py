@@ -19,6 +19,7 @@ from .._model.connectivity import SparseWeights
 from .._model.links import Link
 from .._solve.adjoint import Scratch
 from .cell_state import Launched
+from .recent import Recent
 from .samples import in_front, of_samples, summed
 from .travel import Steps
 
@@ -39,10 +40,12 @@ def advance(
     on_way: Launched,
     link: Link,
     offsets: Float[Array, " neurons"],
+    strong: Float[Array, " rows"] | None,
     slot: Int[Array, ""],
     dt0: float,
 ) -> Launched:
-    """With the spikes of a cell on their way, at the start of the next one."""
+    """With the spikes of a cell on their way, at the start of the next one; `strong` says how much
+    of their weights they bring."""
     assert link.delay is not None and on_way.ring.value is not None
     ring, weights = on_way.ring.value, link.weights
     own = link.of_rows(offsets)
@@ -54,7 +57,7 @@ def advance(
         targets = jnp.broadcast_to(jnp.arange(weights.shape[1], dtype=jnp.int32), weights.shape)
     new = _advance.bind(
         ring,
-        jnp.ones_like(own),
+        jnp.ones_like(own) if strong is None else strong,
         values.astype(ring.dtype),
         link.delay.astype(ring.dtype),
         jnp.where(hit, own, 0),
@@ -67,19 +70,20 @@ def advance(
     return Launched(*map(Scratch, new))
 
 
-def launched(link: Link, spikes: Float[Array, "slots neurons"], dt0: float) -> Launched:
+def launched(link: Link, spikes: Recent, dt0: float) -> Launched:
     """What is on its way at the start of a window, by the spikes of the cells before it: the same,
     to the last bit, as if the window went on."""
-    slots, targets = spikes.shape[0], link.weights.shape[1]
-    zero = jnp.zeros((slots, targets, 3), spikes.dtype)
+    offsets, strong = spikes.offsets, spikes.amplitudes.get(link.name)
+    slots, targets = offsets.shape[0], link.weights.shape[1]
+    zero = jnp.zeros((slots, targets, 3), offsets.dtype)
 
     def one(on_way, x):
-        offsets, slot = x
-        return advance(on_way, link, offsets, slot, dt0), None
+        offsets, own, slot = x
+        return advance(on_way, link, offsets, own, slot, dt0), None
 
     numbers = jnp.arange(slots, dtype=jnp.int32)
     start = Launched(Scratch(zero), Scratch(zero[0]))
-    return jax.lax.scan(one, start, (spikes, numbers))[0]
+    return jax.lax.scan(one, start, (offsets, strong, numbers))[0]
 
 
 def factors(order: int, r: Array) -> list[Array]:

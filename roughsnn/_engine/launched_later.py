@@ -10,6 +10,7 @@ from .._model.links import Link, Weights
 from .._solve.setup import compact
 from .delivery import in_pieces
 from .launch import factors
+from .recent import Recent
 from .travel import Steps
 
 
@@ -17,7 +18,7 @@ def launched_later(
     link: Link,
     change: Weights | None,
     moved: Float[Array, "sources synapses"] | None,
-    history: Float[Array, "past neurons"],
+    history: Recent,
     lengths: Float[Array, " cells"],
     dt0: float,
     room: int,
@@ -25,8 +26,8 @@ def launched_later(
     """What a change of the weights, and one of the delays, bring in each cell, by the spikes of
     these cells and of those before."""
     assert link.delay is not None
-    cells, dtype, weights = lengths.shape[0], history.dtype, link.weights
-    offsets = link.of_rows(history)
+    cells, weights, (offsets, strong) = lengths.shape[0], link.weights, history.of(link)
+    dtype = offsets.dtype
     rows, width = link.delay.shape
     numbers = jnp.arange(offsets.size, dtype=jnp.int32)
     marks = jnp.where(jnp.isfinite(offsets).reshape(-1), numbers, -1)
@@ -37,6 +38,7 @@ def launched_later(
     pre = jnp.where(there, at % rows, -1)
     emitted = at // rows - (offsets.shape[0] - cells)
     offset = jnp.where(there, offsets.reshape(-1)[at], 0)
+    others = [emitted, offset] if strong is None else [emitted, offset, strong.reshape(-1)[at]]
 
     values = lambda w: w.values if isinstance(w, SparseWeights) else w
     held = {"weights": values(weights), "delay": link.delay.astype(dtype)}
@@ -46,7 +48,7 @@ def launched_later(
         held["moved"] = moved.astype(dtype)
 
     def some(held, total, spikes):
-        pre, emitted, offset = spikes
+        pre, emitted, offset, *strong = spikes
         own = {name: x[jnp.maximum(pre, 0)] for name, x in held.items()}
         later, after = Steps.of(own["delay"], dt0).arrival(offset[:, None], dt0)
         cell = emitted[:, None] + later
@@ -60,6 +62,7 @@ def launched_later(
         if "moved" in own:
             amounts.append([own["weights"] * own["moved"] * x for x in factors(1, left)])
         each = jnp.stack([sum(xs[1:], xs[0]) for xs in zip(*amounts, strict=True)], -1)
+        each = each * strong[0][:, None, None] if strong else each
         if isinstance(weights, SparseWeights):
             targets = weights.targets[jnp.maximum(pre, 0)]
         else:
@@ -69,5 +72,5 @@ def launched_later(
     # So many spikes at a time that they take less memory than the weights or the result.
     size = max(1, min(pre.shape[0], max(2**16 // (3 * width), max(rows, cells) // 3)))
     like = jax.ShapeDtypeStruct((cells, weights.shape[1], 3), lengths.dtype)
-    total = in_pieces(some, held, like, size, pre, emitted, offset)
+    total = in_pieces(some, held, like, size, pre, *others)
     return jnp.moveaxis(total, -1, 1)

@@ -35,6 +35,7 @@ from .labels import labels_of
 from .linear import equations_of
 from .problem import Problem
 from .record import Plan
+from .sources import left_of
 from .stream import Stream, sizes_of
 
 
@@ -47,7 +48,8 @@ def run_lockstep(problem: Problem, engine: Lockstep) -> tuple[Simulation, Failur
     cell_map = cell_map_of(problem, key, plan, emit_s=bool(window.edges))
     counts = layout.split(problem.counts)
     carry = cell_map.start(y0, counts, problem.outside | delays_outside(cell_map), _past(problem))
-    stream = _stream(problem, engine, cell_map, carry)
+    feed = Feed.of(problem, y0, cell_map)
+    stream = _stream(feed, engine, cell_map, carry)
     streamed = stream.run(carry)
     border, told, emitted, inputs = streamed
     late = jnp.asarray(LATE * grid.dt0, problem.dtype)
@@ -60,9 +62,9 @@ def run_lockstep(problem: Problem, engine: Lockstep) -> tuple[Simulation, Failur
     train = marked(train, result)
     history = None
     if plan.at_times:
-        history, ring = emitted.offsets, carry.ring.value
-        history = history if ring is None else jnp.concatenate([ring, history])
-    states = plan.states(cell_map, inputs, emitted, final, problem, history)
+        history, ring = emitted.spikes, carry.ring.value
+        history = history if ring is None else ring.then(history)
+    states = plan.states(cell_map, inputs, emitted, final, feed, history)
     if any(group.hazard is not None for group in layout.groups):
         last = [
             jnp.full(group.size, -1.0, problem.dtype) if one.y.s is None else one.y.s
@@ -77,15 +79,19 @@ def run_lockstep(problem: Problem, engine: Lockstep) -> tuple[Simulation, Failur
     good = result == RESULTS.successful
     holds = tuple(one.hold for one in border.groups)
     waits = cell_map.slots > 0 or any(hold is not None for hold in holds)
-    left = Past(holds, border.ring.value) if waits else None
-    end = problem.end(cell_map.state(border), of_all(border), again, engine, good, left)
+    left, ring, state = None, border.ring.value, cell_map.state(border)
+    if waits:
+        left = Past(holds) if ring is None else Past(holds, ring.offsets, ring.amplitudes)
+    state = dataclasses.replace(state, plastic=state.plastic | left_of(feed.arriving))
+    end = problem.end(state, of_all(border), again, engine, good, left)
     sim = Simulation(train, states, result, end, problem.conditions)
     own = of_all(border) - problem.counts
     return sim, failure_of(result, problem.max_spikes, total, own, grid.cells)
 
 
-def _stream(problem: Problem, engine: Lockstep, cell_map: CellMap, carry: LockstepCarry) -> Stream:
+def _stream(feed: Feed, engine: Lockstep, cell_map: CellMap, carry: LockstepCarry) -> Stream:
     """The loop over all cells."""
+    problem = feed.problem
     window, grid = problem.window, problem.grid
     # The last cells may hold more spikes than are wanted, and not in order.
     room = problem.max_spikes
@@ -95,7 +101,6 @@ def _stream(problem: Problem, engine: Lockstep, cell_map: CellMap, carry: Lockst
     again = 0
     if isinstance(problem.initial, FinalState):
         again = (LATE + cell_map.slots) * problem.neurons
-    feed = Feed.of(problem, problem.given_noise(), cell_map)
     sizes = sizes_of(engine.adjoint, feed, cell_map, carry)
     edges = tuple(round(t / grid.dt0) - 1 for t in window.edges)
     return Stream(feed, cell_map, sizes, room, room + again, edges)

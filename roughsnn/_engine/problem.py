@@ -15,7 +15,9 @@ from .._check import check_kind
 from .._misc import is_concrete, where_tree
 from .._model.drive import Constant, Rows, as_drive, evaluate_drive
 from .._model.layout import Layout, layout_of
+from .._model.links import links_of
 from .._model.network import SpikingNetwork
+from .._model.plasticity import Plastic
 from .._model.population import Source
 from .._model.state import NetworkState
 from .._path.base import AbstractGridPath
@@ -36,7 +38,7 @@ from .initial import as_initial, bounds_of, initial_state
 from .known import check_conditions
 from .linear import check_linear
 from .noise import check_noise, drawn_path, flat_path
-from .sources import as_trains
+from .sources import Arriving, as_trains
 
 
 class Problem(eqx.Module):
@@ -148,7 +150,25 @@ class Problem(eqx.Module):
     def start(self) -> tuple[NetworkState, RandomKey]:
         """The state at the start, and the key of the thresholds."""
         _, event_key = split(self.key)
-        return initial_state(self.layout, self.initial, self.dtype, event_key), event_key
+        y0 = initial_state(self.layout, self.initial, self.dtype, event_key)
+        if isinstance(self.initial, FinalState):
+            return y0, event_key
+        plastic = {
+            link.name: Plastic.rest(link.plasticity, link.weights.shape[0], self.dtype)
+            for which in ("known", "within", "delayed")
+            for link in links_of(self.network, self.layout, which)
+            if link.plasticity is not None
+        }
+        return dataclasses.replace(y0, plastic=plastic), event_key
+
+    def arriving(self, y0: NetworkState) -> tuple[Arriving, ...]:
+        """The spikes of the sources, by the links that they have."""
+        found = []
+        for link in links_of(self.network, self.layout, "known"):
+            if link.source is not None:
+                train, start = self.inputs[link.source], y0.plastic.get(link.name)
+                found.append(Arriving.of(link, train, start))
+        return tuple(found)
 
     def given_noise(self) -> GridPath | None:
         """The noise that was given, in the order of what is drawn, in a row."""

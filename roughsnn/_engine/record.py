@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree, PyTreeDef
 
 from .._misc import at_most, is_concrete, where_tree
-from .._model.links import Link, links_of
 from .._model.network import SpikingNetwork, find_value
 from .._model.state import Member, NetworkState
 from .._solve.adjoint import Scratch
@@ -19,9 +18,9 @@ from .any_cell import group_cell_of
 from .cell_map import CellMap
 from .cell_state import CellInput, LockstepCarry, LockstepEmitted
 from .delivery import add_to
+from .feed import Feed
 from .linear import Affine, Matrices, equations_of
-from .problem import Problem
-from .sources import arriving_until
+from .recent import Recent
 from .switches import switches_of
 
 
@@ -113,11 +112,11 @@ class Plan(eqx.Module):
         inputs: CellInput | None,
         emitted: LockstepEmitted,
         final: LockstepCarry,
-        problem: Problem,
-        history: Float[Array, "past neurons"] | None = None,
+        feed: Feed,
+        history: Recent | None = None,
     ) -> PyTree | None:
-        """The records, with the structure in which they were asked for; `history` is the offsets of
-        the spikes of the cells, and of those before from which spikes are on their way."""
+        """The records, with the structure in which they were asked for; `history` is the spikes of
+        the cells, and of those before from which spikes are on their way."""
         if not self.hows:
             return None
         ended = cell_map.stopped(final)
@@ -130,14 +129,9 @@ class Plan(eqx.Module):
         if times:
             # All at once, so that the program does not grow with the number of records.
             assert emitted.origin is not None and inputs is not None
-            sources = links_of(problem.network, cell_map.layout, "known")
-            sources = tuple(link for link in sources if link.source is not None)
             groups = cell_map.layout.groups
-            equations = tuple(equations_of(group, problem.dtype) for group in groups)
-            origin = emitted.origin
-            at = _InsideOfCells(
-                cell_map, inputs, origin, last, problem, sources, equations, history
-            )
+            equations = tuple(equations_of(group, feed.problem.dtype) for group in groups)
+            at = _InsideOfCells(cell_map, inputs, emitted.origin, last, feed, equations, history)
             ends = np.cumsum([len(ts) for ts in times])[:-1]
             found = at(jnp.concatenate(times))
             inside = [
@@ -173,13 +167,12 @@ class _InsideOfCells(NamedTuple):
     inputs: CellInput
     origin: LockstepCarry
     last: NetworkState
-    problem: Problem
-    sources: tuple[Link, ...]
+    feed: Feed
     equations: tuple[Matrices | dict[str, Affine], ...]
-    history: Float[Array, "past neurons"] | None
+    history: Recent | None
 
     def __call__(self, ts: Float[Array, " times"]) -> NetworkState:
-        dtype, grid = self.inputs.begin.dtype, self.problem.grid
+        dtype, grid = self.inputs.begin.dtype, self.feed.problem.grid
         since = ts.astype(dtype)
         held = jax.lax.stop_gradient(since)
         number = jnp.floor(held / grid.dt0 + 1e-6).astype(jnp.int32)
@@ -189,7 +182,7 @@ class _InsideOfCells(NamedTuple):
 
     def _at(self, number: Array, since: Array, beyond: Array) -> NetworkState:
         row = lambda tree: jax.tree.map(lambda x: x[number], tree)
-        carry, x, dt0 = row(self.origin), row(self.inputs), self.problem.grid.dt0
+        carry, x, dt0 = row(self.origin), row(self.inputs), self.cell_map.dt0
         r = since - number.astype(since.dtype) * dt0
         # At the border itself nothing has happened yet.
         at_start = jax.lax.stop_gradient(r) <= 1e-6 * x.length
@@ -201,16 +194,15 @@ class _InsideOfCells(NamedTuple):
         if cell_map.slots:
             assert self.history is not None
             # As the loop has it there.
-            ring = jax.lax.dynamic_slice_in_dim(self.history, number, cell_map.slots)
-            ring = Scratch(jnp.roll(ring, number % cell_map.slots, axis=0))
-            carry = dataclasses.replace(carry, ring=ring)
+            ring = self.history.cells(number, cell_map.slots).turned(number % cell_map.slots)
+            carry = dataclasses.replace(carry, ring=Scratch(ring))
         after = cell_map.state(cell_map(carry, self._part(x, number, r))[0])
         y = where_tree(at_start, cell_map.state(carry), after)
         return where_tree(beyond, self.last, y)
 
     def _part(self, x: CellInput, number: Array, r: Array) -> CellInput:
         """The first part, of length r, of what drives a cell."""
-        problem, layout, lengths = self.problem, self.cell_map.layout, self.inputs.length
+        problem, layout, lengths = self.feed.problem, self.cell_map.layout, self.inputs.length
         share = r / x.length
         drive = tuple((a, a + (b - a) * share, lag) for a, b, lag in x.drive)
         switches = switches_of(problem.drive, problem.grid, lengths)
@@ -219,10 +211,8 @@ class _InsideOfCells(NamedTuple):
             own = [tuple(g.of_network(end) for end in line) for g in layout.groups]
             drive = tuple((a, b, lag) for a, b, lag in own)
         arrivals: tuple[dict[str, Array], ...] = tuple({} for _ in layout.groups)
-        for link in self.sources:
-            assert link.source is not None
-            train = problem.inputs[link.source]
-            came = arriving_until(link, train, problem.grid, lengths, number, r)
-            add_to(arrivals[link.group], link.port, came)
+        for one in self.feed.arriving:
+            came = one.moments_until(problem.grid, lengths, number, r)
+            add_to(arrivals[one.link.group], one.link.port, came)
         change = jax.tree.map(lambda d: d * share, x.change)
         return dataclasses.replace(x, length=r, drive=drive, change=change, arrivals=arrivals)

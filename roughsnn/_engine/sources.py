@@ -1,7 +1,7 @@
 """Spikes from outside: the trains of the sources of a network."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -14,6 +14,7 @@ from .._misc import described
 from .._model.connectivity import SparseWeights
 from .._model.links import Link
 from .._model.network import SpikingNetwork, find_value
+from .._model.plasticity import Plastic, amplitudes_of
 from .._model.population import Source
 from .._path.jumps import JumpPath, check_jump_times
 from .._solve.step import Grid
@@ -68,45 +69,79 @@ def in_cells(
     return cell, since - cell.astype(since.dtype) * grid.dt0
 
 
-def arriving(
-    link: Link, spikes: SpikeTrain, grid: Grid, lengths: Float[Array, " cells"]
-) -> Float[Array, "cells 3 neurons"]:
-    """The moments of what the spikes of a source bring in each cell."""
-    link, spikes = travelled(link, spikes)
-    cell, offset = in_cells(spikes, grid, lengths)
-    left = lengths[cell] - offset
-    weights = jax.tree.map(_as(lengths.dtype), link.weights)
-    return deliver_all(weights, spikes.marks, cell, left, lengths, moments)
+class Arriving(eqx.Module):
+    """The spikes of a source as they arrive by one link: it has no delays left, and `spikes` are
+    those that arrive in the window; how strong they are, and what plasticity there is at the end of
+    it; `None` without."""
+
+    link: Link
+    spikes: SpikeTrain
+    amplitudes: Float[Array, " spikes"] | None
+    left: Plastic | None
+
+    @classmethod
+    def of(cls, link: Link, spikes: SpikeTrain, start: Plastic | None) -> "Arriving":
+        """Of spikes as they are sent, counted from where `start` is."""
+        amplitudes, left = None, None
+        if link.plasticity is not None:
+            assert start is not None
+            amplitudes, left = amplitudes_of(link.plasticity, start, spikes)
+        link, spikes, amplitudes = _travelled(link, spikes, amplitudes)
+        return cls(link, spikes, amplitudes, left)
+
+    def moments(self, grid: Grid, lengths: Float[Array, " cells"]) -> Float[Array, "cells 3 all"]:
+        """The moments of what they bring in each cell."""
+        cell, offset = in_cells(self.spikes, grid, lengths)
+        left = lengths[cell] - offset
+        return self._delivered(self.spikes.marks, cell, left, lengths, self.amplitudes)
+
+    def moments_until(
+        self, grid: Grid, lengths: Float[Array, " cells"], cell: Int[Array, ""], length: Scalar
+    ) -> Float[Array, "3 neurons"]:
+        """The same in the first part, of this length, of one cell."""
+        spikes, amplitudes = self.spikes, self.amplitudes
+        of_spike, offset = in_cells(spikes, grid, lengths)
+        there = (spikes.marks >= 0) & (of_spike == cell) & (offset <= length)
+        order = jnp.argsort(~there, stable=True)
+        marks = jnp.where(there, spikes.marks, -1)[order]
+        left, first = (length - offset)[order], jnp.zeros_like(marks)
+        amplitudes = None if amplitudes is None else amplitudes[order]
+        return self._delivered(marks, first, left, length[None], amplitudes)[0]
+
+    def _delivered(self, marks, cell, left, lengths, amplitudes) -> Array:
+        weights = jax.tree.map(_as(lengths.dtype), self.link.weights)
+        return deliver_all(weights, marks, cell, left, lengths, moments, amplitudes)
+
+    def jumps(self, t1: float, since: Scalar) -> JumpPath:
+        """As a driver of a port on [0, t1], with times that count from `since`."""
+        weights, spikes = self.link.weights, self.spikes
+        there = spikes.marks >= 0
+        rows = jnp.where(there, spikes.marks, 0)
+        row = weights.row if isinstance(weights, SparseWeights) else lambda k: weights[k]
+        sizes = jnp.where(there[:, None], jax.vmap(row)(rows), 0)
+        sizes = sizes if self.amplitudes is None else sizes * self.amplitudes[:, None]
+        # The times were checked at the door, and are not again in the program.
+        empty = JumpPath(np.full(sizes.shape[0], np.inf), np.zeros(sizes.shape), t0=0.0, t1=t1)
+        times = spikes.times + since.astype(spikes.times.dtype)
+        return eqx.tree_at(lambda p: (p.jump_times, p.sizes), empty, (times, sizes))
 
 
-def arriving_until(
-    link: Link,
-    spikes: SpikeTrain,
-    grid: Grid,
-    lengths: Float[Array, " cells"],
-    cell: Int[Array, ""],
-    length: Scalar,
-) -> Float[Array, "3 neurons"]:
-    """The same in the first part, of this length, of one cell."""
-    link, spikes = travelled(link, spikes)
-    of_spike, offset = in_cells(spikes, grid, lengths)
-    there = (spikes.marks >= 0) & (of_spike == cell) & (offset <= length)
-    order = jnp.argsort(~there, stable=True)
-    marks = jnp.where(there, spikes.marks, -1)[order]
-    left, first = (length - offset)[order], jnp.zeros_like(marks)
-    weights = jax.tree.map(_as(lengths.dtype), link.weights)
-    return deliver_all(weights, marks, first, left, length[None], moments)[0]
+def left_of(arriving: Sequence[Arriving]) -> dict[str, Plastic]:
+    """The plasticity of sources at the end of the window, by the names of their links."""
+    return {one.link.name: one.left for one in arriving if one.left is not None}
 
 
 def _as(dtype: Any):
     return lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.inexact) else x
 
 
-def travelled(link: Link, spikes: SpikeTrain) -> tuple[Link, SpikeTrain]:
-    """The link without delays, and the spikes when they arrive in the window; the others are
-    padding, at the end. Where each synapse has a delay, each has a row."""
+def _travelled(
+    link: Link, spikes: SpikeTrain, amplitudes: Array | None
+) -> tuple[Link, SpikeTrain, Array | None]:
+    """The link without delays, the spikes when they arrive in the window, and how strong they are;
+    the others are padding, at the end. Where each synapse has a delay, each has a row."""
     if link.delay is None:
-        return link, spikes
+        return link, spikes, amplitudes
     weights, marks, delay = link.weights, spikes.marks, link.delay
     times, there = spikes.times, marks >= 0
     row = jnp.maximum(marks, 0)
@@ -121,6 +156,7 @@ def travelled(link: Link, spikes: SpikeTrain) -> tuple[Link, SpikeTrain]:
         each = lambda x: jnp.broadcast_to(x[:, None], (x.shape[0], width)).reshape(-1)
         row = (row[:, None] * width + jnp.arange(width, dtype=jnp.int32)[None]).reshape(-1)
         times, there, delay = each(times), each(there), delay.reshape(-1)
+        amplitudes = None if amplitudes is None else each(amplitudes)
     elif delay.ndim == 0:
         delay = delay[None]
     shift = delay[row if delay.shape[0] > 1 else jnp.zeros_like(row)]
@@ -129,19 +165,5 @@ def travelled(link: Link, spikes: SpikeTrain) -> tuple[Link, SpikeTrain]:
     order = jnp.argsort(jax.lax.stop_gradient(jnp.where(there, times, jnp.inf)))
     marks, times = jnp.where(there, row, -1)[order], jnp.where(there, times, jnp.inf)[order]
     link = dataclasses.replace(link, weights=weights, delay=None)
-    return link, dataclasses.replace(spikes, times=times, marks=marks)
-
-
-def jumps_of(link: Link, spikes: SpikeTrain, t1: float, since: Scalar) -> JumpPath:
-    """The spikes of a source as a driver of a port on [0, t1], with times that count from
-    `since`."""
-    link, spikes = travelled(link, spikes)
-    weights = link.weights
-    there = spikes.marks >= 0
-    rows = jnp.where(there, spikes.marks, 0)
-    row = weights.row if isinstance(weights, SparseWeights) else lambda k: weights[k]
-    sizes = jnp.where(there[:, None], jax.vmap(row)(rows), 0)
-    # The times were checked at the door, and are not again in the program.
-    empty = JumpPath(np.full(sizes.shape[0], np.inf), np.zeros(sizes.shape), t0=0.0, t1=t1)
-    times = spikes.times + since.astype(spikes.times.dtype)
-    return eqx.tree_at(lambda p: (p.jump_times, p.sizes), empty, (times, sizes))
+    amplitudes = None if amplitudes is None else amplitudes[order]
+    return link, dataclasses.replace(spikes, times=times, marks=marks), amplitudes

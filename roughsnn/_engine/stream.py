@@ -160,9 +160,8 @@ class Stream(eqx.Module):
         )
         if carry.ring.value is not None:
             # In the order of the cells, without those behind the last one.
-            past = jnp.concatenate([carry.ring.value, emitted.offsets])
             done = jnp.minimum(size, cell_map.cells - first)
-            ring = jax.lax.dynamic_slice_in_dim(past, done, cell_map.slots)
+            ring = carry.ring.value.then(emitted.spikes).cells(done, cell_map.slots)
             border = dataclasses.replace(border, ring=Scratch(ring))
         return inputs, border, emitted
 
@@ -232,8 +231,8 @@ class Stream(eqx.Module):
 
 def _kept(emitted: LockstepEmitted) -> LockstepEmitted:
     """What is wanted of all cells."""
-    where = lambda e: (e.offsets, e.s, e.density)
-    return eqx.tree_at(where, emitted, (None, None, None), is_leaf=lambda x: x is None)
+    where = lambda e: (e.offsets, e.s, e.density, e.amplitudes)
+    return eqx.tree_at(where, emitted, (None, None, None, {}), is_leaf=lambda x: x is None)
 
 
 def sizes_of(

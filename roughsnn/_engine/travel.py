@@ -18,7 +18,8 @@ from jaxtyping import Array, Float, Int
 from .._model.connectivity import SparseWeights
 from .._model.links import Link
 from .._solve.setup import compact
-from .delivery import deliver, deliver_all, moments
+from .delivery import deliver, deliver_all, moments, scaled_by
+from .recent import Recent
 
 
 def slots_of(links: tuple[Link, ...], dt0: float) -> int:
@@ -49,42 +50,49 @@ class Steps(NamedTuple):
 
 
 def arrived(
-    ring: Float[Array, "slots neurons"],
-    link: Link,
-    slot: Int[Array, ""],
-    length: Float[Array, ""],
-    dt0: float,
-) -> tuple[Float[Array, "slots neurons"], Float[Array, "3 targets"]]:
+    ring: Recent, link: Link, slot: Int[Array, ""], length: Float[Array, ""], dt0: float
+) -> tuple[Recent, Float[Array, "3 targets"]]:
     """The ring, and the moments of what a link brings in the cell that begins."""
     assert link.delay is not None
-    steps, slots = Steps.of(link.delay.astype(ring.dtype), dt0), ring.shape[0]
+    all_offsets, sent = ring.offsets, ring.amplitudes.get(link.name)
+    slots, dtype = all_offsets.shape[0], all_offsets.dtype
+    steps = Steps.of(link.delay.astype(dtype), dt0)
     back = jnp.stack([slot - steps.cells, slot - steps.cells - 1]) % slots
     rest = steps.rest
     if link.delay.ndim == 0:
-        ring, rows = take(ring, back)
+        all_offsets, rows = take(all_offsets, back)
         offsets = link.of_rows(rows)
+        sent, strong = (None, None) if sent is None else take(sent, back)
     else:
-        columns = link.indices
-        if link.delay.ndim == 2:
-            columns = np.broadcast_to(columns[:, None], link.delay.shape)
-        ring, offsets = take(ring, back, columns)
+        all_offsets, offsets = take(all_offsets, back, _each(link, link.indices))
+        rows = _each(link, np.arange(len(link.indices), dtype=np.int32))
+        sent, strong = (None, None) if sent is None else take(sent, back, rows)
+    amplitudes = ring.amplitudes if sent is None else ring.amplitudes | {link.name: sent}
+    ring = Recent(all_offsets, amplitudes)
     after = jnp.stack([offsets[0] + rest, offsets[1] + rest - dt0])
     there = jnp.stack([after[0] < dt0, after[1] >= 0]) & jnp.isfinite(after) & (after <= length)
     left = length - jnp.where(there, after, 0)
-    each = [jnp.sum(jnp.where(there, x, 0), 0) for x in moments(length, left)]
+    each = scaled_by(strong, moments(length, left))
+    each = [jnp.sum(jnp.where(there, x, 0), 0) for x in each]
     if link.delay.ndim < 2:
         return ring, jnp.stack(deliver(link.weights, jnp.any(there, 0), each))
     if not isinstance(link.weights, SparseWeights):
         return ring, jnp.stack([jnp.sum(link.weights * x, 0) for x in each])
-    zero = jnp.zeros(link.weights.size, ring.dtype)
+    zero = jnp.zeros(link.weights.size, dtype)
     values, targets = link.weights.values, link.weights.targets
     return ring, jnp.stack([zero.at[targets].add(values * x) for x in each])
+
+
+def _each(link: Link, rows: np.ndarray) -> np.ndarray:
+    """What there is for each row, for each delay of a link."""
+    assert link.delay is not None
+    return np.broadcast_to(rows[:, None], link.delay.shape) if link.delay.ndim == 2 else rows
 
 
 def delivered_later(
     link: Link,
     change,
-    history: Float[Array, "past neurons"],
+    history: Recent,
     lengths: Float[Array, " cells"],
     dt0: float,
     room: int,
@@ -92,10 +100,10 @@ def delivered_later(
     """What the weights `change` bring in each cell, by the spikes of these cells and of those
     before."""
     assert link.delay is not None
-    cells, offsets = lengths.shape[0], link.of_rows(history)
-    delay = jnp.broadcast_to(link.delay, offsets.shape[1:])[None]
+    cells, (offsets, strong) = lengths.shape[0], history.of(link)
+    delay, dtype = jnp.broadcast_to(link.delay, offsets.shape[1:])[None], offsets.dtype
     emitted = jnp.arange(offsets.shape[0], dtype=jnp.int32) - (offsets.shape[0] - cells)
-    later, after = Steps.of(delay.astype(history.dtype), dt0).arrival(offsets, dt0)
+    later, after = Steps.of(delay.astype(dtype), dt0).arrival(offsets, dt0)
     cell = emitted[:, None] + later
     inside = (cell >= 0) & (cell < cells) & jnp.isfinite(after)
     cell = jnp.clip(cell, 0, cells - 1)
@@ -107,7 +115,9 @@ def delivered_later(
     (spikes,) = compact(marks, min(room * copies, offsets.size), (marks, -1))
     at = jnp.maximum(spikes, 0)
     pre = jnp.where(spikes >= 0, at % offsets.shape[1], -1)
-    return deliver_all(change, pre, cell.reshape(-1)[at], left.reshape(-1)[at], lengths, moments)
+    cell, left = cell.reshape(-1)[at], left.reshape(-1)[at]
+    strong = None if strong is None else strong.reshape(-1)[at]
+    return deliver_all(change, pre, cell, left, lengths, moments, strong)
 
 
 def take(ring: Array, back: Array, columns: np.ndarray | None = None) -> tuple[Array, Array]:

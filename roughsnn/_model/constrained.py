@@ -3,11 +3,13 @@
 from typing import TypeVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import paramax
+from jax.scipy.special import logit
 from jaxtyping import Array
 
-from .domain import Bounded
+from .domain import Bound, Bounded
 
 _Model = TypeVar("_Model", bound=Bounded)
 
@@ -17,17 +19,19 @@ def constrained(model: _Model) -> _Model:
 
     Each parameter $x$ that must be positive, or must not be negative, is kept as its logarithm
     ($x = e^r$, by `paramax.Parameterize`), of which any value is right: a step of an optimiser
-    changes it by a factor. [`roughsnn.simulate`][] and its kin and the losses of
-    [`roughsnn.fit`][] see the parameters themselves. To read them, use
-    `paramax.unwrap(result.model)`. Without constraints a parameter that leaves its domain is an
-    error where it is known, and `RESULTS.parameter_outside` in a program.
+    changes it by a factor. One that must be in (0, 1] is kept as its logit.
+    [`roughsnn.simulate`][] and its kin and the losses of [`roughsnn.fit`][] see the parameters
+    themselves. To read them, use `paramax.unwrap(result.model)`. Without constraints a parameter
+    that leaves its domain is an error where it is known, and `RESULTS.parameter_outside` in a
+    program.
 
     **Arguments:**
 
     - `model`: a [`roughsnn.SpikingNetwork`][], or one of its parts. A part of your own says by
         `bounds` which of its leaves are concerned.
 
-    **Returns:** the model; a parameter of 0 starts at 1e-4.
+    **Returns:** the model; a parameter of 0 starts at 1e-4, one of 1 that is kept as its logit at
+        1 - 1e-4.
 
     **Raises:** `ValueError` for a known parameter that is outside of its domain; `TypeError` for a
         model without `bounds`.
@@ -39,8 +43,12 @@ def constrained(model: _Model) -> _Model:
         )
     for bound in model.bounds():
         bound.check()
-    return eqx.tree_at(lambda m: [b.value for b in m.bounds()], model, replace_fn=_by_logarithm)
+    held = [_held(bound) for bound in model.bounds()]
+    return eqx.tree_at(lambda m: [b.value for b in m.bounds()], model, held)
 
 
-def _by_logarithm(value: Array) -> paramax.Parameterize[Array]:
-    return paramax.Parameterize(jnp.exp, jnp.log(jnp.where(value == 0, 1e-4, value)))
+def _held(bound: Bound) -> paramax.Parameterize[Array]:
+    """A number of which any value is right."""
+    if bound.rule == "in (0, 1]":
+        return paramax.Parameterize(jax.nn.sigmoid, logit(jnp.minimum(bound.value, 1 - 1e-4)))
+    return paramax.Parameterize(jnp.exp, jnp.log(jnp.where(bound.value == 0, 1e-4, bound.value)))

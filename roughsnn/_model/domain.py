@@ -1,7 +1,7 @@
 """The domains of parameters: a known value outside is refused, a traced one ends in a flag."""
 
-import operator
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,15 +11,19 @@ from .._check import check_choice
 from .._misc import as_float_array, check_finite, is_concrete
 from .._types import Numeric
 
-_RULES = {
-    "positive": ("be positive", operator.gt),
-    "not negative": ("not be negative", operator.ge),
-    "negative": ("be negative", operator.lt),
+Rule: TypeAlias = Literal["positive", "not negative", "negative", "in (0, 1]"]
+# What they say, and what they allow.
+_RULES: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "positive": ("be positive", lambda x: x > 0),
+    "not negative": ("not be negative", lambda x: x >= 0),
+    "negative": ("be negative", lambda x: x < 0),
+    "in (0, 1]": ("be more than 0 and at most 1", lambda x: (x > 0) & (x <= 1)),
 }
 
 
 class Bound(NamedTuple):
-    """What each number of a parameter must be: `"positive"`, `"not negative"` or `"negative"`.
+    """What each number of a parameter must be: `"positive"`, `"not negative"`, `"negative"` or
+    `"in (0, 1]"`.
 
     Neurons, synapses, firings and intensities of your own return them from `bounds`. Known values
     are checked when a simulation begins; traced ones make its result `RESULTS.parameter_outside`.
@@ -27,12 +31,12 @@ class Bound(NamedTuple):
 
     name: str
     value: Float[Array, "..."]
-    rule: Literal["positive", "not negative", "negative"]
+    rule: Rule
 
     def holds(self) -> Bool[Array, ""]:
         """Whether all are; false where one is nan."""
         _, within = _RULES[self.rule]
-        return jnp.all(within(self.value, 0))
+        return jnp.all(within(self.value))
 
     def check(self) -> None:
         """`ValueError` if the numbers are known, and outside."""
@@ -43,7 +47,7 @@ class Bound(NamedTuple):
         check_finite(self.name, self.value)
         must, within = _RULES[self.rule]
         value = np.asarray(self.value)
-        if not np.all(within(value, 0)):
+        if not np.all(within(value)):
             raise ValueError(f"`{self.name}` must {must}, got {value}.")
 
 
@@ -56,7 +60,7 @@ class Bounded(Protocol):
         ...
 
 
-def as_bounded(name: str, value: Numeric, rule: Literal["positive", "not negative"]) -> Array:
+def as_bounded(name: str, value: Numeric, rule: Rule) -> Array:
     """`value` as a floating array, checked as far as it is known."""
     bound = Bound(name, as_float_array(name, value), rule)
     bound.check()

@@ -35,9 +35,8 @@ class Drift(eqx.Module):
             group_drift(group, t, state, group.of_network(drive))
             for group, state in zip(self.layout.groups, y.groups, strict=True)
         ]
-        if y.waiting is None:
-            return NetworkState(tuple(moved), y.members)
-        if any(group.refractory is not None for group in self.layout.groups):
+        refractory = any(group.refractory is not None for group in self.layout.groups)
+        if refractory and y.waiting is not None:
             held = self.layout.split(y.waiting.held(self.layout.size))
             moved = [
                 state
@@ -45,7 +44,7 @@ class Drift(eqx.Module):
                 else dataclasses.replace(state, s=jnp.where(own, 0, state.s))
                 for state, own in zip(moved, held, strict=True)
             ]
-        return NetworkState(tuple(moved), y.members, y.waiting.drift())
+        return y.drift(moved)
 
 
 def group_drift(
@@ -80,8 +79,7 @@ class Diffusion(eqx.Module):
             stop = start + group.size * len(group.drawn)
             moved.append(group_noise(group, state, dx[start:stop]))
             start = stop
-        still = jax.tree.map(jnp.zeros_like, y.waiting)
-        return NetworkState(tuple(moved), y.members, still)
+        return jax.tree.map(jnp.zeros_like, y).with_groups(moved)
 
     def __call__(self, t, y: NetworkState, args) -> lx.FunctionLinearOperator:
         """The map from increments to those of the state."""
@@ -172,24 +170,36 @@ class Spike(eqx.Module):
 
     def __call__(self, t, y: NetworkState, args, k, u) -> NetworkState:
         """The state just after."""
-        waiting = y.waiting
-        fired = self.layout.split(one_hot(k, self.layout.size))
+        hit = one_hot(k, self.layout.size)
         groups = [
-            self._own(group, state, hit, u)
-            for group, state, hit in zip(self.layout.groups, y.groups, fired, strict=True)
+            self._own(group, state, own, u)
+            for group, state, own in zip(
+                self.layout.groups, y.groups, self.layout.split(hit), strict=True
+            )
         ]
-        y = NetworkState(tuple(groups), y.members)
+        y, amplitudes = self._fired(y.with_groups(groups), hit)
         for link in self.links:
-            amount = link.row(k, self.layout.size)
+            amount = link.row(k, self.layout.size) * amplitudes.get(link.name, 1)
             y = received(self.layout, y, link.group, link.port, amount)
         if self.agenda is None:
             return y
-        assert waiting is not None
-        waiting, amounts = self.agenda.after_waiting(waiting, k)
+        assert y.waiting is not None
+        waiting, amounts = self.agenda.after_waiting(y.waiting, k)
         for link, amount in zip(self.agenda.links, amounts, strict=True):
             y = received(self.layout, y, link.group, link.port, amount)
-        waiting = self.agenda.after_spike(waiting, k)
+        waiting = self.agenda.after_spike(waiting, k, amplitudes)
         return dataclasses.replace(y, waiting=waiting)
+
+    def _fired(self, y: NetworkState, hit: Array) -> tuple[NetworkState, dict[str, Array]]:
+        """What plasticity makes of a spike, and how strong that is by each link, 0 if it has no
+        row."""
+        plastic, amplitudes = dict(y.plastic), {}
+        for link in (*self.links, *(() if self.agenda is None else self.agenda.links)):
+            if link.plasticity is not None and link.name in plastic:
+                own, held = link.of_rows(hit), plastic[link.name]
+                each, plastic[link.name] = held.fired(link.plasticity, own, 0.0, 0.0)
+                amplitudes[link.name] = jnp.sum(each)
+        return dataclasses.replace(y, plastic=plastic), amplitudes
 
     def _own(self, group: Group, state: PopulationState, hit: Array, u) -> PopulationState:
         neuron = where_neurons(hit, group.spike(state.neuron), state.neuron)

@@ -1,9 +1,11 @@
 """The projections of a network as the engines see them: one list or matrix for each port."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -11,7 +13,9 @@ from jaxtyping import Array, Float, Int
 from .._misc import joined
 from .connectivity import SparseWeights
 from .layout import Layout
+from .mapped import can_merge, kinds_of, merged
 from .network import SpikingNetwork
+from .plasticity import AbstractPlasticity
 from .population import Source
 
 Weights: TypeAlias = Float[Array, "sources targets"] | SparseWeights
@@ -35,6 +39,10 @@ class Link(eqx.Module):
     # weights; at most `max_delay`.
     delay: Float[Array, "..."] | None = None
     max_delay: float = eqx.field(static=True, default=0.0)
+    # How strong the spikes of a row are; each neuron then has one row.
+    plasticity: AbstractPlasticity | None = None
+    # The numbers of its projections.
+    name: str = eqx.field(static=True, default="")
 
     @property
     def indices(self) -> Int[np.ndarray, " sources"]:
@@ -73,6 +81,8 @@ class _Block(NamedTuple):
     weights: Weights
     delay: Array | None
     max_delay: float
+    number: int
+    plasticity: AbstractPlasticity | None = None
     # Which of several rows of a neuron.
     copy: int = 0
 
@@ -95,7 +105,7 @@ def links_of(
     at = {m.name: m for m in layout.members}
     starts = np.cumsum([0, *(group.size for group in layout.groups)])
     found: dict[tuple, list[_Block]] = {}
-    for p in network.projections:
+    for n, p in enumerate(network.projections):
         post, source = at[p.post], isinstance(network[p.pre], Source)
         pre = None if source else at[p.pre]
         upwards = pre is None or (layout.groups[pre.group].level < layout.groups[post.group].level)
@@ -103,19 +113,44 @@ def links_of(
         if ("delayed" if delayed else "known" if upwards else "within") != which:
             continue
         row = 0 if pre is None else int(starts[pre.group]) + pre.start
-        block = _Block(row, post.start, p.effective(), p.delay, p.max_delay)
+        block = _Block(row, post.start, p.effective(), p.delay, p.max_delay, n, p.plasticity)
         kind = p.delay is None, block.each
         key = (post.group, p.port or "", p.pre if source else None, kind)
+        if p.plasticity is not None:
+            key = (*key, *_structure(n, p.plasticity))
+            # Each neuron has one row: a second projection from it is of another link.
+            from_here = lambda blocks, row=row: any(b.row == row for b in blocks)
+            again = sum(k[:-1] == key and from_here(blocks) for k, blocks in found.items())
+            key = (*key, again)
         blocks = found.setdefault(key, [])
-        if p.delay is not None and not block.each:
+        if p.delay is not None and not block.each and p.plasticity is None:
             block = block._replace(copy=sum(b.piece[1:] == block.piece[1:] for b in blocks))
         blocks.append(block)
     links = []
-    for (group, port, source, _), blocks in found.items():
+    for (group, port, source, *_), blocks in found.items():
         weights, delay, rows = _assembled(blocks, layout.groups[group].size)
         longest = max(b.max_delay for b in blocks)
-        links.append(Link(weights, group, port, rows, source, delay, longest))
+        link = Link(weights, group, port, rows, source, delay, longest, _plasticity(blocks))
+        name = f"projections[{', '.join(str(b.number) for b in blocks)}]"
+        links.append(dataclasses.replace(link, name=name))
     return tuple(links)
+
+
+def _structure(number: int, plasticity: AbstractPlasticity) -> tuple:
+    """What plasticity of one link has in common; the number, where it is alone."""
+    if not can_merge(plasticity):
+        return (number,)
+    rest = eqx.filter(plasticity, eqx.is_array, inverse=True)
+    others = tuple(map(id, jax.tree.leaves(rest)))
+    return jax.tree.structure(plasticity), kinds_of(plasticity), others
+
+
+def _plasticity(blocks: Sequence[_Block]) -> AbstractPlasticity | None:
+    """That of all rows, in their order."""
+    if len(blocks) == 1 or blocks[0].plasticity is None:
+        return blocks[0].plasticity
+    blocks = sorted(blocks, key=lambda b: b.row)
+    return merged([b.plasticity for b in blocks], [b.weights.shape[0] for b in blocks])
 
 
 def _assembled(blocks: Sequence[_Block], targets: int) -> tuple[Weights, Array | None, tuple]:

@@ -56,12 +56,12 @@ def is_shared(part: PyTree) -> bool:
     return all(_axis(x, a) is None for _, x, a in _leaves(part) if eqx.is_array(x))
 
 
-def one_of(fn: Callable, part: PyTree) -> Any:
-    """`fn(part)` for one neuron, whichever."""
+def one_of(fn: Callable, part: PyTree, k: Any = 0) -> Any:
+    """`fn(part)` for one neuron, k, or whichever."""
     leaves, structure = jax.tree.flatten(part)
     axes = [_axis(x, a) for _, x, a in _leaves(part)]
     first = [
-        x[0] if eqx.is_array(x) and axis == 0 else x for x, axis in zip(leaves, axes, strict=True)
+        x[k] if eqx.is_array(x) and axis == 0 else x for x, axis in zip(leaves, axes, strict=True)
     ]
     return fn(jax.tree.unflatten(structure, first))
 

@@ -11,6 +11,7 @@ from .._types import Numeric
 from .connectivity import SparseWeights
 from .dale import DaleWeights
 from .domain import Bound, as_bounded
+from .plasticity import AbstractPlasticity, check_plasticity
 
 
 class Projection(eqx.Module):
@@ -33,6 +34,8 @@ class Projection(eqx.Module):
         up by at most a fifth: shapes depend on it, and other delays shall not compile anew.
     - `autapses`: whether neurons have synapses onto themselves, if `pre` is `post`. Else the
         diagonal must be zero, and stays so.
+    - `plasticity`: how strong a spike is by the earlier ones of its neuron, e.g.
+        [`roughsnn.synapses.TsodyksMarkram`][]; by default all are as strong as `weights` say.
 
     **Raises:** `ValueError` for wrong shapes, weights on the diagonal, values that are not finite,
         delays that are negative or longer than `max_delay`.
@@ -41,6 +44,7 @@ class Projection(eqx.Module):
     weights: Float[Array, "pre post"] | SparseWeights | DaleWeights
     mask: Bool[Array, "pre post"] | None
     delay: Float[Array, "..."] | None
+    plasticity: AbstractPlasticity | None
     pre: str = eqx.field(static=True)
     post: str = eqx.field(static=True)
     port: str | None = eqx.field(static=True)
@@ -58,6 +62,7 @@ class Projection(eqx.Module):
         max_delay: float | None = None,
         mask: Numeric | None = None,
         autapses: bool = False,
+        plasticity: AbstractPlasticity | None = None,
     ):
         self.pre = check_kind("pre", pre, str, "the name of a population")
         self.post = check_kind("post", post, str, "the name of a population")
@@ -71,6 +76,9 @@ class Projection(eqx.Module):
             self.weights = as_float_array("weights", weights)
         held = self.weights.raw if isinstance(self.weights, DaleWeights) else self.weights
         self.delay, self.max_delay = _check_delay(delay, max_delay, held)
+        self.plasticity = plasticity
+        if plasticity is not None:
+            check_plasticity("plasticity", plasticity, held.shape[0])
         if isinstance(held, SparseWeights):
             if mask is not None:
                 raise ValueError("`mask` goes with a matrix; SparseWeights hold what exists.")
@@ -84,8 +92,9 @@ class Projection(eqx.Module):
         self.mask = _check_mask(mask, held.shape, values, own)
 
     def bounds(self) -> tuple[Bound, ...]:
-        """What the delays must be."""
-        return () if self.delay is None else (Bound("delay", self.delay, "not negative"),)
+        """What the delays must be, and the parameters of the plasticity."""
+        own = () if self.delay is None else (Bound("delay", self.delay, "not negative"),)
+        return own if self.plasticity is None else (*own, *self.plasticity.bounds())
 
     def effective(self) -> Float[Array, "pre post"] | SparseWeights:
         """The weights where the mask is true, or where there is a target, zero elsewhere."""

@@ -1,11 +1,15 @@
 """The state of a population, and of a network."""
 
+import dataclasses
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
+
+from .plasticity import Plastic
 
 
 class PopulationState(eqx.Module):
@@ -93,11 +97,13 @@ class Waiting(eqx.Module):
     what: Float[Array, " places"]
     # How much there was no place for.
     lost: Float[Array, ""]
+    # How strong it is; `None` without plasticity.
+    scale: Float[Array, " places"] | None = None
 
     def drift(self) -> "Waiting":
         """Its derivative: time goes by."""
-        still = jnp.zeros_like(self.left)
-        return Waiting(-self.used, still, still, jnp.zeros_like(self.lost))
+        still = jax.tree.map(jnp.zeros_like, self)
+        return dataclasses.replace(still, left=-self.used)
 
     def held(self, neurons: int) -> Array:
         """Which of so many neurons are refractory, in a network in which some are at times."""
@@ -105,7 +111,7 @@ class Waiting(eqx.Module):
 
     def after(self, time: Array) -> "Waiting":
         """Once this time is over."""
-        return Waiting(self.left - self.used * time, self.used, self.what, self.lost)
+        return dataclasses.replace(self, left=self.left - self.used * time)
 
 
 class NetworkState(eqx.Module):
@@ -119,6 +125,24 @@ class NetworkState(eqx.Module):
     members: tuple[Member, ...] = eqx.field(static=True)
     # With delays and refractory times, event by event.
     waiting: Waiting | None = None
+    # Of projections with plasticity, by the name of their link.
+    plastic: dict[str, Plastic] = eqx.field(default_factory=dict)
+
+    def with_groups(self, groups: Iterable[PopulationState]) -> "NetworkState":
+        """The same with other states of the groups."""
+        return dataclasses.replace(self, groups=tuple(groups))
+
+    def moved(self, groups: Iterable[PopulationState], time: Array) -> "NetworkState":
+        """With these states of the groups, and all clocks after this time."""
+        waiting = None if self.waiting is None else self.waiting.after(time)
+        plastic = {name: one.after(time) for name, one in self.plastic.items()}
+        return NetworkState(tuple(groups), self.members, waiting, plastic)
+
+    def drift(self, groups: Iterable[PopulationState]) -> "NetworkState":
+        """The derivative of the state, with these of the groups."""
+        waiting = None if self.waiting is None else self.waiting.drift()
+        plastic = {name: one.drift() for name, one in self.plastic.items()}
+        return NetworkState(tuple(groups), self.members, waiting, plastic)
 
     def __getitem__(self, name: str) -> Any:
         members = {m.name: m for m in self.members}

@@ -4,6 +4,7 @@ refractory times.
 Both are events of the engine that takes one after the other: their times are states that run down.
 """
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -51,10 +52,14 @@ class Agenda(eqx.Module):
     def empty(self, dtype: Any) -> Waiting:
         """Where nothing waits."""
         zero = jnp.zeros(self.places, dtype)
-        return Waiting(left=zero + 1, used=zero, what=zero, lost=jnp.zeros((), dtype))
+        scale = zero if any(link.plasticity is not None for link in self.links) else None
+        return Waiting(zero + 1, zero, zero, jnp.zeros((), dtype), scale)
 
-    def after_spike(self, waiting: Waiting, k: Int[Array, ""]) -> Waiting:
-        """With all that a spike of neuron k brings about; the same if there is no such neuron."""
+    def after_spike(
+        self, waiting: Waiting, k: Int[Array, ""], amplitudes: dict[str, Array]
+    ) -> Waiting:
+        """With all that a spike of neuron k brings about; the same if there is no such neuron.
+        `amplitudes` say how strong it is by the links with plasticity."""
         fired, left, used, what = k < self.layout.size, waiting.left, waiting.used, waiting.what
         dtype = left.dtype
         if self.releases:
@@ -66,7 +71,7 @@ class Agenda(eqx.Module):
             own = one_hot(k, self.layout.size) & (times > 0)
             left = left.at[: self.releases].set(jnp.where(own, times, left[: self.releases]))
             used = used.at[: self.releases].set(jnp.where(own, 1, used[: self.releases]))
-        lost, first = waiting.lost, 0
+        lost, scale, first = waiting.lost, waiting.scale, 0
         for link in self.links:
             entries = jnp.asarray(_entries(link, self.layout))[jnp.minimum(k, self.layout.size - 1)]
             there = fired & (entries >= 0)
@@ -81,9 +86,11 @@ class Agenda(eqx.Module):
             put = lambda x, value, place=place: x.at[place].set(value, mode="drop")
             left, used = put(left, wanted), put(used, jnp.ones_like(wanted))
             what = put(what, (entries + first).astype(dtype))
+            if scale is not None:
+                scale = put(scale, amplitudes.get(link.name, jnp.ones((), dtype)))
             lost = lost + jnp.sum(there & (rank > free[-1]), dtype=jnp.int32).astype(dtype)
             first += int(np.prod(_delays(link)))
-        return Waiting(left, used, what, lost)
+        return Waiting(left, used, what, lost, scale)
 
     def after_waiting(
         self, waiting: Waiting, k: Int[Array, ""]
@@ -93,14 +100,15 @@ class Agenda(eqx.Module):
         own = one_hot(place, self.places)
         number = jnp.sum(jnp.where(own, waiting.what, 0)).astype(jnp.int32)
         arrives, first, amounts = place >= self.releases, 0, []
+        strong = 1 if waiting.scale is None else jnp.sum(jnp.where(own, waiting.scale, 0))
         for link in self.links:
             total = int(np.prod(_delays(link)))
             here = arrives & (number >= first) & (number < first + total)
             index = jnp.clip(number - first, 0, total - 1)
-            amounts.append(jnp.where(here, _amount(link, index), 0))
+            amounts.append(jnp.where(here, strong * _amount(link, index), 0))
             first += total
         left, used = jnp.where(own, 1, waiting.left), jnp.where(own, 0, waiting.used)
-        return Waiting(left, used, waiting.what, waiting.lost), amounts
+        return dataclasses.replace(waiting, left=left, used=used), amounts
 
 
 def _delays(link: Link) -> tuple[int, ...]:

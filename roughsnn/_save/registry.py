@@ -48,12 +48,14 @@ from .._model.izhikevich import Izhikevich, IzhikevichState
 from .._model.lif import LIF, LIFState
 from .._model.multiplicative import MultiplicativeLIF, Proportional
 from .._model.network import SpikingNetwork
+from .._model.plasticity import Plastic
 from .._model.population import ConstantRate, Population, Source, Still
 from .._model.projection import Projection
 from .._model.qif import QIF
 from .._model.reset import ResetTo, Subtract
 from .._model.resonator import ResonateAndFire, ResonatorState
 from .._model.state import Member, NetworkState, PopulationState, Waiting
+from .._model.tsodyks_markram import TsodyksMarkram, TsodyksMarkramState
 from .._path.brownian import Brownian
 from .._path.grid import GridPath
 from .._path.jumps import JumpPath
@@ -74,6 +76,7 @@ _LIBRARY = (
     *(HistoryFilter, HistoryState, ExponentialBasis, LaguerreBasis),
     *(GLIF, GLIFState, AfterSpikeCurrent, SpikeThreshold, VoltageThreshold),
     *(QIF, EIF, AdEx, AdExState, Izhikevich, IzhikevichState),
+    *(TsodyksMarkram, TsodyksMarkramState, Plastic),
     *(Exponential, Alpha, AlphaState, DoubleExponential, DoubleState, Conductance, NMDA),
     *(StochasticFiring, HardThreshold, ConstantRate, ExponentialIntensity, SoftplusIntensity),
     *(SparseWeights, DaleWeights, SpikeTrain, Boundary, Constant, Rows),
@@ -108,9 +111,14 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 LATER_FIELDS: dict[str, dict[str, dict[str, Any]]] = {
     "roughsnn.SpikeTrain": {"static": {"populations": ()}},
     "roughsnn.Population": {"fields": {"refractory": None}},
-    "roughsnn.Projection": {"fields": {"delay": None}, "static": {"max_delay": 0.0}},
+    "roughsnn.Projection": {
+        "fields": {"delay": None, "plasticity": None},
+        "static": {"max_delay": 0.0},
+    },
     "roughsnn.FinalState": {"fields": {"past": None}},
-    "roughsnn.NetworkState": {"fields": {"waiting": None}},
+    "roughsnn.NetworkState": {"fields": {"waiting": None, "plastic": {}}},
+    "roughsnn.Past": {"fields": {"amplitudes": {}}},
+    "roughsnn.Waiting": {"fields": {"scale": None}},
 }
 _NAMES = {cls: name for name, cls in CLASSES.items()}
 

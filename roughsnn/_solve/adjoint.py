@@ -3,7 +3,7 @@
 import abc
 import math
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -128,7 +128,7 @@ def within_budget(
 class Scratch(eqx.Module):
     """A part of a carry that nothing reads behind the last iteration: it may be large."""
 
-    value: Array | None
+    value: Any
 
 
 class CheckpointAdjoint(AbstractAdjoint):

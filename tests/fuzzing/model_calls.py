@@ -207,6 +207,10 @@ CALLS: dict[str, Call] = {
     "synapses.DoubleExponential": Call(
         rs.synapses.DoubleExponential, dict(tau_rise=np.full(2, 0.05), tau_decay=0.1)
     ),
+    "synapses.TsodyksMarkram": Call(
+        rs.synapses.TsodyksMarkram,
+        dict(utilisation=np.full(2, 0.5), tau_recovery=0.2, tau_facilitation=0.3),
+    ),
     "synapses.Exponential": Call(rs.synapses.Exponential, dict(tau=np.full(2, 0.1), sigma=0.2)),
     "Population": Call(
         rs.Population, dict(size=2, neuron=g.LIF, firing=g.FIRING, ports=g.PORTS, refractory=0.1)
@@ -224,6 +228,7 @@ CALLS: dict[str, Call] = {
             autapses=False,
             delay=np.array([0.1, 0.2]),
             max_delay=0.5,
+            plasticity=rs.synapses.TsodyksMarkram(0.5, 0.2),
         ),
     ),
     "SpikingNetwork": Call(

@@ -126,6 +126,9 @@ MODELS: dict[str, Any] = {
                 rs.Projection("in", "neurons", np.ones((3, 3))),
                 rs.Projection("background", "neurons", np.ones((2, 3)), "syn"),
                 rs.Projection("neurons", "neurons", MATRIX, autapses=True),
+                rs.Projection(
+                    "in", "neurons", MATRIX, plasticity=rs.synapses.TsodyksMarkram(0.5, 0.2)
+                ),
             ],
         ),
         "input": TRAIN,

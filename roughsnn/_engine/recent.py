@@ -1,0 +1,42 @@
+"""The spikes of some cells, one after the other."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from .._model.links import Link
+
+
+class Recent(eqx.Module):
+    """When neurons spike after the start of each cell, inf where they do not; and how strong that
+    is, by the names of the links that have plasticity."""
+
+    offsets: Float[Array, "cells neurons"]
+    amplitudes: dict[str, Float[Array, "cells rows"]]
+
+    def of(self, link: Link) -> tuple[Array, Array | None]:
+        """The offsets of the rows of a link, and how strong the spikes are."""
+        return link.of_rows(self.offsets), self.amplitudes.get(link.name)
+
+    def like(self, other: "Recent") -> "Recent":
+        """With how strong they are by the links of another one."""
+        return Recent(self.offsets, {name: self.amplitudes[name] for name in other.amplitudes})
+
+    def then(self, others: "Recent") -> "Recent":
+        """With those of the cells behind them."""
+        return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), self, others.like(self))
+
+    def cells(self, first: int | Int[Array, ""], number: int) -> "Recent":
+        """Those of so many cells."""
+        cut = lambda x: jax.lax.dynamic_slice_in_dim(x, first, number)
+        return jax.tree.map(cut, self)
+
+    def turned(self, by: int | Int[Array, ""]) -> "Recent":
+        """As rows that come round, from this one on."""
+        return jax.tree.map(lambda x: jnp.roll(x, by, axis=0), self)
+
+    def put(self, cell: "Recent", slot: Int[Array, ""]) -> "Recent":
+        """With those of a cell in place of those of the first."""
+        write = lambda x, row: jax.lax.dynamic_update_index_in_dim(x, row, slot, 0)
+        return jax.tree.map(write, self, cell.like(self))
