@@ -15,7 +15,6 @@ from .._model.drive import Constant, Rows
 from .._model.equation import Arrivals, Diffusion, Drift
 from .._model.firing import HardThreshold
 from .._model.links import links_of
-from .._model.plasticity import Plastic
 from .._model.state import NetworkState
 from .._model.waiting import Agenda
 from .._path.base import AbstractCellPath, AbstractJumpPath
@@ -58,9 +57,9 @@ def check_event_by_event(problem: Problem, engine: EventByEvent, window: Window)
 
 def equation_of(
     problem: Problem, engine: EventByEvent
-) -> tuple[Equation, EventByEvent, dict[str, Plastic]]:
-    """The network as an event SDE, the engine with the parts that suit it, and the plasticity of
-    sources at the end."""
+) -> tuple[Equation, EventByEvent, tuple[Arriving, ...]]:
+    """The network as an event SDE, the engine with the parts that suit it, and the spikes of
+    sources."""
     network, clock, layout = problem.network, problem.clock, problem.layout
     y0, key, path = problem.draw()
     solver, root_finder = engine.solver, engine.root_finder
@@ -90,6 +89,7 @@ def equation_of(
         solver = InCoordinates.of(solver, coordinates)
         engine = dataclasses.replace(engine, solver=solver)
     y0, left = _with_waiting(y0, agenda, problem.dtype), left_of(arriving)
+    # That of sources is known.
     y0 = dataclasses.replace(y0, plastic={k: x for k, x in y0.plastic.items() if k not in left})
     jump_ts = drive.jump_times if isinstance(drive, AbstractJumpPath) else None
     window, counts = problem.window, problem.counts
@@ -109,7 +109,7 @@ def equation_of(
         silent=0 if agenda is None else agenda.places,
         per_event=0 if agenda is None else agenda.per_spike,
     )
-    return equation, engine, left
+    return equation, engine, arriving
 
 
 def agenda_of(problem: Problem, engine: EventByEvent) -> Agenda | None:
@@ -164,7 +164,7 @@ def run_event_by_event(problem: Problem, engine: EventByEvent) -> tuple[Simulati
     """The simulation of a problem, one spike after the other."""
     problem = problem.grouped()
     window, wanted, layout = problem.window, engine.saveat is not None, problem.layout
-    equation, engine, left = equation_of(problem, engine)
+    equation, engine, arriving = equation_of(problem, engine)
     excess = lambda y: layout.numbered(hidden(y))
     random = any(group.hazard is not None for group in layout.groups)
     if window.edges and random:
@@ -208,8 +208,7 @@ def run_event_by_event(problem: Problem, engine: EventByEvent) -> tuple[Simulati
     states = solution if wanted else None
     good = solution.result == RESULTS.successful
     told = jnp.zeros_like(final.counts)
-    last = dataclasses.replace(solution.y1, plastic=solution.y1.plastic | left)
-    end = problem.end(last, final.counts, told, engine, good, None)
+    end = problem.end(solution.y1, final.counts, told, engine, good, None, arriving)
     return Simulation(train, states, solution.result, end, problem.conditions), failure
 
 

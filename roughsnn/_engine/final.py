@@ -10,8 +10,10 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .._misc import is_concrete
 from .._model.network import SpikingNetwork
+from .._model.population import Source
 from .._model.state import NetworkState
 from .._window import Clock
+from .coming import Coming
 from .recent import Recent
 
 
@@ -63,6 +65,7 @@ class FinalState(eqx.Module):
     - `past`: in lockstep, spikes on their way and refractory times, if there are any.
     - `clock`: what the time was.
     - `kind`: of what engine and network it is.
+    - `coming`: the spikes of sources that are on their way.
     """
 
     state: NetworkState
@@ -72,6 +75,7 @@ class FinalState(eqx.Module):
     past: Past | None
     clock: Clock
     kind: tuple[str, ...] = eqx.field(static=True)
+    coming: dict[str, Coming] = eqx.field(default_factory=dict)
 
     def check(self, kind: tuple[str, ...], dt0: float) -> None:
         """`ValueError` unless the next window may start here."""
@@ -98,4 +102,6 @@ def kind_of(network: SpikingNetwork, engine: Any) -> tuple[str, ...]:
     for n, p in enumerate(network.projections):
         if p.plasticity is not None:
             found.append(f"projections[{n}]: {type(p.plasticity).__name__}")
+        if p.delay is not None and isinstance(network[p.pre], Source):
+            found.append(f"projections[{n}]: with delays of shape {p.delay.shape}")
     return tuple(found)

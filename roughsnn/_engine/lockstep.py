@@ -35,7 +35,6 @@ from .labels import labels_of
 from .linear import equations_of
 from .problem import Problem
 from .record import Plan
-from .sources import left_of
 from .stream import Stream, sizes_of
 
 
@@ -82,8 +81,7 @@ def run_lockstep(problem: Problem, engine: Lockstep) -> tuple[Simulation, Failur
     left, ring, state = None, border.ring.value, cell_map.state(border)
     if waits:
         left = Past(holds) if ring is None else Past(holds, ring.offsets, ring.amplitudes)
-    state = dataclasses.replace(state, plastic=state.plastic | left_of(feed.arriving))
-    end = problem.end(state, of_all(border), again, engine, good, left)
+    end = problem.end(state, of_all(border), again, engine, good, left, feed.arriving)
     sim = Simulation(train, states, result, end, problem.conditions)
     own = of_all(border) - problem.counts
     return sim, failure_of(result, problem.max_spikes, total, own, grid.cells)

@@ -1,7 +1,7 @@
 """What is to be simulated: checked once, at the door, for every engine."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict, Unpack
 
 import equinox as eqx
@@ -18,7 +18,6 @@ from .._model.layout import Layout, layout_of
 from .._model.links import links_of
 from .._model.network import SpikingNetwork
 from .._model.plasticity import Plastic
-from .._model.population import Source
 from .._model.state import NetworkState
 from .._path.base import AbstractGridPath
 from .._path.brownian import Brownian
@@ -38,7 +37,7 @@ from .initial import as_initial, bounds_of, initial_state
 from .known import check_conditions
 from .linear import check_linear
 from .noise import check_noise, drawn_path, flat_path
-from .sources import Arriving, as_trains
+from .sources import Arriving, as_trains, coming_of, left_of
 
 
 class Problem(eqx.Module):
@@ -122,12 +121,20 @@ class Problem(eqx.Module):
         return ~jnp.all(jnp.stack(holds)) if holds else jnp.array(False)
 
     def end(
-        self, state: NetworkState, counts, told, engine: Any, good, past: Past | None
+        self,
+        state: NetworkState,
+        counts,
+        told,
+        engine: Any,
+        good,
+        past: Past | None,
+        arriving: Sequence[Arriving],
     ) -> FinalState | None:
         """Where the next window starts, if one can; nan if the simulation was not `good`. `past` is
-        what the engine needs to know besides."""
+        what the engine needs to know besides, `arriving` the spikes of sources."""
         if self.window.stop_after is not None or not self.window.whole:
             return None
+        state = dataclasses.replace(state, plastic=state.plastic | left_of(arriving))
         nowhere = jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), state)
         cells = self.clock.cells + self.window.cells
         return FinalState(
@@ -138,6 +145,7 @@ class Problem(eqx.Module):
             past=where_tree(good, past, jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), past)),
             clock=dataclasses.replace(self.clock, cells=cells),
             kind=kind_of(self.network, engine),
+            coming=coming_of(arriving),
         )
 
     @property
@@ -164,10 +172,11 @@ class Problem(eqx.Module):
     def arriving(self, y0: NetworkState) -> tuple[Arriving, ...]:
         """The spikes of the sources, by the links that they have."""
         found = []
+        coming = self.initial.coming if isinstance(self.initial, FinalState) else {}
         for link in links_of(self.network, self.layout, "known"):
             if link.source is not None:
                 train, start = self.inputs[link.source], y0.plastic.get(link.name)
-                found.append(Arriving.of(link, train, start))
+                found.append(Arriving.of(link, train, start, coming.get(link.name)))
         return tuple(found)
 
     def given_noise(self) -> GridPath | None:
@@ -234,7 +243,6 @@ def pose(
     dtype = check_drive(network, drive, window.t0)
     if isinstance(initial, FinalState):
         initial.check(kind_of(network, engine), window.dt0)
-        _check_sources(network)
         # The lockstep engine takes rows by their number.
         if not isinstance(drive, Constant) and not (
             isinstance(drive, Rows) and isinstance(engine, Lockstep)
@@ -290,17 +298,6 @@ def check_drive(network: SpikingNetwork, drive: DriveFunction, t0: float) -> Any
             f"got shape {out.shape}."
         )
     return jnp.result_type(out.dtype, dtype)
-
-
-def _check_sources(network: SpikingNetwork) -> None:
-    """Refuses to go on where spikes of sources are still on their way."""
-    for n, p in enumerate(network.projections):
-        if p.delay is not None and isinstance(network[p.pre], Source):
-            raise ValueError(
-                f"`initial` does not hold the spikes of {p.pre!r} that are on their way, by the "
-                f"`delay` of `projections[{n}]`: simulate in one window, or add the delay to the "
-                "times of `inputs`."
-            )
 
 
 def _check_clock(clock: Clock, window: Window, dtype) -> None:

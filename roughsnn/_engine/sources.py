@@ -22,6 +22,7 @@ from .._train.check import check_trains
 from .._train.spike_train import SpikeTrain
 from .._types import Scalar
 from .._window import Window
+from .coming import Coming, windows_until
 from .delivery import deliver_all, moments
 
 
@@ -50,7 +51,8 @@ def as_trains(inputs: Any, network: SpikingNetwork, window: Window) -> dict[str,
                 f"got [{train.t0}, {train.t1}]. Cut it with SpikeTrain.window."
             )
         times = check_jump_times(train.times, window.t0, window.t1)
-        found[name] = dataclasses.replace(train, times=times).local()
+        local = dataclasses.replace(train, times=times).local()
+        found[name] = dataclasses.replace(local, t1=window.local().t1)
     missing = sorted(set(sources) - set(found))
     if missing:
         raise ValueError(
@@ -71,23 +73,38 @@ def in_cells(
 
 class Arriving(eqx.Module):
     """The spikes of a source as they arrive by one link: it has no delays left, and `spikes` are
-    those that arrive in the window; how strong they are, and what plasticity there is at the end of
-    it; `None` without."""
+    those that arrive in the window; how strong they are, what plasticity there is at the end of it,
+    and what arrives only then; `None` without."""
 
     link: Link
     spikes: SpikeTrain
     amplitudes: Float[Array, " spikes"] | None
-    left: Plastic | None
+    left: Plastic | None = None
+    coming: Coming | None = None
 
     @classmethod
-    def of(cls, link: Link, spikes: SpikeTrain, start: Plastic | None) -> "Arriving":
-        """Of spikes as they are sent, counted from where `start` is."""
+    def of(
+        cls,
+        link: Link,
+        spikes: SpikeTrain,
+        start: Plastic | None = None,
+        coming: Coming | None = None,
+    ) -> "Arriving":
+        """Of spikes as they are sent, counted from where `start` is, and of those that were
+        `coming` there."""
         amplitudes, left = None, None
         if link.plasticity is not None:
             assert start is not None
             amplitudes, left = amplitudes_of(link.plasticity, start, spikes)
-        link, spikes, amplitudes = _travelled(link, spikes, amplitudes)
-        return cls(link, spikes, amplitudes, left)
+        if link.delay is None:
+            return cls(link, spikes, amplitudes, left)
+        t1, longest = spikes.t1, link.max_delay
+        link, sent = _sent(link, spikes, amplitudes)
+        windows = windows_until(coming, t1, sent.times.shape[0], longest)
+        sent = sent if coming is None else coming.then(sent)
+        now, later = sent.only(sent.times <= t1), sent.after(t1, windows)
+        train = dataclasses.replace(spikes, times=now.times, marks=now.marks)
+        return cls(link, train, now.amplitudes, left, later)
 
     def moments(self, grid: Grid, lengths: Float[Array, " cells"]) -> Float[Array, "cells 3 all"]:
         """The moments of what they bring in each cell."""
@@ -131,18 +148,20 @@ def left_of(arriving: Sequence[Arriving]) -> dict[str, Plastic]:
     return {one.link.name: one.left for one in arriving if one.left is not None}
 
 
+def coming_of(arriving: Sequence[Arriving]) -> dict[str, Coming]:
+    """The spikes of sources that arrive only behind the window, by the names of their links."""
+    return {one.link.name: one.coming for one in arriving if one.coming is not None}
+
+
 def _as(dtype: Any):
     return lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.inexact) else x
 
 
-def _travelled(
-    link: Link, spikes: SpikeTrain, amplitudes: Array | None
-) -> tuple[Link, SpikeTrain, Array | None]:
-    """The link without delays, the spikes when they arrive in the window, and how strong they are;
-    the others are padding, at the end. Where each synapse has a delay, each has a row."""
-    if link.delay is None:
-        return link, spikes, amplitudes
+def _sent(link: Link, spikes: SpikeTrain, amplitudes: Array | None) -> tuple[Link, Coming]:
+    """The link without delays, and the spikes when they arrive. Where each synapse has a delay,
+    each has a row."""
     weights, marks, delay = link.weights, spikes.marks, link.delay
+    assert delay is not None
     times, there = spikes.times, marks >= 0
     row = jnp.maximum(marks, 0)
     if delay.ndim == 2:
@@ -161,9 +180,5 @@ def _travelled(
         delay = delay[None]
     shift = delay[row if delay.shape[0] > 1 else jnp.zeros_like(row)]
     times = times + shift.astype(times.dtype)
-    there = there & (times <= spikes.t1)
-    order = jnp.argsort(jax.lax.stop_gradient(jnp.where(there, times, jnp.inf)))
-    marks, times = jnp.where(there, row, -1)[order], jnp.where(there, times, jnp.inf)[order]
     link = dataclasses.replace(link, weights=weights, delay=None)
-    amplitudes = None if amplitudes is None else amplitudes[order]
-    return link, dataclasses.replace(spikes, times=times, marks=marks), amplitudes
+    return link, Coming(times, jnp.where(there, row, -1), amplitudes).only(there)

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import paramax
 
+from .._engine.coming import Coming
 from .._engine.final import FinalState, Past
 from .._kernel.combine import ProductKernel, SumKernel
 from .._kernel.gram import Lifted
@@ -76,7 +77,7 @@ _LIBRARY = (
     *(HistoryFilter, HistoryState, ExponentialBasis, LaguerreBasis),
     *(GLIF, GLIFState, AfterSpikeCurrent, SpikeThreshold, VoltageThreshold),
     *(QIF, EIF, AdEx, AdExState, Izhikevich, IzhikevichState),
-    *(TsodyksMarkram, TsodyksMarkramState, Plastic),
+    *(TsodyksMarkram, TsodyksMarkramState, Plastic, Coming),
     *(Exponential, Alpha, AlphaState, DoubleExponential, DoubleState, Conductance, NMDA),
     *(StochasticFiring, HardThreshold, ConstantRate, ExponentialIntensity, SoftplusIntensity),
     *(SparseWeights, DaleWeights, SpikeTrain, Boundary, Constant, Rows),
@@ -115,7 +116,7 @@ LATER_FIELDS: dict[str, dict[str, dict[str, Any]]] = {
         "fields": {"delay": None, "plasticity": None},
         "static": {"max_delay": 0.0},
     },
-    "roughsnn.FinalState": {"fields": {"past": None}},
+    "roughsnn.FinalState": {"fields": {"past": None, "coming": {}}},
     "roughsnn.NetworkState": {"fields": {"waiting": None, "plastic": {}}},
     "roughsnn.Past": {"fields": {"amplitudes": {}}},
     "roughsnn.Waiting": {"fields": {"scale": None}},
