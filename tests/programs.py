@@ -170,6 +170,15 @@ driven = rs.SpikingNetwork(
 )
 
 
+LEARNING = rs.synapses.PairSTDP(0.01, 0.01, 0.02, 0.02, w_max=1.0)
+learning = rs.SpikingNetwork(
+    {"neurons": population()},
+    [rs.Projection("neurons", "neurons", 0.5 * np.eye(2), autapses=True, plasticity=LEARNING)],
+)
+trace(functools.partial(simulated, net=learning), C, derivatives=False)
+trace(functools.partial(simulated, net=learning, engine=EVENT), C, derivatives=False)
+
+
 def from_outside(c, **options):
     """A network of two populations and a source."""
     drive = {"neurons": c * jnp.ones(2)}

@@ -2,18 +2,19 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from .._misc import joined, where_tree
 from .._model.layout import Layout
 from .._model.links import Link
 from .._model.plasticity import Plastic
 from .._model.state import NetworkState, PopulationState
+from .._model.stdp import Fired, Learned
 from .._random import Labels
 from .._solve.adjoint import Scratch
 from .._solve.step import OK, OUTSIDE
@@ -25,8 +26,19 @@ from .group_cell import CROWDED, LATE, AbstractGroupCell, CellTime, Spikes
 from .on_way import sent_off, travelled
 from .travel import slots_of
 
-# Of a link: which of its rows fired, how long before the end of the cell, and how strongly.
-Fired: TypeAlias = Callable[[Link], tuple[Array, Array, Array | None]]
+
+class Sent(NamedTuple):
+    """What goes out by a link in a cell: with the weights that the spikes find, which of its rows
+    fired, how long before the end of the cell, and how strongly."""
+
+    link: Link
+    hit: Bool[Array, " rows"]
+    r: Float[Array, " rows"]
+    strong: Float[Array, " rows"] | None
+
+    def delivered(self, sources: list[Array]) -> list[Array]:
+        """The sums over the spikes, for each kind of source."""
+        return deliver(self.link.weights, self.hit, scaled_by(self.strong, sources))
 
 
 def _without_ring(carry: LockstepCarry) -> LockstepCarry:
@@ -119,10 +131,13 @@ class CellMap(eqx.Module):
 
         groups = [one(n, y, c) for n, (y, c) in enumerate(zip(y0.groups, counts, strict=True))]
         dtype = y0.groups[0].parts_dtype
-        own = [link for link in self.links if link.plasticity is not None]
-        rows = {link.name: link.weights.shape[0] for link in own if link.delay is not None}
+        plastic = {
+            link.name: y0.plastic[link.name] for link in self.links if link.name in y0.plastic
+        }
+        rows = {
+            link.name: link.weights.shape[0] for link in self.delayed if link.name in y0.plastic
+        }
         ring = Scratch(past.ring(self.slots, self.layout.size, rows, dtype))
-        plastic = {link.name: y0.plastic[link.name] for link in own}
         return LockstepCarry(zero, tuple(groups), fault, zero, ring, (), plastic)
 
     def live(self, carry: LockstepCarry) -> Bool[Array, ""]:
@@ -180,7 +195,11 @@ class CellMap(eqx.Module):
                 for group, names in zip(carry.groups, self.record, strict=False)
             ),
             origin=origin,
-            amplitudes={name: jnp.zeros_like(one.age) for name, one in carry.plastic.items()},
+            amplitudes={
+                name: jnp.zeros_like(one.age)
+                for name, one in carry.plastic.items()
+                if isinstance(one, Plastic)
+            },
         )
 
     def _parts(self, cell: Int[Array, ""]) -> tuple[AbstractGroupCell, ...]:
@@ -198,15 +217,20 @@ class CellMap(eqx.Module):
         found: list[Spikes] = []
         states: list[PopulationState] = []
         # By link, how strong its spikes are, and what plasticity there is at the end.
-        strong: dict[str, tuple[Array, Plastic]] = {}
+        amplitudes: dict[str, Array] = {}
+        plastic: dict[str, Plastic | Learned] = {}
 
-        def fired(link: Link) -> tuple[Array, Array, Array | None]:
-            hit, offset = self._fired(link, found)
-            if link.plasticity is None:
-                return hit, x.length - offset, None
-            held = carry.plastic[link.name]
-            strong[link.name] = held.fired(link.plasticity, hit, offset, x.length)
-            return hit, x.length - offset, strong[link.name][0]
+        def fired(link: Link) -> Sent:
+            own, held = self._fired(link, found), carry.plastic.get(link.name)
+            if isinstance(held, Plastic) and link.plasticity is not None:
+                after = held.fired(link.plasticity, *own, x.length)
+                amplitudes[link.name], plastic[link.name] = after
+            if isinstance(held, Learned) and link.learning is not None and link.columns is not None:
+                post = found[link.group]
+                there = Fired(*(a[slice(*link.columns)] for a in (post.hit, post.offset)))
+                after = held.fired(link.learning, link.synapses, own, there, x.length)
+                link, plastic[link.name] = link.with_values(after[0]), after[1]
+            return Sent(link, own.hit, x.length - own.offset, amplitudes.get(link.name))
 
         for n, (part, group) in enumerate(zip(parts, carry.groups, strict=True)):
             arrivals = self._arrivals(n, fired, came, x)
@@ -221,8 +245,6 @@ class CellMap(eqx.Module):
         ]
         for link in self.delayed:
             fired(link)
-        plastic = {name: after for name, (_, after) in strong.items()}
-        amplitudes = {name: amplitude for name, (amplitude, _) in strong.items()}
         emitted = self._emit(carry, found, states, amplitudes)
         carry = dataclasses.replace(self._next(carry, states, found), plastic=plastic)
         return sent_off(carry, emitted, self.delayed, x.slot, self.dt0), emitted
@@ -241,20 +263,21 @@ class CellMap(eqx.Module):
             free=self.free,
         )
 
-    def _fired(self, link: Link, found: list[Spikes]) -> tuple[Array, Array]:
+    def _fired(self, link: Link, found: list[Spikes]) -> Fired:
         """Which neurons of a link's rows fired, and when."""
         hit = link.of_rows(joined([one.hit for one in found]))
-        return hit, link.of_rows(joined([one.offset for one in found]))
+        return Fired(hit, link.of_rows(joined([one.offset for one in found])))
 
-    def _arrivals(self, n: int, fired: Fired, came: list[Array], x: CellInput) -> dict[str, Array]:
+    def _arrivals(
+        self, n: int, fired: Callable[[Link], Sent], came: list[Array], x: CellInput
+    ) -> dict[str, Array]:
         """The moments of what arrives at the ports of a group and is known before it steps."""
         arrivals = dict(x.arrivals[n])
         for number, link in enumerate(self.upward):
             if link.group != n:
                 continue
-            hit, r, strong = fired(link)
-            each = scaled_by(strong, moments(x.length, r))
-            sums = jnp.stack(deliver(link.weights, hit, each))
+            sent = fired(link)
+            sums = jnp.stack(sent.delivered(moments(x.length, sent.r)))
             extra = x.extra[number]
             sums = sums if extra is None else sums + extra
             add_to(arrivals, link.port, sums)
@@ -263,13 +286,18 @@ class CellMap(eqx.Module):
                 add_to(arrivals, link.port, sums)
         return arrivals
 
-    def _within(self, parts: tuple[AbstractGroupCell, ...], fired: Fired, x: CellInput):
+    def _within(
+        self,
+        parts: tuple[AbstractGroupCell, ...],
+        fired: Callable[[Link], Sent],
+        x: CellInput,
+    ):
         """What arrives at each group, by port, from neurons of its own level."""
         found: list[dict[str, list[Array]]] = [{} for _ in parts]
         for number, link in enumerate(self.loops):
-            hit, r, strong = fired(link)
-            sources = parts[link.group].responses[link.port].sources(r)
-            sums = deliver(link.weights, hit, scaled_by(strong, sources))
+            sent, size = fired(link), self.layout.groups[link.group].size
+            sums = sent.delivered(parts[link.group].responses[link.port].sources(sent.r))
+            sums = [link.onto_group(each, size) for each in sums]
             extra, own = x.extra[len(self.upward) + number], found[link.group]
             if extra is not None:
                 sums = [s + extra[k] for k, s in enumerate(sums)]

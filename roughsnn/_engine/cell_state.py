@@ -7,6 +7,7 @@ from jaxtyping import Array, Float, Int
 
 from .._model.plasticity import Plastic
 from .._model.state import PopulationState
+from .._model.stdp import Learned
 from .._solve.adjoint import Scratch
 from .phis import Vector
 from .recent import Recent
@@ -90,8 +91,8 @@ class LockstepCarry(eqx.Module):
     # What is on its way by each link with delays; see `launch`. Empty, or `None`, where that is
     # found from the spikes.
     launched: tuple[Launched | None, ...] = ()
-    # Of the links with plasticity, by name.
-    plastic: dict[str, Plastic] = eqx.field(default_factory=dict)
+    # Of the links with plasticity, and of those that learn, by name.
+    plastic: dict[str, Plastic | Learned] = eqx.field(default_factory=dict)
 
 
 class LockstepEmitted(eqx.Module):

@@ -81,6 +81,8 @@ def _large(engine: CellMap) -> list[int]:
     sorted out."""
 
     def one(link: Link) -> bool:
+        if link.learning is not None:
+            return False
         each = link.delay is not None and link.delay.ndim == 2
         return launches(link) if each else not is_small(link.weights)
 

@@ -17,6 +17,8 @@ from .._model.connectivity import SparseWeights
 from .._model.layout import Group, Layout
 from .._model.links import Link
 from .._model.network import SpikingNetwork
+from .._model.plasticity import Plastic
+from .._model.stdp import PairSTDP
 from .._random import RandomKey
 from .._results import RESULTS, Failure
 from .._solve.step import Grid
@@ -128,6 +130,12 @@ def clamp(
     lockstep; a runtime error for bursts of more spikes than there are cells.
     """
     network = as_network(network)
+    for n, p in enumerate(network.projections):
+        if isinstance(p.plasticity, PairSTDP):
+            raise TypeError(
+                f"`projections[{n}]` learns, by a PairSTDP: a clamped network has to have weights "
+                "that stay as they are."
+            )
     for name, population in network.simulated.items():
         if population.hazard is None:
             raise TypeError(
@@ -226,7 +234,9 @@ def _clamp(
     cell, given, burst = _given(train, marks, begin, grid, (cells + LATE, neurons))
     arrivals = tuple(dict(own) for own in inputs.arrivals)
     for link in links:
-        came = Arriving.of(link, _of_link(train, marks, link, layout), y0.plastic.get(link.name))
+        start = y0.plastic.get(link.name)
+        start = start if isinstance(start, Plastic) else None
+        came = Arriving.of(link, _of_link(train, marks, link, layout), start)
         add_to(arrivals[link.group], link.port, came.moments(grid, inputs.length))
     given = of_groups(given)
     inputs = dataclasses.replace(inputs, arrivals=arrivals, given=tuple(x[:cells] for x in given))

@@ -12,6 +12,7 @@ from .._misc import is_concrete
 from .._model.network import SpikingNetwork
 from .._model.population import Source
 from .._model.state import NetworkState
+from .._model.stdp import Learned
 from .._window import Clock
 from .coming import Coming
 from .recent import Recent
@@ -76,6 +77,16 @@ class FinalState(eqx.Module):
     clock: Clock
     kind: tuple[str, ...] = eqx.field(static=True)
     coming: dict[str, Coming] = eqx.field(default_factory=dict)
+
+    @property
+    def weights(self) -> dict[int, Float[Array, "pre synapses"]]:
+        """The weights at the end, by the number of the projection, of those that learn, in the
+        shape in which they were given."""
+        return {
+            int(name.removeprefix("projections[").removesuffix("]")): one.weights
+            for name, one in self.state.plastic.items()
+            if isinstance(one, Learned)
+        }
 
     def check(self, kind: tuple[str, ...], dt0: float) -> None:
         """`ValueError` unless the next window may start here."""

@@ -13,12 +13,14 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .._check import check_kind
 from .._misc import is_concrete, where_tree
+from .._model.connectivity import SparseWeights
 from .._model.drive import Constant, Rows, as_drive, evaluate_drive
 from .._model.layout import Layout, layout_of
 from .._model.links import links_of
 from .._model.network import SpikingNetwork
 from .._model.plasticity import Plastic
 from .._model.state import NetworkState
+from .._model.stdp import Learned
 from .._path.base import AbstractGridPath
 from .._path.brownian import Brownian
 from .._path.grid import GridPath, divided, local_path
@@ -161,21 +163,26 @@ class Problem(eqx.Module):
         y0 = initial_state(self.layout, self.initial, self.dtype, event_key)
         if isinstance(self.initial, FinalState):
             return y0, event_key
-        plastic = {
-            link.name: Plastic.rest(link.plasticity, link.weights.shape[0], self.dtype)
-            for which in ("known", "within", "delayed")
-            for link in links_of(self.network, self.layout, which)
-            if link.plasticity is not None
-        }
+        plastic: dict[str, Plastic | Learned] = {}
+        for which in ("known", "within", "delayed"):
+            for link in links_of(self.network, self.layout, which):
+                shape, weights = link.weights.shape, link.weights
+                if link.plasticity is not None:
+                    plastic[link.name] = Plastic.rest(link.plasticity, shape[0], self.dtype)
+                if link.learning is not None:
+                    values = weights.values if isinstance(weights, SparseWeights) else weights
+                    neurons = shape[0], shape[1]
+                    plastic[link.name] = Learned.start(values, neurons, self.dtype)
         return dataclasses.replace(y0, plastic=plastic), event_key
 
     def arriving(self, y0: NetworkState) -> tuple[Arriving, ...]:
         """The spikes of the sources, by the links that they have."""
-        found = []
+        found: list[Arriving] = []
         coming = self.initial.coming if isinstance(self.initial, FinalState) else {}
         for link in links_of(self.network, self.layout, "known"):
             if link.source is not None:
                 train, start = self.inputs[link.source], y0.plastic.get(link.name)
+                start = start if isinstance(start, Plastic) else None
                 found.append(Arriving.of(link, train, start, coming.get(link.name)))
         return tuple(found)
 

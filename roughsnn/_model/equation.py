@@ -18,7 +18,9 @@ from .drive import evaluate_drive
 from .layout import Group, Layout
 from .links import Link
 from .mapped import mapped
+from .plasticity import Plastic
 from .state import NetworkState, PopulationState
+from .stdp import Fired, Learned
 from .waiting import Agenda
 
 
@@ -177,9 +179,10 @@ class Spike(eqx.Module):
                 self.layout.groups, y.groups, self.layout.split(hit), strict=True
             )
         ]
-        y, amplitudes = self._fired(y.with_groups(groups), hit)
-        for link in self.links:
+        y, amplitudes, links = self._fired(y.with_groups(groups), hit)
+        for link in links:
             amount = link.row(k, self.layout.size) * amplitudes.get(link.name, 1)
+            amount = link.onto_group(amount, self.layout.groups[link.group].size)
             y = received(self.layout, y, link.group, link.port, amount)
         if self.agenda is None:
             return y
@@ -190,16 +193,27 @@ class Spike(eqx.Module):
         waiting = self.agenda.after_spike(waiting, k, amplitudes)
         return dataclasses.replace(y, waiting=waiting)
 
-    def _fired(self, y: NetworkState, hit: Array) -> tuple[NetworkState, dict[str, Array]]:
-        """What plasticity makes of a spike, and how strong that is by each link, 0 if it has no
-        row."""
-        plastic, amplitudes = dict(y.plastic), {}
+    def _fired(
+        self, y: NetworkState, hit: Array
+    ) -> tuple[NetworkState, dict[str, Array], list[Link]]:
+        """What plasticity makes of a spike, how strong that is by each link, 0 if it has no row,
+        and the links without delay, with the weights that it finds."""
+        plastic, amplitudes, links = dict(y.plastic), {}, []
+        zero = jnp.zeros(hit.shape, y.groups[0].parts_dtype)
         for link in (*self.links, *(() if self.agenda is None else self.agenda.links)):
-            if link.plasticity is not None and link.name in plastic:
-                own, held = link.of_rows(hit), plastic[link.name]
-                each, plastic[link.name] = held.fired(link.plasticity, own, 0.0, 0.0)
+            held = plastic.get(link.name)
+            own = Fired(link.of_rows(hit), link.of_rows(zero))
+            if isinstance(held, Plastic) and link.plasticity is not None:
+                each, plastic[link.name] = held.fired(link.plasticity, *own, 0.0)
                 amplitudes[link.name] = jnp.sum(each)
-        return dataclasses.replace(y, plastic=plastic), amplitudes
+            if isinstance(held, Learned) and link.learning is not None and link.columns is not None:
+                targets = [
+                    self.layout.split(x)[link.group][slice(*link.columns)] for x in (hit, zero)
+                ]
+                found = held.fired(link.learning, link.synapses, own, Fired(*targets), 0.0)
+                link, plastic[link.name] = link.with_values(found[0]), found[1]
+            links.append(link)
+        return dataclasses.replace(y, plastic=plastic), amplitudes, links[: len(self.links)]
 
     def _own(self, group: Group, state: PopulationState, hit: Array, u) -> PopulationState:
         neuron = where_neurons(hit, group.spike(state.neuron), state.neuron)

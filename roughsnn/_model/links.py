@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from .._misc import joined
 from .connectivity import SparseWeights
@@ -17,6 +17,9 @@ from .mapped import can_merge, kinds_of, merged
 from .network import SpikingNetwork
 from .plasticity import AbstractPlasticity
 from .population import Source
+from .projection import Projection
+from .state import Member
+from .stdp import PairSTDP, Synapses
 
 Weights: TypeAlias = Float[Array, "sources targets"] | SparseWeights
 
@@ -41,6 +44,10 @@ class Link(eqx.Module):
     max_delay: float = eqx.field(static=True, default=0.0)
     # How strong the spikes of a row are; each neuron then has one row.
     plasticity: AbstractPlasticity | None = None
+    # How weights learn, and which there are; they lead onto these columns of the group.
+    learning: PairSTDP | None = None
+    exists: Bool[Array, "#sources #synapses"] | None = None
+    columns: tuple[int, int] | None = eqx.field(static=True, default=None)
     # The numbers of its projections.
     name: str = eqx.field(static=True, default="")
 
@@ -68,6 +75,27 @@ class Link(eqx.Module):
         of_neuron[self.indices] = np.arange(len(self.indices), dtype=np.int32)
         row = jnp.asarray(of_neuron)[jnp.minimum(k, neurons)]
         return jnp.where(row >= 0, self._row(jnp.maximum(row, 0)), 0)
+
+    def with_values(self, values: Array) -> "Link":
+        """With other weights in place of its own."""
+        if isinstance(self.weights, SparseWeights):
+            return eqx.tree_at(lambda link: link.weights.values, self, values)
+        return eqx.tree_at(lambda link: link.weights, self, values)
+
+    def onto_group(self, x: Array, size: int) -> Array:
+        """What its targets get, for all neurons of the group, on the last axis."""
+        if self.columns is None or self.columns == (0, size):
+            return x
+        start, stop = self.columns
+        return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(start, size - stop)])
+
+    @property
+    def synapses(self) -> Synapses:
+        """Those of a link that learns."""
+        assert self.exists is not None
+        weights = self.weights
+        targets = weights.targets if isinstance(weights, SparseWeights) else None
+        return Synapses(targets, self.exists)
 
     def _row(self, k: Int[Array, ""]) -> Array:
         return self.weights.row(k) if isinstance(self.weights, SparseWeights) else self.weights[k]
@@ -101,15 +129,25 @@ def links_of(
     network: SpikingNetwork, layout: Layout, which: Literal["known", "within", "delayed"]
 ) -> tuple[Link, ...]:
     """The synapses of a network: those that are `"delayed"`; of the others those onto a higher
-    level, and with them all of sources, are `"known"`, the rest is `"within"` a level."""
+    level, and with them all of sources, are `"known"`, the rest, and those that learn, which have
+    to know what their targets do, are `"within"` a level."""
     at = {m.name: m for m in layout.members}
     starts = np.cumsum([0, *(group.size for group in layout.groups)])
     found: dict[tuple, list[_Block]] = {}
+    learning: list[Link] = []
     for n, p in enumerate(network.projections):
         post, source = at[p.post], isinstance(network[p.pre], Source)
         pre = None if source else at[p.pre]
         upwards = pre is None or (layout.groups[pre.group].level < layout.groups[post.group].level)
         delayed = p.delay is not None and pre is not None
+        if isinstance(p.plasticity, PairSTDP):
+            if which == "within":
+                assert pre is not None
+                rows = int(starts[pre.group]) + pre.start
+                learning.append(
+                    _learning(n, p, p.plasticity, (rows, rows + p.weights.shape[0]), post)
+                )
+            continue
         if ("delayed" if delayed else "known" if upwards else "within") != which:
             continue
         row = 0 if pre is None else int(starts[pre.group]) + pre.start
@@ -133,7 +171,20 @@ def links_of(
         link = Link(weights, group, port, rows, source, delay, longest, _plasticity(blocks))
         name = f"projections[{', '.join(str(b.number) for b in blocks)}]"
         links.append(dataclasses.replace(link, name=name))
-    return tuple(links)
+    return (*links, *learning)
+
+
+def _learning(
+    number: int, p: Projection, rule: PairSTDP, rows: tuple[int, int], post: Member
+) -> Link:
+    """A projection whose weights learn: each is a link of its own."""
+    if isinstance(p.weights, SparseWeights):
+        exists = p.weights.targets >= 0
+    else:
+        exists = jnp.ones((1, 1), bool) if p.mask is None else p.mask
+    link = Link(p.effective(), post.group, p.port or "", (rows,), learning=rule, exists=exists)
+    name, columns = f"projections[{number}]", (post.start, post.stop)
+    return dataclasses.replace(link, name=name, columns=columns)
 
 
 def _structure(number: int, plasticity: AbstractPlasticity) -> tuple:

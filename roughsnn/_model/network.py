@@ -15,6 +15,7 @@ from .domain import Bound
 from .population import Population, Source
 from .projection import Projection
 from .state import find
+from .stdp import PairSTDP
 
 
 class SpikingNetwork(eqx.Module):
@@ -106,6 +107,11 @@ class SpikingNetwork(eqx.Module):
                 f"The weights of `{what}` must have shape ({pre.size}, {post.size}), from "
                 f"{projection.pre!r} onto {projection.post!r}, got {projection.weights.shape}."
             )
+        if isinstance(projection.plasticity, PairSTDP) and isinstance(pre, Source):
+            raise ValueError(
+                f"`{what}` learns by a PairSTDP, and is from {projection.pre!r}, a Source: only "
+                "populations that are simulated may, e.g. a roughsnn.Poisson."
+            )
         return dataclasses.replace(projection, port=port)
 
     @property
@@ -131,6 +137,11 @@ class SpikingNetwork(eqx.Module):
         """Whether spikes travel, or neurons are refractory, for a time."""
         travel = any(p.delay is not None for p in self.projections)
         return travel or any(p.refractory is not None for p in self.simulated.values())
+
+    @property
+    def plastic(self) -> bool:
+        """Whether what spikes bring depends on earlier ones."""
+        return any(p.plasticity is not None for p in self.projections)
 
     @property
     def sizes(self) -> Sizes:

@@ -12,6 +12,7 @@ from .connectivity import SparseWeights
 from .dale import DaleWeights
 from .domain import Bound, as_bounded
 from .plasticity import AbstractPlasticity, check_plasticity
+from .stdp import PairSTDP
 
 
 class Projection(eqx.Module):
@@ -35,7 +36,9 @@ class Projection(eqx.Module):
     - `autapses`: whether neurons have synapses onto themselves, if `pre` is `post`. Else the
         diagonal must be zero, and stays so.
     - `plasticity`: how strong a spike is by the earlier ones of its neuron, e.g.
-        [`roughsnn.synapses.TsodyksMarkram`][]; by default all are as strong as `weights` say.
+        [`roughsnn.synapses.TsodyksMarkram`][]; or how `weights` learn, a
+        [`roughsnn.synapses.PairSTDP`][], without delays. By default all spikes are as strong as
+        `weights` say.
 
     **Raises:** `ValueError` for wrong shapes, weights on the diagonal, values that are not finite,
         delays that are negative or longer than `max_delay`.
@@ -44,7 +47,7 @@ class Projection(eqx.Module):
     weights: Float[Array, "pre post"] | SparseWeights | DaleWeights
     mask: Bool[Array, "pre post"] | None
     delay: Float[Array, "..."] | None
-    plasticity: AbstractPlasticity | None
+    plasticity: AbstractPlasticity | PairSTDP | None
     pre: str = eqx.field(static=True)
     post: str = eqx.field(static=True)
     port: str | None = eqx.field(static=True)
@@ -62,7 +65,7 @@ class Projection(eqx.Module):
         max_delay: float | None = None,
         mask: Numeric | None = None,
         autapses: bool = False,
-        plasticity: AbstractPlasticity | None = None,
+        plasticity: AbstractPlasticity | PairSTDP | None = None,
     ):
         self.pre = check_kind("pre", pre, str, "the name of a population")
         self.post = check_kind("post", post, str, "the name of a population")
@@ -77,7 +80,9 @@ class Projection(eqx.Module):
         held = self.weights.raw if isinstance(self.weights, DaleWeights) else self.weights
         self.delay, self.max_delay = _check_delay(delay, max_delay, held)
         self.plasticity = plasticity
-        if plasticity is not None:
+        if isinstance(plasticity, PairSTDP):
+            _check_learning(self.weights, plasticity, self.delay)
+        elif plasticity is not None:
             check_plasticity("plasticity", plasticity, held.shape[0])
         if isinstance(held, SparseWeights):
             if mask is not None:
@@ -102,6 +107,31 @@ class Projection(eqx.Module):
         if isinstance(weights, SparseWeights):
             return weights.filled()
         return weights if self.mask is None else jnp.where(self.mask, weights, 0)
+
+
+def _check_learning(
+    weights: Array | SparseWeights | DaleWeights, rule: PairSTDP, delay: Array | None
+) -> None:
+    """Refuses weights that cannot learn."""
+    if isinstance(weights, DaleWeights):
+        raise ValueError(
+            "`weights` with a PairSTDP stay in [0, w_max] by themselves: give a matrix or a "
+            "roughsnn.SparseWeights, not roughsnn.DaleWeights."
+        )
+    if delay is not None:
+        raise ValueError(
+            "`plasticity` may be a PairSTDP only without `delay`: it is not said when a spike on "
+            "its way meets one of its target."
+        )
+    values = weights.filled().values if isinstance(weights, SparseWeights) else weights
+    if not is_concrete((values, rule.w_max)):
+        return
+    held = np.asarray(values)
+    if np.any((held < 0) | (held > np.asarray(rule.w_max) * (1 + 1e-6))):
+        raise ValueError(
+            f"`weights` with a PairSTDP must be in [0, w_max={rule.w_max}], got values from "
+            f"{held.min()} to {held.max()}."
+        )
 
 
 def _check_delay(

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from .plasticity import Plastic
+from .stdp import Learned
 
 
 class PopulationState(eqx.Module):
@@ -125,8 +126,8 @@ class NetworkState(eqx.Module):
     members: tuple[Member, ...] = eqx.field(static=True)
     # With delays and refractory times, event by event.
     waiting: Waiting | None = None
-    # Of projections with plasticity, by the name of their link.
-    plastic: dict[str, Plastic] = eqx.field(default_factory=dict)
+    # Of projections with plasticity, and of those that learn, by the name of their link.
+    plastic: dict[str, Plastic | Learned] = eqx.field(default_factory=dict)
 
     def with_groups(self, groups: Iterable[PopulationState]) -> "NetworkState":
         """The same with other states of the groups."""

@@ -56,6 +56,7 @@ from .._model.qif import QIF
 from .._model.reset import ResetTo, Subtract
 from .._model.resonator import ResonateAndFire, ResonatorState
 from .._model.state import Member, NetworkState, PopulationState, Waiting
+from .._model.stdp import Learned, PairSTDP, Trace
 from .._model.tsodyks_markram import TsodyksMarkram, TsodyksMarkramState
 from .._path.brownian import Brownian
 from .._path.grid import GridPath
@@ -78,6 +79,7 @@ _LIBRARY = (
     *(GLIF, GLIFState, AfterSpikeCurrent, SpikeThreshold, VoltageThreshold),
     *(QIF, EIF, AdEx, AdExState, Izhikevich, IzhikevichState),
     *(TsodyksMarkram, TsodyksMarkramState, Plastic, Coming),
+    *(PairSTDP, Learned, Trace),
     *(Exponential, Alpha, AlphaState, DoubleExponential, DoubleState, Conductance, NMDA),
     *(StochasticFiring, HardThreshold, ConstantRate, ExponentialIntensity, SoftplusIntensity),
     *(SparseWeights, DaleWeights, SpikeTrain, Boundary, Constant, Rows),

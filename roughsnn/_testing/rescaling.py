@@ -121,10 +121,10 @@ def time_rescaling_test(
 
 def _refractoriness(network: SpikingNetwork) -> np.ndarray:
     """`alpha` of each neuron; raises for networks that cannot be tested."""
-    if network.waits:
+    if network.waits or network.plastic:
         raise ValueError(
-            "`network` must have no delays and no refractory times. With them the `quantiles` of "
-            "roughsnn.clamp are those of the rescaled intervals."
+            "`network` must have no delays, no refractory times and no plasticity. With them the "
+            "`quantiles` of roughsnn.clamp are those of the rescaled intervals."
         )
     alphas = []
     for name, population in network.populations.items():

@@ -207,6 +207,10 @@ CALLS: dict[str, Call] = {
     "synapses.DoubleExponential": Call(
         rs.synapses.DoubleExponential, dict(tau_rise=np.full(2, 0.05), tau_decay=0.1)
     ),
+    "synapses.PairSTDP": Call(
+        rs.synapses.PairSTDP,
+        dict(a_plus=0.01, a_minus=0.01, tau_plus=0.02, tau_minus=0.02, w_max=1.0),
+    ),
     "synapses.TsodyksMarkram": Call(
         rs.synapses.TsodyksMarkram,
         dict(utilisation=np.full(2, 0.5), tau_recovery=0.2, tau_facilitation=0.3),

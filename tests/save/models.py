@@ -129,6 +129,12 @@ MODELS: dict[str, Any] = {
                 rs.Projection(
                     "in", "neurons", MATRIX, plasticity=rs.synapses.TsodyksMarkram(0.5, 0.2)
                 ),
+                rs.Projection(
+                    "background",
+                    "neurons",
+                    np.ones((2, 3)),
+                    plasticity=rs.synapses.PairSTDP(0.1, 0.1, 0.02, 0.02, 1.0),
+                ),
             ],
         ),
         "input": TRAIN,
