@@ -195,12 +195,13 @@ class CellMap(eqx.Module):
                 for group, names in zip(carry.groups, self.record, strict=False)
             ),
             origin=origin,
-            amplitudes={
-                name: jnp.zeros_like(one.age)
-                for name, one in carry.plastic.items()
-                if isinstance(one, Plastic)
-            },
+            amplitudes=self._silent(carry),
         )
+
+    def _silent(self, carry: LockstepCarry) -> dict[str, Array]:
+        """How strong spikes are where there are none."""
+        plastic = {name: one for name, one in carry.plastic.items() if isinstance(one, Plastic)}
+        return {name: jnp.zeros_like(one.age) for name, one in plastic.items()}
 
     def _parts(self, cell: Int[Array, ""]) -> tuple[AbstractGroupCell, ...]:
         if self.last is None:
@@ -376,7 +377,8 @@ class CellMap(eqx.Module):
                 spikes = self._spikes(n, part, group, motion, time, given[n])
                 found.append(spikes)
                 states.append(PopulationState(part.state(spikes.x), group.y.ports, spikes.s))
-            return self._next(carry, states, found), self._emit(carry, found, states, {})
+            emitted = self._emit(carry, found, states, self._silent(carry))
+            return self._next(carry, states, found), emitted
 
         carry, emitted = jax.lax.scan(again, carry, given, length=LATE)
         above = []

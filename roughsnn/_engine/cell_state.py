@@ -106,7 +106,7 @@ class LockstepEmitted(eqx.Module):
     # Parts of the states at the start of the cell, and the carry there, if they are wanted.
     kept: tuple[dict[str, Float[Array, "neurons ..."]], ...]
     origin: LockstepCarry | None
-    amplitudes: dict[str, Float[Array, " rows"]] = eqx.field(default_factory=dict)
+    amplitudes: dict[str, Float[Array, "..."]] = eqx.field(default_factory=dict)
 
     @property
     def spikes(self) -> Recent:

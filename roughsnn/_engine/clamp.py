@@ -246,7 +246,6 @@ def _clamp(
     clock = grid.clock.start(grid.cells, dtype)
     final, last = cell_map.finish(final, late, clock, tuple(x[cells:] for x in given))
     states = plan.states(cell_map, inputs, emitted, final, feed)
-    emitted = dataclasses.replace(emitted, amplitudes={})
     emitted = jax.tree.map(lambda x, y: jnp.concatenate([x, y]), emitted, last)
     total = jnp.sum(jnp.isfinite(emitted.offsets), dtype=jnp.int32)
     spikes = train_of(begin[:, None] + emitted.offsets, room, total, grid, layout.indices)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -41,7 +42,7 @@ class Coming(eqx.Module):
         room = sum(number for _, number in windows)
         later = self.only(self.times > t1)
 
-        def fit(x: Array, fill: float) -> Array:
+        def fit(x: Array, fill: Any) -> Array:
             return jnp.pad(x[:room], (0, max(0, room - x.shape[0])), constant_values=fill)
 
         amplitudes = None if later.amplitudes is None else fit(later.amplitudes, 0)

@@ -25,7 +25,7 @@ class Past(eqx.Module):
 
     holds: tuple[Float[Array, "..."] | None, ...] | None = None
     spikes: Float[Array, "cells neurons"] | None = None
-    amplitudes: dict[str, Float[Array, "cells rows"]] = eqx.field(default_factory=dict)
+    amplitudes: dict[str, Float[Array, "..."]] = eqx.field(default_factory=dict)
 
     def hold(self, n: int, counts: Array, long_ago: float, dtype: Any) -> Array:
         """When the neurons of a group may fire, counted from the start."""
@@ -79,7 +79,7 @@ class FinalState(eqx.Module):
     coming: dict[str, Coming] = eqx.field(default_factory=dict)
 
     @property
-    def weights(self) -> dict[int, Float[Array, "pre synapses"]]:
+    def weights(self) -> dict[int, Float[Array, "..."]]:
         """The weights at the end, by the number of the projection, of those that learn, in the
         shape in which they were given."""
         return {

@@ -12,8 +12,8 @@ class Recent(eqx.Module):
     """When neurons spike after the start of each cell, inf where they do not; and how strong that
     is, by the names of the links that have plasticity."""
 
-    offsets: Float[Array, "cells neurons"]
-    amplitudes: dict[str, Float[Array, "cells rows"]]
+    offsets: Float[Array, "*cells neurons"]
+    amplitudes: dict[str, Float[Array, "..."]]
 
     def of(self, link: Link) -> tuple[Array, Array | None]:
         """The offsets of the rows of a link, and how strong the spikes are."""
