@@ -27,6 +27,12 @@ class Wave(eqx.Module):
         return self.level * (1 + 0.3 * jnp.sin(7 * t))
 
 
+def set_limit(monkeypatch: Any, module: Any, name: str, value: int) -> None:
+    """Sets from which size on something is done in another way, in programs that were made, too."""
+    monkeypatch.setattr(module, name, value)
+    jax.clear_caches()
+
+
 def in_float32(tree: PyTree) -> PyTree:
     """The same with arrays of float32."""
     return jax.tree.map(lambda x: x.astype(jnp.float32) if eqx.is_inexact_array(x) else x, tree)

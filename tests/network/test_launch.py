@@ -13,7 +13,7 @@ import pytest
 import roughsnn as rs
 from roughsnn._engine import launch
 
-from ..helpers import ENGINES, in_float32, smooth
+from ..helpers import ENGINES, in_float32, set_limit, smooth
 
 N, LONGEST = 12, 0.1
 FIRING = rs.StochasticFiring(rs.ExponentialIntensity(beta=5.0), 0.03)
@@ -29,7 +29,7 @@ DRIVE = np.linspace(1.4, 2.2, N)
 
 @pytest.fixture(autouse=True)
 def all_are_launched(monkeypatch):
-    monkeypatch.setattr(launch, "_FEW_SYNAPSES", 0)
+    set_limit(monkeypatch, launch, "_FEW_SYNAPSES", 0)
 
 
 def population(size: int = N, **options: Any) -> rs.Population:
@@ -101,7 +101,7 @@ def test_as_if_all_synapses_were_looked_at(name, t1, monkeypatch):
 
     both = []
     for few in (0, 10**6):
-        monkeypatch.setattr(launch, "_FEW_SYNAPSES", few)
+        set_limit(monkeypatch, launch, "_FEW_SYNAPSES", few)
         both.append(jax.jit(lambda p: jax.value_and_grad(run, has_aux=True)(p))(parameters))
     ((a, marks), da), ((b, _), db) = both
     assert np.sum(np.asarray(marks) >= 0) >= 30
@@ -251,7 +251,7 @@ def test_all_fire_in_one_cell(size, monkeypatch):
 
     drive, both = jnp.linspace(2.6, 2.7, size), []
     for few in (0, 10**6):
-        monkeypatch.setattr(launch, "_FEW_SYNAPSES", few)
+        set_limit(monkeypatch, launch, "_FEW_SYNAPSES", few)
         program = jax.jit(lambda *xs: jax.value_and_grad(run, (0, 1, 2), has_aux=True)(*xs))
         both.append(program(jnp.asarray(weights), jnp.asarray(delay), drive))
     assert int(both[0][0][1]) >= size
@@ -284,7 +284,7 @@ def test_records_within_cells(monkeypatch):
     """As if all synapses were looked at."""
     ts, found = jnp.linspace(0.013, 0.39, 21), []
     for few in (0, 10**6):
-        monkeypatch.setattr(launch, "_FEW_SYNAPSES", few)
+        set_limit(monkeypatch, launch, "_FEW_SYNAPSES", few)
         sim = simulated(own(WEIGHTS, EACH), rs.Lockstep(record={"v": ts}))
         found.append(sim.states["v"])
     np.testing.assert_allclose(found[0], found[1], rtol=1e-10, atol=1e-12)

@@ -17,7 +17,7 @@ from roughsnn._engine import launch, spread
 from roughsnn._model.layout import layout_of
 from roughsnn._model.links import links_of
 
-from ..helpers import ENGINES, compilations, smooth
+from ..helpers import ENGINES, compilations, set_limit, smooth
 
 FIRING = rs.StochasticFiring(rs.ExponentialIntensity(beta=5.0), 0.03)
 RNG = np.random.default_rng(7)
@@ -361,8 +361,8 @@ def test_large_weights_as_small_ones(kind, monkeypatch):
 
     found = []
     for small in (False, True):
-        monkeypatch.setattr(launch, "_FEW_SYNAPSES", 10**6 if small else 0)
-        monkeypatch.setattr(spread, "_FEW", 10**6 if small else 0)
+        set_limit(monkeypatch, launch, "_FEW_SYNAPSES", 10**6 if small else 0)
+        set_limit(monkeypatch, spread, "_FEW", 10**6 if small else 0)
         grad = jax.jit(jax.value_and_grad(lambda p: run(*p), has_aux=True))
         found.append(grad((jnp.asarray(weights), delay, plasticity)))
     ((a, number), da), ((b, _), db) = found
