@@ -301,7 +301,7 @@ def test_other_numbers_compile_nothing(engine):
 
 def test_records_within_cells():
     """States at any time are those of the event engine, up to the second order."""
-    ts = jnp.linspace(0.02, 0.49, 21)
+    ts = jnp.linspace(0.02, 0.49, 301)
     net = NETWORKS["rows"]()
     errors = []
     for dt in (0.01, 0.0025):
