@@ -76,7 +76,11 @@ class Population(eqx.Module):
             if part is not None:
                 check_size(part, self.size)
         self.refractory = _check_refractory(refractory, firing, self.size)
-        own = [name for name, _ in named(jax.eval_shape(self.rest).neuron)]
+        rest = jax.eval_shape(self.rest)
+        _check_state("neuron", rest.neuron)
+        for name in self.ports:
+            _check_state(f"ports[{name!r}]", rest.ports[name])
+        own = [name for name, _ in named(rest.neuron)]
         if "" in own or "s" in own:
             raise ValueError(
                 f"The state of `neuron` must have named parts, none of them 's', got {own}: use a "
@@ -119,6 +123,22 @@ class Population(eqx.Module):
         hold = self.refractory
         own = () if hold is None else (Bound("refractory", hold, "not negative"),)
         return (*self.neuron.bounds(), *firing, *ports, *own)
+
+
+def _check_state(what: str, state: Any) -> None:
+    """`ValueError` for states that are not of floating numbers, or that have nothing in a place."""
+    is_empty = lambda x: isinstance(x, tuple | list | dict) and not x
+    for leaf in jax.tree.leaves(state, is_leaf=is_empty):
+        if is_empty(leaf):
+            raise ValueError(
+                f"The state of `{what}` has a part {leaf!r} that holds nothing, which solvers do "
+                "not take: leave it out, or let it be None."
+            )
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise ValueError(
+                f"The state of `{what}` must be of floating numbers, as it moves along an "
+                f"equation, got {leaf.dtype}."
+            )
 
 
 def _check_refractory(refractory: Numeric | None, firing: Any, size: int) -> Array | None:

@@ -1,6 +1,6 @@
 """Networks of several populations."""
 
-from typing import Any
+from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -259,7 +259,44 @@ class Unnamed(Traces):
         return jnp.zeros(())
 
 
+class Counting(rs.AbstractNeuron):
+    """A state with a number that is not floating, or with nothing in it."""
+
+    tau: jax.Array = eqx.field(default_factory=lambda: jnp.ones(()))
+    other: Any = eqx.field(static=True, default=0)
+
+    def initial(self) -> Any:
+        other = jnp.zeros((), jnp.int32) if self.other == 0 else self.other
+        return {"v": jnp.zeros(()), "n": other}
+
+    def drift(self, t, x, current):
+        return {"v": current - x["v"], "n": x["n"]}
+
+    def spike(self, x):
+        return x
+
+    def potential(self, x):
+        return x["v"]
+
+
+class CountingSynapse(rs.synapses.Exponential):
+    def initial(self) -> Any:
+        return jnp.zeros((), jnp.int32)
+
+
 WRONG = {
+    "a state of integers": (
+        lambda: rs.Population(2, Counting(), FIRING),
+        "state of `neuron` must be of floating numbers, .* got int32",
+    ),
+    "a state with an empty part": (
+        lambda: rs.Population(2, Counting(other=()), FIRING),
+        r"state of `neuron` has a part \(\) that holds nothing",
+    ),
+    "a port with a state of integers": (
+        lambda: rs.Population(2, rs.neurons.LIF(), FIRING, {"a": cast(Any, CountingSynapse)(1.0)}),
+        r"state of `ports\['a'\]` must be of floating numbers",
+    ),
     "no such population": (
         lambda: rs.SpikingNetwork({"a": lif(2)}, [rs.Projection("a", "b", np.zeros((2, 2)))]),
         "'b' is no population",
