@@ -4,12 +4,15 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import jax.random as jr
 import numpy as np
 import pytest
 
 import roughsnn as rs
 from roughsnn._save.save import _archive, _opened
 
+from ..helpers import ENGINES
 from .models import NETWORK, TRAIN
 
 
@@ -51,3 +54,27 @@ def test_networks_of_files_without_delays(tmp_path):
     assert jax.tree.structure(found) == jax.tree.structure(NETWORK)
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(NETWORK), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_ends_of_files_without_plasticity(tmp_path, engine):
+    """As they were written before synapses tired, with spikes on their way."""
+    ports, neuron = {"syn": rs.synapses.Exponential(0.1)}, rs.neurons.LIF(0.1, rs.ResetTo(0.0))
+    own = rs.Projection("n", "n", np.full((2, 2), 0.1), autapses=True, delay=0.05)
+    network = rs.SpikingNetwork(
+        {"n": rs.Population(2, neuron, rs.HardThreshold(1.0), ports)}, [own]
+    )
+    window, options = rs.Window(0.0, 0.3, 0.01), dict[str, Any](key=jr.key(0), max_spikes=20)
+    options["engine"] = ENGINES[engine]
+    final = rs.simulate(network, jnp.full(2, 2.0), window, **options).final
+    file = tmp_path / "final"
+    rs.save(file, final)
+    header, arrays = _opened(file)
+    later = "plastic", "coming", "amplitudes", "scale"
+    file.write_bytes(_archive(without(header, *later), arrays))
+    found = rs.load(file).model
+    assert jax.tree.structure(found) == jax.tree.structure(final)
+    run = lambda final: rs.simulate(
+        network, jnp.full(2, 2.0), window.next(), initial=final, **options
+    )
+    np.testing.assert_array_equal(run(found).spikes.times, run(final).spikes.times)
