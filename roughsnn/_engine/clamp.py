@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from .._check import as_integers
 from .._misc import at_least, at_most
 from .._model.connectivity import SparseWeights
-from .._model.layout import Group, Layout
+from .._model.layout import Group
 from .._model.links import Link
 from .._model.network import SpikingNetwork
 from .._model.plasticity import Plastic
@@ -233,10 +233,13 @@ def _clamp(
     begin = jnp.append(inputs.begin, jnp.full(LATE, grid.t1, dtype))
     cell, given, burst = _given(train, marks, begin, grid, (cells + LATE, neurons))
     arrivals = tuple(dict(own) for own in inputs.arrivals)
+    # By the places of the neurons, group after group.
+    place = jnp.where(marks >= 0, jnp.asarray(np.argsort(layout.indices))[marks], -1)
+    in_layout = dataclasses.replace(train, marks=place.astype(jnp.int32), num_neurons=neurons)
     for link in links:
         start = y0.plastic.get(link.name)
         start = start if isinstance(start, Plastic) else None
-        came = Arriving.of(link, _of_link(train, marks, link, layout), start)
+        came = Arriving.of(link, in_layout, start)
         add_to(arrivals[link.group], link.port, came.moments(grid, inputs.length))
     given = of_groups(given)
     inputs = dataclasses.replace(inputs, arrivals=arrivals, given=tuple(x[:cells] for x in given))
@@ -305,18 +308,6 @@ def _hidden_rows(link: Link, silent: Bool[Array, " neurons"]) -> Link:
         values = jnp.where(mask, 0, weights.values)
         return eqx.tree_at(lambda one: one.weights.values, link, values)
     return eqx.tree_at(lambda one: one.weights, link, jnp.where(mask, 0, weights))
-
-
-def _of_link(train: SpikeTrain, marks: Array, link: Link, layout: Layout) -> SpikeTrain:
-    """The spikes of the rows of a link, numbered by row; the others are padding, at the end."""
-    row = np.full(layout.size, -1, np.int32)
-    row[layout.indices[link.indices]] = np.arange(len(link.indices), dtype=np.int32)
-    rows = jnp.where(marks >= 0, jnp.asarray(row)[jnp.maximum(marks, 0)], -1)
-    times = train.times
-    if np.any(row < 0):
-        order = jnp.argsort(rows < 0, stable=True)
-        rows, times = rows[order], times[order]
-    return dataclasses.replace(train, times=times, marks=rows)
 
 
 def _alpha(group: Group, dtype: Any) -> Float[Array, " neurons"]:

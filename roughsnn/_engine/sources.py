@@ -92,6 +92,7 @@ class Arriving(eqx.Module):
     ) -> "Arriving":
         """Of spikes as they are sent, counted from where `start` is, and of those that were
         `coming` there."""
+        spikes = _by_row(spikes, link.rows_of(spikes.num_neurons))
         amplitudes, left = None, None
         if link.plasticity is not None:
             assert start is not None
@@ -141,6 +142,17 @@ class Arriving(eqx.Module):
         empty = JumpPath(np.full(sizes.shape[0], np.inf), np.zeros(sizes.shape), t0=0.0, t1=t1)
         times = spikes.times + since.astype(spikes.times.dtype)
         return eqx.tree_at(lambda p: (p.jump_times, p.sizes), empty, (times, sizes))
+
+
+def _by_row(spikes: SpikeTrain, rows: np.ndarray) -> SpikeTrain:
+    """A spike for each row of its neuron, in their order, numbered by row; padding at the end."""
+    if rows.shape[1] == 1 and np.array_equal(rows[:, 0], np.arange(len(rows))):
+        return spikes
+    marks = jnp.asarray(rows)[jnp.maximum(spikes.marks, 0)]
+    marks = jnp.where((spikes.marks >= 0)[:, None], marks, -1).reshape(-1)
+    times = jnp.repeat(spikes.times, rows.shape[1])
+    order = jnp.argsort(marks < 0, stable=True)
+    return dataclasses.replace(spikes, times=times[order], marks=marks[order])
 
 
 def left_of(arriving: Sequence[Arriving]) -> dict[str, Plastic]:

@@ -181,7 +181,7 @@ class Spike(eqx.Module):
         ]
         y, amplitudes, links = self._fired(y.with_groups(groups), hit)
         for link in links:
-            amount = link.row(k, self.layout.size) * amplitudes.get(link.name, 1)
+            amount = link.row(k, self.layout.size, amplitudes.get(link.name))
             amount = link.onto_group(amount, self.layout.groups[link.group].size)
             y = received(self.layout, y, link.group, link.port, amount)
         if self.agenda is None:
@@ -196,16 +196,16 @@ class Spike(eqx.Module):
     def _fired(
         self, y: NetworkState, hit: Array
     ) -> tuple[NetworkState, dict[str, Array], list[Link]]:
-        """What plasticity makes of a spike, how strong that is by each link, 0 if it has no row,
-        and the links without delay, with the weights that it finds."""
+        """What plasticity makes of a spike, how strong that is by the rows of each link, and the
+        links without delay, with the weights that it finds."""
         plastic, amplitudes, links = dict(y.plastic), {}, []
         zero = jnp.zeros(hit.shape, y.groups[0].parts_dtype)
         for link in (*self.links, *(() if self.agenda is None else self.agenda.links)):
             held = plastic.get(link.name)
             own = Fired(link.of_rows(hit), link.of_rows(zero))
             if isinstance(held, Plastic) and link.plasticity is not None:
-                each, plastic[link.name] = held.fired(link.plasticity, *own, 0.0)
-                amplitudes[link.name] = jnp.sum(each)
+                after = held.fired(link.plasticity, *own, 0.0)
+                amplitudes[link.name], plastic[link.name] = after
             if isinstance(held, Learned) and link.learning is not None and link.columns is not None:
                 targets = [
                     self.layout.split(x)[link.group][slice(*link.columns)] for x in (hit, zero)

@@ -29,7 +29,7 @@ class Link(eqx.Module):
 
     `rows` are the neurons, group after group, that the rows of the weights belong to, as pieces
     from where to where; for a source they are its own. A neuron has several rows where its spikes
-    travel for several times.
+    travel for several times, or are strong by several rules.
     """
 
     weights: Weights
@@ -42,7 +42,7 @@ class Link(eqx.Module):
     # weights; at most `max_delay`.
     delay: Float[Array, "..."] | None = None
     max_delay: float = eqx.field(static=True, default=0.0)
-    # How strong the spikes of a row are; each neuron then has one row.
+    # How strong the spikes of a row are.
     plasticity: AbstractPlasticity | None = None
     # How weights learn, and which there are; they lead onto these columns of the group.
     learning: PairSTDP | None = None
@@ -69,12 +69,28 @@ class Link(eqx.Module):
             return x
         return joined([x[..., a:b] for a, b in self.rows])
 
-    def row(self, k: Int[Array, ""], neurons: int) -> Float[Array, " targets"]:
-        """The weights of neuron k, 0 if it has none."""
-        of_neuron = np.full(neurons + 1, -1, np.int32)
-        of_neuron[self.indices] = np.arange(len(self.indices), dtype=np.int32)
-        row = jnp.asarray(of_neuron)[jnp.minimum(k, neurons)]
-        return jnp.where(row >= 0, self._row(jnp.maximum(row, 0)), 0)
+    def rows_of(self, neurons: int) -> Int[np.ndarray, "neurons copies"]:
+        """The rows of each neuron; -1 for padding."""
+        indices = self.indices
+        copies = int(np.bincount(indices, minlength=neurons).max())
+        found, filled = np.full((neurons, copies), -1, np.int32), np.zeros(neurons, np.int32)
+        for row, neuron in enumerate(indices):
+            found[neuron, filled[neuron]] = row
+            filled[neuron] += 1
+        return found
+
+    def row(
+        self, k: Int[Array, ""], neurons: int, amplitude: Float[Array, " rows"] | None = None
+    ) -> Float[Array, " targets"]:
+        """The weights of neuron k, 0 if it has none, times how strong they are by row."""
+        none = np.full((1, self.rows_of(neurons).shape[1]), -1, np.int32)
+        rows = jnp.asarray(np.concatenate([self.rows_of(neurons), none]))[jnp.minimum(k, neurons)]
+        total = 0
+        for n in range(rows.shape[0]):
+            own = jnp.maximum(rows[n], 0)
+            strong = 1 if amplitude is None else amplitude[own]
+            total = total + jnp.where(rows[n] >= 0, strong * self._row(own), 0)
+        return jnp.asarray(total)
 
     def with_values(self, values: Array) -> "Link":
         """With other weights in place of its own."""
@@ -156,12 +172,8 @@ def links_of(
         key = (post.group, p.port or "", p.pre if source else None, kind)
         if p.plasticity is not None:
             key = (*key, *_structure(n, p.plasticity))
-            # Each neuron has one row: a second projection from it is of another link.
-            from_here = lambda blocks, row=row: any(b.row == row for b in blocks)
-            again = sum(k[:-1] == key and from_here(blocks) for k, blocks in found.items())
-            key = (*key, again)
         blocks = found.setdefault(key, [])
-        if p.delay is not None and not block.each and p.plasticity is None:
+        if p.plasticity is not None or (p.delay is not None and not block.each):
             block = block._replace(copy=sum(b.piece[1:] == block.piece[1:] for b in blocks))
         blocks.append(block)
     links = []
@@ -200,7 +212,7 @@ def _plasticity(blocks: Sequence[_Block]) -> AbstractPlasticity | None:
     """That of all rows, in their order."""
     if len(blocks) == 1 or blocks[0].plasticity is None:
         return blocks[0].plasticity
-    blocks = sorted(blocks, key=lambda b: b.row)
+    blocks = sorted(blocks, key=lambda b: b.piece)
     return merged([b.plasticity for b in blocks], [b.weights.shape[0] for b in blocks])
 
 

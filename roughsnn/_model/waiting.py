@@ -87,7 +87,7 @@ class Agenda(eqx.Module):
             left, used = put(left, wanted), put(used, jnp.ones_like(wanted))
             what = put(what, (entries + first).astype(dtype))
             if scale is not None:
-                scale = put(scale, amplitudes.get(link.name, jnp.ones((), dtype)))
+                scale = put(scale, _strong(link, entries, amplitudes).astype(dtype))
             lost = lost + jnp.sum(there & (rank > free[-1]), dtype=jnp.int32).astype(dtype)
             first += int(np.prod(_delays(link)))
         return Waiting(left, used, what, lost, scale)
@@ -111,6 +111,15 @@ class Agenda(eqx.Module):
         return dataclasses.replace(waiting, left=left, used=used), amounts
 
 
+def _strong(link: Link, entries: Array, amplitudes: dict[str, Array]) -> Array:
+    """How strong what arrives is."""
+    if link.name not in amplitudes:
+        return jnp.ones(entries.shape)
+    shape = _delays(link)
+    width = shape[1] if len(shape) == 2 else 1
+    return amplitudes[link.name][jnp.maximum(entries, 0) // width]
+
+
 def _delays(link: Link) -> tuple[int, ...]:
     """The shape of the delays, one for each row or each synapse."""
     assert link.delay is not None
@@ -119,15 +128,10 @@ def _delays(link: Link) -> tuple[int, ...]:
 
 def _entries(link: Link, layout: Layout) -> Int[np.ndarray, "neurons entries"]:
     """The numbers of what arrives by a spike of each neuron; -1 for padding."""
-    shape, indices = _delays(link), link.indices
+    shape, rows = _delays(link), link.rows_of(layout.size)[:, :, None]
     width = shape[1] if len(shape) == 2 else 1
-    copies = int(np.bincount(indices, minlength=layout.size).max())
-    found = np.full((layout.size, copies, width), -1, np.int32)
-    filled = np.zeros(layout.size, np.int32)
-    for row, neuron in enumerate(indices):
-        found[neuron, filled[neuron]] = row * width + np.arange(width)
-        filled[neuron] += 1
-    return found.reshape(layout.size, copies * width)
+    found = np.where(rows >= 0, rows * width + np.arange(width, dtype=np.int32), -1)
+    return found.astype(np.int32).reshape(layout.size, -1)
 
 
 def _amount(link: Link, index: Int[Array, ""]) -> Float[Array, " targets"]:
