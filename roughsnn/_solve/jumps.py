@@ -29,11 +29,13 @@ def jump_terms(terms: PyTree[dfx.AbstractTerm]) -> list[tuple[dfx.ControlTerm, J
     return [(term, term.control) for term in controls if isinstance(term.control, JumpPath)]
 
 
-def merged_jumps(terms, jump_ts, dtype) -> tuple[Array | None, tuple[Array, ...]]:
+def merged_jumps(terms, jump_ts, y: State, args: Args) -> tuple[Array | None, tuple[Array, ...]]:
     """All times at which a solve stops, with inf behind them, and what each driver jumps by.
 
-    Drivers that jump at one time have one entry there.
+    Jumps at one time have one entry, as they act together; where all only add to the state each has
+    its own, since each time has a derivative of its own.
     """
+    dtype = jnp.result_type(*jax.tree.leaves(y))
     drivers = [driver for _, driver in jump_terms(terms)]
     given = [] if jump_ts is None else [jnp.asarray(jump_ts, dtype)]
     if not drivers and not given:
@@ -43,7 +45,11 @@ def merged_jumps(terms, jump_ts, dtype) -> tuple[Array | None, tuple[Array, ...]
     times = jnp.concatenate([*given, *(d.jump_times.astype(dtype) for d in drivers)])
     order = jnp.argsort(jax.lax.stop_gradient(times))
     times = times[order]
-    new = jnp.concatenate([jnp.zeros(1, bool), times[1:] != times[:-1]])
+    first = tuple(driver.sizes[0] for driver in drivers)
+    later = times[1:] != times[:-1]
+    if is_constant(lambda y: _moved(terms, times[0], y, args, first), y):
+        later = jnp.ones_like(later)
+    new = jnp.concatenate([jnp.zeros(1, bool), later])
     entry, room = jnp.cumsum(new, dtype=jnp.int32), times.shape[0] + 1
     merged = jnp.full(room, jnp.inf, dtype).at[entry].set(times)
     sizes, start = [], sum(len(g) for g in given)
@@ -66,6 +72,15 @@ def check_jump_ts(jump_ts: Numeric | None) -> None:
         raise ValueError("`jump_ts` must be increasing.")
 
 
+def _moved(terms, t: RealScalar | Scalar, y: State, args: Args, sizes: tuple[Array, ...]) -> State:
+    """What jumps of the drivers do to the state, to first order."""
+    total = jax.tree.map(jnp.zeros_like, y)
+    for (term, _), size in zip(jump_terms(terms), sizes, strict=True):
+        moved = term_product(term, term.vf(t, y, args), size)
+        total = jax.tree.map(jnp.add, total, moved)
+    return total
+
+
 def after_jump(
     terms: PyTree[dfx.AbstractTerm],
     solver: dfx.AbstractSolver,
@@ -80,15 +95,8 @@ def after_jump(
 
     For additive noise $z + \sigma\Delta X$, otherwise some steps of the solver.
     """
-    moving = list(zip(jump_terms(terms), sizes, strict=True))
-
-    def field(y):
-        total = jax.tree.map(jnp.zeros_like, y)
-        for (term, _), size in moving:
-            moved = term_product(term, term.vf(t, y, args), jnp.where(here, size, 0))
-            total = jax.tree.map(jnp.add, total, moved)
-        return total
-
+    sizes = tuple(jnp.where(here, size, 0) for size in sizes)
+    field = lambda y: _moved(terms, t, y, args, sizes)
     if is_constant(field, y):
         return jax.tree.map(jnp.add, y, field(y))
     solver = solver if isinstance(solver, dfx.AbstractERK) else dfx.Tsit5(scan_kind="bounded")

@@ -86,7 +86,7 @@ def set_up(
     control = controller_of(engine.controller, terms, solver)
     # With adaptive steps there is one cell.
     cells, dt = (window.cells, dt0) if control is None else (1, t1 - t0)
-    stops, jumps = merged_jumps(terms, equation.jump_ts, dtype)
+    stops, jumps = merged_jumps(terms, equation.jump_ts, y0, args)
     grid = Grid(t1, dt, cells, clock, stops)
     stepper = Stepper(
         terms=terms,

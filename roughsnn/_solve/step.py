@@ -74,8 +74,10 @@ def _to_jump(jump: Scalar, r0: Scalar, r1: Scalar, slack: Scalar, waits: Bool[Ar
     """
     shift = jnp.where(jnp.isfinite(jump), jump, 0)
     shift = shift - jax.lax.stop_gradient(shift)
+    # Where another jump was at r0, the derivative of its time is not that of this one.
+    at_start = jax.lax.stop_gradient(r0) + shift
     inside = jnp.where(jump < r1 - slack, jump, jnp.where(waits, r1, r1 + shift))
-    return jnp.where(jump <= r0 + slack, r0 + shift, jnp.where(jump <= r1 + slack, inside, r1))
+    return jnp.where(jump <= r0 + slack, at_start, jnp.where(jump <= r1 + slack, inside, r1))
 
 
 class Carry(eqx.Module):
