@@ -33,6 +33,25 @@ def set_limit(monkeypatch: Any, module: Any, name: str, value: int) -> None:
     jax.clear_caches()
 
 
+def check_along_a_direction(run: Callable[[PyTree], Any], model: PyTree) -> None:
+    """Asserts that the derivative in all parameters of a model at once, along one direction, is the
+    difference on the same noise, of a simulation with at least 8 spikes."""
+    parameters, rest = eqx.partition(model, eqx.is_inexact_array)
+    rng, h = np.random.default_rng(1), 1e-6
+    scaled = lambda x: jnp.asarray(0.2 * np.abs(x) * rng.normal(size=x.shape))
+    way = jax.tree.map(scaled, parameters)
+
+    def moved(s):
+        now = jax.tree.map(lambda x, d: x + s * d, parameters, way)
+        return smooth(run(eqx.combine(now, rest)))
+
+    along = jax.jit(jax.vmap(lambda s: jax.jvp(moved, (s,), (jnp.ones_like(s),), has_aux=True)))
+    value, slope, marks = along(jnp.array([-h, 0.0, h]))
+    assert np.sum(np.asarray(marks[1]) >= 0) >= 8
+    np.testing.assert_array_equal(marks[0], marks[2])
+    np.testing.assert_allclose(slope[1], (value[2] - value[0]) / (2 * h), rtol=1e-6, atol=1e-6)
+
+
 def in_float32(tree: PyTree) -> PyTree:
     """The same with arrays of float32."""
     return jax.tree.map(lambda x: x.astype(jnp.float32) if eqx.is_inexact_array(x) else x, tree)

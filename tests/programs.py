@@ -144,10 +144,8 @@ for neuron, port in zip(four, ports * 2, strict=True):
     trace(functools.partial(simulated, net=net), C)
     trace(functools.partial(simulated, net=net, engine=EVENT), C, derivatives=False)
 steep: Any = rs.neurons.QIF(0.1), rs.neurons.EIF(), rs.neurons.AdEx(), rs.neurons.Izhikevich()
-open_channels = (
-    rs.synapses.Conductance(rs.synapses.Exponential(0.1, 0.2), 0.0),
-    rs.synapses.NMDA(rs.synapses.Alpha(0.1)),
-)
+fast, slow = rs.synapses.Exponential(0.1, 0.2), rs.synapses.Alpha(0.1)
+open_channels = rs.synapses.Conductance(fast, 0.0), rs.synapses.NMDA(slow)
 for neuron, port in zip(steep, open_channels * 2, strict=True):
     part = rs.Population(2, neuron, rs.HardThreshold(30.0), {"a": port})
     net = rs.SpikingNetwork(part, weights=WEIGHTS)
@@ -156,6 +154,9 @@ for neuron, port in zip(steep, open_channels * 2, strict=True):
     trace(lambda v, n=neuron: n.from_coordinate(n.coordinate(v)), C)
 multiplicative = rs.neurons.MultiplicativeLIF(1 / 15, 0.2, 0.1)
 held = rs.Population(2, NEURON, FIRING, population().ports, refractory=0.01)
+rule = rs.synapses.PairSTDP(*[1.0] * 5)
+learner = rs.Projection("n", "n", 0.5 * np.eye(2), autapses=True, plasticity=rule)
+learning = rs.SpikingNetwork({"n": population()}, [learner])
 TIRING = rs.synapses.TsodyksMarkram(0.5, 0.2, 0.3)
 driven = rs.SpikingNetwork(
     {"in": rs.Source(3), "noise": rs.Poisson(2, 5.0), "neurons": held},
@@ -164,19 +165,10 @@ driven = rs.SpikingNetwork(
         rs.Projection("noise", "neurons", np.ones((2, 2)), "syn", delay=[0.06, 0.07]),
         rs.Projection("neurons", "neurons", WEIGHTS, autapses=True, delay=0.06 * np.ones((2, 2))),
         rs.Projection("in", "neurons", np.ones((3, 2)), plasticity=TIRING),
-        rs.Projection("neurons", "neurons", WEIGHTS, autapses=True, plasticity=TIRING, delay=0.06),
-        rs.Projection("neurons", "neurons", WEIGHTS, autapses=True, plasticity=TIRING),
+        rs.Projection("neurons", "neurons", WEIGHTS, plasticity=TIRING, delay=0.06),
+        rs.Projection("neurons", "neurons", WEIGHTS, plasticity=TIRING),
     ],
 )
-
-
-LEARNING = rs.synapses.PairSTDP(0.01, 0.01, 0.02, 0.02, w_max=1.0)
-learning = rs.SpikingNetwork(
-    {"neurons": population()},
-    [rs.Projection("neurons", "neurons", 0.5 * np.eye(2), autapses=True, plasticity=LEARNING)],
-)
-trace(functools.partial(simulated, net=learning), C, derivatives=False)
-trace(functools.partial(simulated, net=learning, engine=EVENT), C, derivatives=False)
 
 
 def from_outside(c, **options):
@@ -187,27 +179,24 @@ def from_outside(c, **options):
 
 trace(lambda c: from_outside(c)["noise"], C)
 trace(functools.partial(from_outside, window=EDGES, engine=EVENT), C)
+stored = rs.EventByEvent(adjoint=rs.CheckpointAdjoint(4))
 for options in (
     dict(noise=rs.Brownian("parabola"), key=rs.antithetic(KEY), engine=EVENT),
-    dict(
-        net=network(neuron=multiplicative),
-        engine=rs.EventByEvent(adjoint=rs.CheckpointAdjoint(4)),
-    ),
+    dict(net=network(neuron=multiplicative), engine=stored),
 ):
     trace(functools.partial(simulated, **options), C)
-for engine in (
-    rs.EventByEvent(adjoint=rs.DirectAdjoint()),
-    rs.EventByEvent(solver=dfx.Heun(), root_finder=rs.QuadraticCrossing(2)),
-):
-    trace(functools.partial(simulated, engine=engine), C, derivatives=False)
 bisection = optx.Bisection(1e-6, 1e-6, flip="detect")
-for engine in (
-    rs.EventByEvent(solver=dfx.Tsit5(), root_finder=bisection),
-    rs.EventByEvent(root_finder=rs.BracketedCrossing(rs.Chandrupatla())),
-):
-    trace(functools.partial(simulated, net=hard, engine=engine), C, derivatives=False)
 soft = network(firing=rs.StochasticFiring(rs.SoftplusIntensity()))
-trace(functools.partial(simulated, net=soft, engine=EVENT), C, derivatives=False)
+for options in (
+    dict(engine=rs.EventByEvent(adjoint=rs.DirectAdjoint())),
+    dict(engine=rs.EventByEvent(solver=dfx.Heun(), root_finder=rs.QuadraticCrossing(2))),
+    dict(net=hard, engine=rs.EventByEvent(solver=dfx.Tsit5(), root_finder=bisection)),
+    dict(net=hard, engine=rs.EventByEvent(root_finder=rs.BracketedCrossing(rs.Chandrupatla()))),
+    dict(net=soft, engine=EVENT),
+    dict(net=learning),
+    dict(net=learning, engine=EVENT),
+):
+    trace(functools.partial(simulated, **options), C, derivatives=False)
 record = {"v": ("cells", np.array([0.05, 0.1]), "mean", "max"), "s": "last"}
 recorder = rs.Lockstep(record=record)
 trace(lambda c: rs.simulate(network(), c * jnp.ones((20, 2)), **ROOM, engine=recorder), C)

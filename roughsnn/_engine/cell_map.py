@@ -12,9 +12,9 @@ from jaxtyping import Array, Bool, Float, Int
 from .._misc import joined, where_tree
 from .._model.layout import Layout
 from .._model.links import Link
-from .._model.plasticity import Plastic
+from .._model.plasticity import Fired, Plastic
 from .._model.state import NetworkState, PopulationState
-from .._model.stdp import Fired, Learned
+from .._model.stdp import Learned
 from .._random import Labels
 from .._solve.adjoint import Scratch
 from .._solve.step import OK, OUTSIDE
@@ -223,15 +223,16 @@ class CellMap(eqx.Module):
 
         def fired(link: Link) -> Sent:
             own, held = self._fired(link, found), carry.plastic.get(link.name)
-            if isinstance(held, Plastic) and link.plasticity is not None:
-                after = held.fired(link.plasticity, *own, x.length)
-                amplitudes[link.name], plastic[link.name] = after
-            if isinstance(held, Learned) and link.learning is not None and link.columns is not None:
-                post = found[link.group]
-                there = Fired(*(a[slice(*link.columns)] for a in (post.hit, post.offset)))
-                after = held.fired(link.learning, link.synapses, own, there, x.length)
-                link, plastic[link.name] = link.with_values(after[0]), after[1]
-            return Sent(link, own.hit, x.length - own.offset, amplitudes.get(link.name))
+            group = own
+            if isinstance(held, Learned):
+                # All groups have stepped.
+                group = Fired(found[link.group].hit, found[link.group].offset)
+            link, strong, after = link.sent(held, own, group, x.length)
+            if strong is not None:
+                amplitudes[link.name] = strong
+            if after is not None:
+                plastic[link.name] = after
+            return Sent(link, own.hit, x.length - own.offset, strong)
 
         for n, (part, group) in enumerate(zip(parts, carry.groups, strict=True)):
             arrivals = self._arrivals(n, fired, came, x)

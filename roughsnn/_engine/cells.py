@@ -11,7 +11,6 @@ import dataclasses
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from .._misc import where_tree
@@ -198,8 +197,7 @@ def _delivered(
     cells, n = offsets.shape
     numbers = jnp.arange(cells * n, dtype=jnp.int32)
     marks = jnp.where(jnp.isfinite(offsets.reshape(-1)), numbers, -1)
-    copies = int(np.bincount(link.indices).max())
-    (places,) = compact(marks, min(room * copies, offsets.size), (marks, -1))
+    (places,) = compact(marks, min(room * link.copies, offsets.size), (marks, -1))
     at = jnp.maximum(places, 0)
     cell, neuron = at // n, at % n
     left = lengths[cell] - offsets[cell, neuron]

@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from .._model.connectivity import SparseWeights
@@ -31,8 +30,7 @@ def launched_later(
     rows, width = link.delay.shape
     numbers = jnp.arange(offsets.size, dtype=jnp.int32)
     marks = jnp.where(jnp.isfinite(offsets).reshape(-1), numbers, -1)
-    copies = int(np.bincount(link.indices).max())
-    (spikes,) = compact(marks, min(room * copies, offsets.size), (marks, -1))
+    (spikes,) = compact(marks, min(room * link.copies, offsets.size), (marks, -1))
     at = jnp.maximum(spikes, 0)
     there = spikes >= 0
     pre = jnp.where(there, at % rows, -1)

@@ -78,12 +78,13 @@ def run_lockstep(problem: Problem, engine: Lockstep) -> tuple[Simulation, Failur
     good = result == RESULTS.successful
     holds = tuple(one.hold for one in border.groups)
     waits = cell_map.slots > 0 or any(hold is not None for hold in holds)
-    left, ring, state = None, border.ring.value, cell_map.state(border)
-    if waits:
-        left = Past(holds) if ring is None else Past(holds, ring.offsets, ring.amplitudes)
-    end = problem.end(state, of_all(border), again, engine, good, left, feed.arriving)
+    left, ring = Past(holds) if waits else None, border.ring.value
+    if ring is not None:
+        left = Past(holds, ring.offsets, ring.amplitudes)
+    state, fired = cell_map.state(border), of_all(border)
+    end = problem.end(state, fired, again, engine, good, left, feed.arriving)
     sim = Simulation(train, states, result, end, problem.conditions)
-    own = of_all(border) - problem.counts
+    own = fired - problem.counts
     return sim, failure_of(result, problem.max_spikes, total, own, grid.cells)
 
 

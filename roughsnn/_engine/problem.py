@@ -161,7 +161,7 @@ class Problem(eqx.Module):
         """The state at the start, and the key of the thresholds."""
         _, event_key = split(self.key)
         y0 = initial_state(self.layout, self.initial, self.dtype, event_key)
-        if isinstance(self.initial, FinalState):
+        if isinstance(self.initial, FinalState) or not self.network.plastic:
             return y0, event_key
         plastic: dict[str, Plastic | Learned] = {}
         for which in ("known", "within", "delayed"):

@@ -111,8 +111,7 @@ def delivered_later(
     inside = inside & (left >= 0)
     numbers = jnp.arange(offsets.size, dtype=jnp.int32)
     marks = jnp.where(inside.reshape(-1), numbers, -1)
-    copies = int(np.bincount(link.indices).max())
-    (spikes,) = compact(marks, min(room * copies, offsets.size), (marks, -1))
+    (spikes,) = compact(marks, min(room * link.copies, offsets.size), (marks, -1))
     at = jnp.maximum(spikes, 0)
     pre = jnp.where(spikes >= 0, at % offsets.shape[1], -1)
     cell, left = cell.reshape(-1)[at], left.reshape(-1)[at]

@@ -18,9 +18,8 @@ from .drive import evaluate_drive
 from .layout import Group, Layout
 from .links import Link
 from .mapped import mapped
-from .plasticity import Plastic
+from .plasticity import Fired
 from .state import NetworkState, PopulationState
-from .stdp import Fired, Learned
 from .waiting import Agenda
 
 
@@ -199,20 +198,16 @@ class Spike(eqx.Module):
         """What plasticity makes of a spike, how strong that is by the rows of each link, and the
         links without delay, with the weights that it finds."""
         plastic, amplitudes, links = dict(y.plastic), {}, []
-        zero = jnp.zeros(hit.shape, y.groups[0].parts_dtype)
+        spikes = hit, jnp.zeros(hit.shape, y.groups[0].parts_dtype)
+        groups = [Fired(*x) for x in zip(*map(self.layout.split, spikes), strict=True)]
         for link in (*self.links, *(() if self.agenda is None else self.agenda.links)):
-            held = plastic.get(link.name)
-            own = Fired(link.of_rows(hit), link.of_rows(zero))
-            if isinstance(held, Plastic) and link.plasticity is not None:
-                after = held.fired(link.plasticity, *own, 0.0)
-                amplitudes[link.name], plastic[link.name] = after
-            if isinstance(held, Learned) and link.learning is not None and link.columns is not None:
-                targets = [
-                    self.layout.split(x)[link.group][slice(*link.columns)] for x in (hit, zero)
-                ]
-                found = held.fired(link.learning, link.synapses, own, Fired(*targets), 0.0)
-                link, plastic[link.name] = link.with_values(found[0]), found[1]
+            held, own = plastic.get(link.name), Fired(*map(link.of_rows, spikes))
+            link, strong, after = link.sent(held, own, groups[link.group], 0.0)
             links.append(link)
+            if strong is not None:
+                amplitudes[link.name] = strong
+            if after is not None:
+                plastic[link.name] = after
         return dataclasses.replace(y, plastic=plastic), amplitudes, links[: len(self.links)]
 
     def _own(self, group: Group, state: PopulationState, hit: Array, u) -> PopulationState:

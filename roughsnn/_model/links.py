@@ -15,11 +15,11 @@ from .connectivity import SparseWeights
 from .layout import Layout
 from .mapped import can_merge, kinds_of, merged
 from .network import SpikingNetwork
-from .plasticity import AbstractPlasticity
+from .plasticity import AbstractPlasticity, Fired, Plastic
 from .population import Source
 from .projection import Projection
 from .state import Member
-from .stdp import PairSTDP, Synapses
+from .stdp import Learned, PairSTDP, Synapses
 
 Weights: TypeAlias = Float[Array, "sources targets"] | SparseWeights
 
@@ -69,28 +69,31 @@ class Link(eqx.Module):
             return x
         return joined([x[..., a:b] for a, b in self.rows])
 
+    @property
+    def copies(self) -> int:
+        """How many rows a neuron has at most."""
+        return int(np.bincount(self.indices).max())
+
     def rows_of(self, neurons: int) -> Int[np.ndarray, "neurons copies"]:
         """The rows of each neuron; -1 for padding."""
         indices = self.indices
-        copies = int(np.bincount(indices, minlength=neurons).max())
-        found, filled = np.full((neurons, copies), -1, np.int32), np.zeros(neurons, np.int32)
-        for row, neuron in enumerate(indices):
-            found[neuron, filled[neuron]] = row
-            filled[neuron] += 1
+        order = np.argsort(indices, kind="stable").astype(np.int32)
+        of_row = indices[order]
+        found = np.full((neurons, self.copies), -1, np.int32)
+        # Which of the rows of its neuron each is.
+        found[of_row, np.arange(len(order)) - np.searchsorted(of_row, of_row)] = order
         return found
 
     def row(
         self, k: Int[Array, ""], neurons: int, amplitude: Float[Array, " rows"] | None = None
     ) -> Float[Array, " targets"]:
         """The weights of neuron k, 0 if it has none, times how strong they are by row."""
-        none = np.full((1, self.rows_of(neurons).shape[1]), -1, np.int32)
-        rows = jnp.asarray(np.concatenate([self.rows_of(neurons), none]))[jnp.minimum(k, neurons)]
-        total = 0
-        for n in range(rows.shape[0]):
-            own = jnp.maximum(rows[n], 0)
-            strong = 1 if amplitude is None else amplitude[own]
-            total = total + jnp.where(rows[n] >= 0, strong * self._row(own), 0)
-        return jnp.asarray(total)
+        rows = np.pad(self.rows_of(neurons), ((0, 1), (0, 0)), constant_values=-1)
+        rows = jnp.asarray(rows)[jnp.minimum(k, neurons)]
+        own = jnp.maximum(rows, 0)
+        each = jax.vmap(self._row)(own)
+        each = each if amplitude is None else amplitude[own][:, None] * each
+        return jnp.sum(jnp.where((rows >= 0)[:, None], each, 0), 0)
 
     def with_values(self, values: Array) -> "Link":
         """With other weights in place of its own."""
@@ -105,13 +108,23 @@ class Link(eqx.Module):
         start, stop = self.columns
         return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(start, size - stop)])
 
-    @property
-    def synapses(self) -> Synapses:
-        """Those of a link that learns."""
-        assert self.exists is not None
-        weights = self.weights
-        targets = weights.targets if isinstance(weights, SparseWeights) else None
-        return Synapses(targets, self.exists)
+    def sent(
+        self, held: Plastic | Learned | None, own: Fired, group: Fired, length: Any
+    ) -> tuple["Link", Array | None, Plastic | Learned | None]:
+        """What spikes of its rows find, at most one of each, where there is plasticity: the link
+        with the weights, how strong each is, and what there is after this length of time; `group`
+        is what the neurons of its group did."""
+        if isinstance(held, Plastic):
+            assert self.plasticity is not None
+            return self, *held.fired(self.plasticity, own, length)
+        if isinstance(held, Learned):
+            assert self.learning is not None and self.exists is not None
+            weights, columns = self.weights, slice(*(self.columns or (None,)))
+            targets = weights.targets if isinstance(weights, SparseWeights) else None
+            post, synapses = Fired(*(x[columns] for x in group)), Synapses(targets, self.exists)
+            values, after = held.fired(self.learning, synapses, own, post, length)
+            return self.with_values(values), None, after
+        return self, None, None
 
     def _row(self, k: Int[Array, ""]) -> Array:
         return self.weights.row(k) if isinstance(self.weights, SparseWeights) else self.weights[k]

@@ -1,7 +1,7 @@
 """Short-term plasticity: how strong a spike is, by the spikes that its neuron had before."""
 
 import abc
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -47,6 +47,13 @@ class AbstractPlasticity(eqx.Module):
         return amplitudes_of(self, start, spikes.complete().local())[0]
 
 
+class Fired(NamedTuple):
+    """Which neurons fired, and when after the start of a time."""
+
+    hit: Bool[Array, " neurons"]
+    offset: Float[Array, " neurons"]
+
+
 class Plastic(eqx.Module):
     """The states of the neurons of a projection with plasticity: just after the last spike of each,
     and the time since then. So nothing moves between spikes but a clock."""
@@ -70,14 +77,11 @@ class Plastic(eqx.Module):
         return Plastic(self.x, self.age + time)
 
     def fired(
-        self,
-        plasticity: AbstractPlasticity,
-        hit: Bool[Array, " neurons"],
-        offset: Float[Array, " neurons"] | float,
-        length: Scalar | float,
+        self, plasticity: AbstractPlasticity, spikes: Fired, length: Scalar | float
     ) -> tuple[Float[Array, " neurons"], "Plastic"]:
-        """The amplitudes of the spikes of those that were `hit`, at an offset, 0 for others; and
-        what there is after this length of time."""
+        """The amplitudes of spikes, at most one of each neuron, 0 where there is none; and what
+        there is after this length of time."""
+        hit, offset = spikes
         since = self.age + jnp.where(hit, offset, 0)
         found = mapped(lambda p, x, t: p.spike(p.decay(x, t)), plasticity, self.x, since)
         amplitude, new = jnp.where(hit, found[0], 0), found[1]

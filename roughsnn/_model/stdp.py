@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 from .._misc import at_least, at_most
 from .._types import Numeric, Scalar
 from .domain import Bound, as_bounded
+from .plasticity import Fired
 
 _REASON = (
     "A network with roughsnn.synapses.PairSTDP has no pathwise gradient: where two spikes change "
@@ -89,13 +90,6 @@ class PairSTDP(eqx.Module):
             Bound("tau_minus", self.tau_minus, "positive"),
             Bound("w_max", self.w_max, "positive"),
         )
-
-
-class Fired(NamedTuple):
-    """Which neurons fired, and when after the start of a time."""
-
-    hit: Bool[Array, " neurons"]
-    offset: Float[Array, " neurons"]
 
 
 class Synapses(NamedTuple):

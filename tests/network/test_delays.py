@@ -4,7 +4,6 @@ import functools
 from typing import Any
 
 import diffrax as dfx
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -13,7 +12,7 @@ import pytest
 
 import roughsnn as rs
 
-from ..helpers import ENGINES, compilations, smooth
+from ..helpers import ENGINES, check_along_a_direction, compilations, smooth
 
 FIRING = rs.StochasticFiring(rs.ExponentialIntensity(beta=5.0), 0.03)
 RNG = np.random.default_rng(7)
@@ -46,6 +45,16 @@ def two(delays) -> rs.SpikingNetwork:
         options: Any = dict(delay=d, max_delay=longest, autapses=i == j)
         projections.append(rs.Projection(k[0], k[1], w, **options))
     return rs.SpikingNetwork({"a": population(2), "b": population(2)}, projections)
+
+
+def fed_twice(*delays) -> rs.SpikingNetwork:
+    """From outside onto two populations of one structure."""
+    own = [
+        rs.Projection("in", name, WIDE[:, k : k + 2], delay=d, max_delay=0.2)
+        for name, k, d in zip("ab", (0, 2), delays, strict=True)
+    ]
+    parts: Any = {"in": rs.Source(2), "a": population(2), "b": population(2)}
+    return rs.SpikingNetwork(parts, own)
 
 
 def fed(delay) -> rs.SpikingNetwork:
@@ -82,6 +91,7 @@ NETWORKS = {
     "back": lambda: layers("a", 0.034),
     "source": lambda: fed(0.043),
     "source-each": lambda: fed(EACH[:2]),
+    "source-twice": lambda: fed_twice(0.034, 0.047),
 }
 
 
@@ -97,24 +107,7 @@ def simulated(net: rs.SpikingNetwork, engine, dt: float = 0.01, **options):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_derivatives_are_differences_on_the_same_noise(name, engine):
     """In all parameters at once, the delays among them, along one direction."""
-    net = NETWORKS[name]()
-    parameters, rest = eqx.partition(net, eqx.is_inexact_array)
-    rng, h = np.random.default_rng(1), 1e-6
-    scaled = lambda x: jnp.asarray(0.2 * np.abs(x) * rng.normal(size=x.shape))
-    way = jax.tree.map(scaled, parameters)
-
-    @jax.jit
-    def along(s):
-        def moved(s):
-            now = jax.tree.map(lambda x, d: x + s * d, parameters, way)
-            return smooth(simulated(eqx.combine(now, rest), ENGINES[engine]))
-
-        return jax.vmap(lambda s: jax.jvp(moved, (s,), (jnp.ones_like(s),)))(s)
-
-    (value, marks), (slope, _) = along(jnp.array([-h, 0.0, h]))
-    assert np.sum(np.asarray(marks[1]) >= 0) >= 8
-    np.testing.assert_array_equal(marks[0], marks[2])
-    np.testing.assert_allclose(slope[1], (value[2] - value[0]) / (2 * h), rtol=1e-6, atol=1e-6)
+    check_along_a_direction(lambda net: simulated(net, ENGINES[engine]), NETWORKS[name]())
 
 
 def random_slopes(engine, number: int, h: float = 1e-6):
@@ -356,90 +349,6 @@ def test_ends_of_other_networks():
     final = run(NETWORKS["source"](), rs.Lockstep(), window, inputs=inputs).final
     with pytest.raises(ValueError, match=r"\[0\]: with delays of shape \(\), .* of shape \(2, 4\)"):
         run(NETWORKS["source-each"](), rs.Lockstep(), window.next(), initial=final, inputs=inputs)
-
-
-@pytest.mark.parametrize("cuts", [(0.1, 0.3), (0.06, 0.08, 0.1, 0.12), (0.11, 0.4)])
-@pytest.mark.parametrize("name", ["source", "source-each", "source-long"])
-@pytest.mark.parametrize("engine", ENGINES)
-def test_spikes_from_outside_on_their_way(engine, name, cuts):
-    """Windows one after the other are the whole, also if they are shorter than the delays, and if
-    one ends when a spike happens."""
-    net = fed([0.199, 0.131]) if name == "source-long" else NETWORKS[name]()
-
-    def run(t0, t1, initial=None):
-        return rs.simulate(
-            net,
-            DRIVE,
-            rs.Window(t0, t1, 0.01),
-            key=jr.key(5),
-            max_spikes=60,
-            inputs={"in": TRAIN.window(t0, t1)},
-            engine=ENGINES[engine],
-            initial=initial,
-        )
-
-    whole, ends, final, counts = run(0.0, 0.5), (0.0, *cuts, 0.5), None, 0
-    for t0, t1 in zip(ends, ends[1:], strict=False):
-        sim = run(t0, t1, final)
-        final, counts = sim.final, counts + int(sim.spikes.count)
-    assert counts == int(whole.spikes.count) >= 8
-    assert final is not None
-    for a, b in zip(jax.tree.leaves(whole.final.state), jax.tree.leaves(final.state), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13)
-
-
-@pytest.mark.parametrize("t1", [0.05, 0.3])
-def test_windows_with_spikes_from_outside_are_one_program(t1):
-    """But for the first, whether they are shorter than the delays or not."""
-    net, final = fed([0.199, 0.131]), None
-    numbers = []
-    for n in range(3):
-        window = rs.Window(n * t1, (n + 1) * t1, 0.01)
-        train = rs.SpikeTrain.from_lists([[window.t0 + 0.01], []], t0=window.t0, t1=window.t1)
-        with compilations() as found:
-            sim = rs.simulate(
-                net,
-                DRIVE,
-                window,
-                key=jr.key(5),
-                max_spikes=60,
-                inputs={"in": train},
-                initial=final,
-            )
-        final = sim.final
-        numbers.append(len(found))
-    assert numbers[-1] == 0, numbers
-
-
-def test_derivatives_reach_over_windows():
-    """Of what arrives in the next one, in its delay and its time."""
-
-    def end(delay, t):
-        net, initial = fed(delay), None
-        for t0, t1 in ((0.0, 0.1), (0.1, 0.2)):
-            times = jnp.where(t0 == 0.0, jnp.stack([t]), 0.15)
-            train = rs.SpikeTrain(
-                times, jnp.zeros(1, jnp.int32), jnp.ones((), jnp.int32), jnp.array(False), t0, t1, 2
-            )
-            window = rs.Window(t0, t1, 0.01)
-            sim = rs.simulate(
-                net,
-                jnp.zeros(4),
-                window,
-                key=jr.key(5),
-                max_spikes=60,
-                inputs={"in": train},
-                initial=initial,
-            )
-            initial = sim.final
-        return jnp.sum(jnp.sin(sim.final.state["n"]["v"]))
-
-    at, h = (jnp.asarray(0.0473), jnp.asarray(0.081)), 1e-6
-    for n, slope in enumerate(jax.jit(jax.grad(end, (0, 1)))(*at)):
-        moved = lambda s, n=n: jax.jit(end)(*(x + s * (k == n) for k, x in enumerate(at)))
-        difference = (moved(h) - moved(-h)) / (2 * h)
-        assert abs(slope) > 1e-3
-        np.testing.assert_allclose(slope, difference, rtol=1e-6)
 
 
 def test_too_many_on_their_way():
