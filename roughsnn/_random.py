@@ -129,7 +129,7 @@ def _fraction(high: Array, low: Array, dtype: Any) -> Array:
 
 
 def uniform(
-    words: UInt32[Array, "3 *neurons"],
+    words: UInt32[Array, " 3 *neurons"],
     coordinate: Any,
     number: IntScalar | Int[Array, "..."],
     dtype: Any,
@@ -143,7 +143,7 @@ def uniform(
 
 
 def normals(
-    words: UInt32[Array, "3 *columns"],
+    words: UInt32[Array, " 3 *columns"],
     rows: tuple[UInt32[Array, " rows"], UInt32[Array, " rows"]],
     columns: UInt32[Array, " columns"],
     scales: Float[Array, " rows"],
@@ -181,7 +181,7 @@ class Labels(eqx.Module):
     """The words that random numbers of coordinates come from, one for all of them or one for each,
     and the numbers of the coordinates among those with the same words; by default their own."""
 
-    words: UInt32[Array, "3 *coordinates"]
+    words: UInt32[Array, " 3 *coordinates"]
     entries: Int[Array, " coordinates"] | None = None
 
     def of_all(self, numbers: Int[Array, " coordinates"], dtype: Any) -> Float[Array, "..."]:

@@ -32,7 +32,7 @@ class Search(NamedTuple):
     steps: Array
 
 
-def value_and_slope(c: Float[Array, "terms *events"], x: Array) -> tuple[Array, Array]:
+def value_and_slope(c: Float[Array, " terms *events"], x: Array) -> tuple[Array, Array]:
     """Those of polynomials, by Horner's rule."""
     value, slope = c[-1], jnp.zeros_like(c[-1])
     for k in reversed(range(c.shape[0] - 1)):

@@ -42,7 +42,7 @@ class AbstractGridPath(AbstractCellPath):
     @abc.abstractmethod
     def arrays(
         self,
-    ) -> tuple[Float[Array, "cells *shape"], Float[Array, "cells *shape"] | None]:
+    ) -> tuple[Float[Array, " cells *shape"], Float[Array, " cells *shape"] | None]:
         """Increments of the cells, and their space-time areas or `None`."""
 
     def evaluate(self, t0: RealScalar, t1: RealScalar | None = None, left: bool = True) -> Array:

@@ -52,7 +52,7 @@ def _halve(w: Array, a: Array, z: Array, q: Array | None) -> tuple[Array, Array]
 class _Tree(eqx.Module):
     """Cells `first`, first + 1, ... of the motion, from their roots downwards."""
 
-    words: UInt32[Array, "3 *entries"]
+    words: UInt32[Array, " 3 *entries"]
     entries: UInt32[Array, " entries"]
     first: Int[Array, ""]
     dt: float = eqx.field(static=True)
@@ -114,7 +114,7 @@ def labelled_path(
     t1: float,
     dt: float,
     *,
-    words: UInt32[Array, "3 *entries"],
+    words: UInt32[Array, " 3 *entries"],
     entries: UInt32[Array, " entries"],
     interpolation: Literal["linear", "parabola"],
     dtype: Any,
@@ -191,8 +191,8 @@ class BrownianPath(AbstractGridPath):
         Brownian motion*, SIAM J. Numer. Anal. 58 (2020).
     """
 
-    increments: Float[Array, "cells *shape"]
-    areas: Float[Array, "cells *shape"] | None
+    increments: Float[Array, " cells *shape"]
+    areas: Float[Array, " cells *shape"] | None
     columns: tuple[int, ...] | None = eqx.field(static=True)
     width: int = eqx.field(static=True)
     t0: float = eqx.field(static=True)

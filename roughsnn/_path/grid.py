@@ -28,8 +28,8 @@ class GridPath(AbstractGridPath):
     **Raises:** `ValueError` for shapes that do not fit, and numbers that are not finite.
     """
 
-    increments: Float[Array, "cells *shape"]
-    areas: Float[Array, "cells *shape"] | None
+    increments: Float[Array, " cells *shape"]
+    areas: Float[Array, " cells *shape"] | None
     t0: float = eqx.field(static=True)
     t1: float = eqx.field(static=True)
     dt: float = eqx.field(static=True)

@@ -50,7 +50,7 @@ class JumpPath(AbstractJumpPath):
     """
 
     jump_times: Float[Array, " jumps"]
-    sizes: Float[Array, "jumps *shape"]
+    sizes: Float[Array, " jumps *shape"]
     t0: float = eqx.field(static=True)
     t1: float = eqx.field(static=True)
 

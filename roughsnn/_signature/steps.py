@@ -20,16 +20,16 @@ class Steps(NamedTuple):
     0 no time: padding is exact.
     """
 
-    gaps: Float[Array, "gaps *batch"]
-    heights: Float[Array, "spikes *batch"]
-    marks: Int[Array, "spikes *batch"]
+    gaps: Float[Array, " gaps *batch"]
+    heights: Float[Array, " spikes *batch"]
+    marks: Int[Array, " spikes *batch"]
 
 
 class Gradient(NamedTuple):
     """Derivatives in the gaps and heights of one path."""
 
-    gaps: Float[Array, "gaps *batch"]
-    heights: Float[Array, "spikes *batch"]
+    gaps: Float[Array, " gaps *batch"]
+    heights: Float[Array, " spikes *batch"]
 
 
 def padded(x: Steps, mark: int) -> Steps:

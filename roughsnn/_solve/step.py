@@ -141,7 +141,7 @@ class Stepper(eqx.Module):
     crossing: AbstractCrossing
     grid: Grid
     # What the drivers that jump move by at `grid.jump_ts`.
-    jumps: tuple[Float[Array, "jumps *shape"], ...]
+    jumps: tuple[Float[Array, " jumps *shape"], ...]
     max_events: int = eqx.field(static=True)
     stop_after: int | None = eqx.field(static=True)
     emit_origin: bool = eqx.field(static=True)

@@ -12,8 +12,8 @@ _SMALL = 2**17
 
 
 def sum_by_mark(
-    values: Shaped[Array, "spikes *rest"], marks: Int[Array, " spikes"], neurons: int
-) -> Shaped[Array, "neurons *rest"]:
+    values: Shaped[Array, " spikes *rest"], marks: Int[Array, " spikes"], neurons: int
+) -> Shaped[Array, " neurons *rest"]:
     """What belongs to the spikes of each neuron, added up; -1 belongs to none."""
     if marks.shape[0] * neurons <= _SMALL:
         own = marks[None] == jnp.arange(neurons, dtype=marks.dtype)[:, None]
