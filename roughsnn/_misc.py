@@ -113,6 +113,11 @@ def described(value: Any) -> str:
     return text if 0 < len(text) < 60 else f"a {type(value).__name__}"
 
 
+def is_of_package(part: Any) -> bool:
+    """Whether an object is of a class of this package."""
+    return type(part).__module__.split(".")[0] == __name__.split(".")[0]
+
+
 def static_float(name: str, value: Any) -> float:
     """`value` as a Python float; a clear error for tracers and non-numbers."""
     if isinstance(value, Tracer):

@@ -1,4 +1,4 @@
-"""Conditions C1-C5: whether an event SDE has exact pathwise gradients."""
+"""Conditions C1-C6: whether an event SDE has exact pathwise gradients."""
 
 import dataclasses
 from collections.abc import Callable
@@ -29,6 +29,9 @@ _REMEDIES = {
     "over or away from it. Make the reset larger, or let spikes act on a current.",
     "C5": "The path jumps where the two events swap their order. Use current synapses, or reset "
     "by subtraction.",
+    "C6": "The time at which it changes moves with the parameters, and no event carries its "
+    "derivative. Make the change an event of its own, make it gradual, or leave a pause after a "
+    "spike to `refractory=...` of the population, during which the potential goes on.",
 }
 
 
@@ -75,12 +78,16 @@ def check_event(
     - C3: $\nabla\mathcal T_k\,\sigma = \sigma\circ\mathcal T_k$;
     - C4: $E_k\circ\mathcal T_k < 0$ (or $= 0$ and falling), and $E_j\circ\mathcal T_k = E_j$
       where two coordinates are at threshold;
-    - C5: $\mathcal T_j\circ\mathcal T_k = \mathcal T_k\circ\mathcal T_j$ there.
+    - C5: $\mathcal T_j\circ\mathcal T_k = \mathcal T_k\circ\mathcal T_j$ there;
+    - C6: between events $\mu$ and $\sigma$ are continuous in the state. A surface at which they
+        switch is an event whose jump is the identity: without it the derivative of the time at
+        which it is crossed is lost, and with a noise that switches C3 fails there. So it is with a
+        potential that is held for a while after a spike.
 
     C1 and C3 are decided exactly where event function and transition are affine and the
     noise is additive, C5 where the transitions are affine; both are read off the jaxprs. All
-    else is decided at sampled states: `y` with noise added, moved onto the surface. Where no
-    such state is found, the condition is undecided (`holds=None`).
+    else is decided at sampled states: `y` with noise added, moved onto the surface, for C6 on the
+    ways between them. Where no such state is found, the condition is undecided (`holds=None`).
 
     **Arguments:**
 
@@ -103,7 +110,8 @@ def check_event(
     ??? cite "References"
 
         Assumptions 3.1-3.5 of C. Holberg, C. Salvi, *Exact Gradients for Stochastic Spiking
-        Neural Networks Driven by Rough Signals*, NeurIPS 2024, arXiv:2405.13587, are C1-C4.
+        Neural Networks Driven by Rough Signals*, NeurIPS 2024, arXiv:2405.13587, are C1-C4, and
+        ask for smooth vector fields.
         C5 is needed for the gradient of an expectation, where two events swap order.
     """
     check_kind("terms", terms, dfx.AbstractTerm, "a diffrax term or a diffrax.MultiTerm")

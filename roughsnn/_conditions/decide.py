@@ -1,4 +1,4 @@
-"""The five conditions, each decided from what was measured on the event surface."""
+"""The conditions, each decided from what was measured on the event surface."""
 
 import dataclasses
 from typing import Any
@@ -11,6 +11,9 @@ from .._types import PRNGKey
 from .affine import is_affine, is_constant
 from .fields import Fields
 from .surface import Measured, measure
+
+# What part of its size a drift or a noise may change by at once, for rounding and steep functions.
+_LEAP = 0.02
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Condition:
 def decide(
     fields: Fields, key: PRNGKey | None, samples: int, coordinates: int
 ) -> tuple[Condition, ...]:
-    """C1-C5, in this order."""
+    """C1-C6, in this order."""
     ks, all_of_them = _choose(fields.num_coordinates, coordinates)
     measured = measure(fields, ks, jr.key(0) if key is None else key, samples)
     ks, all_of_them = np.asarray(fields.coordinate(ks)), all_of_them and fields.complete
@@ -47,7 +50,7 @@ def decide(
         affine_jump=is_affine(fields.jump, fields.y, fixed=(k, u)),
         additive=is_constant(fields.noise, fields.y),
     )
-    return _c1(look), _c2(look), _c3(look), _c4(look), _c5(look)
+    return _c1(look), _c2(look), _c3(look), _c4(look), _c5(look), _c6(look)
 
 
 def _choose(total: int, most: int) -> tuple[np.ndarray, bool]:
@@ -205,3 +208,22 @@ def _c5(look: _Look) -> Condition:
         f"{look.fields.component_name(i)} depends on their order by {m.commutator[p, n, i]:.3g}."
     )
     return Condition("C5", False, look.word(look.affine_jump), what)
+
+
+def _c6(look: _Look) -> Condition:
+    m = look.m
+    kinds = (
+        ("noise", m.noise_leap, m.noise_leap_scale),
+        ("drift", m.drift_leap, m.drift_leap_scale),
+    )
+    for name, leap, scale in kinds:
+        ratio = leap / scale
+        if np.max(ratio, initial=0) > _LEAP:
+            index = np.unravel_index(np.argmax(ratio), ratio.shape)
+            what = (
+                f"between events the {name} of state component "
+                f"{look.fields.component_name(int(index[1]))} is not continuous in the state: it "
+                f"changes by {leap[index]:.3g} at once."
+            )
+            return Condition("C6", False, "sampled", what)
+    return Condition("C6", True, "sampled", "drift and noise are continuous between events.")

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from .._misc import matmul
 from .._types import PRNGKey
+from .continuity import leaps
 from .fields import Fields
 
 # Newton steps towards the surface: it is reached in one where the event is affine.
@@ -41,6 +42,10 @@ class Measured:
     pushed: np.ndarray  # (p, samples): |E_j after T_k - E_j|
     commutator: np.ndarray  # (p, samples, n): |T_j T_k - T_k T_j|
     commutator_scale: np.ndarray
+    drift_leap: np.ndarray  # (ways, n): how much the drift changes at once
+    drift_leap_scale: np.ndarray
+    noise_leap: np.ndarray  # (ways, n, channels)
+    noise_leap_scale: np.ndarray
 
 
 def measure(fields: Fields, ks: np.ndarray, key: PRNGKey, samples: int) -> Measured:
@@ -49,9 +54,9 @@ def measure(fields: Fields, ks: np.ndarray, key: PRNGKey, samples: int) -> Measu
     coordinates = jnp.asarray(ks, jnp.int32)
     both = coordinates[np.asarray(pairs, np.int32).reshape(-1, 2)]
     found = _measure(*fields.made_from(), coordinates, both, key, samples)
-    first, alone, together = jax.tree.map(np.asarray, found)
+    first, alone, together, switched = jax.tree.map(np.asarray, found)
     terms = np.max(np.nan_to_num(alone.pop("terms")), axis=1)
-    return Measured(pairs=pairs, level_scale=first + terms, **alone, **together)
+    return Measured(pairs=pairs, level_scale=first + terms, **alone, **together, **switched)
 
 
 @eqx.filter_jit
@@ -73,7 +78,10 @@ def _measure(terms, event, t, y, args, part, coordinates, both, key, samples):
         return jax.vmap(lambda x, u, w: _double(fields, x, jk, u, w))(starts, us[0], us[1])
 
     first = jnp.abs(fields.event(fields.y))[coordinates]
-    return first, jax.vmap(single)(coordinates), jax.vmap(double)(both)
+    own = coordinates[jnp.arange(samples) % coordinates.shape[0]]
+    after = jax.vmap(fields.jump)(starts, own, us[0])
+    switched = leaps(fields, starts, after)
+    return first, jax.vmap(single)(coordinates), jax.vmap(double)(both), switched
 
 
 def _project(fields: Fields, x: Array, coordinates: Int[Array, " m"]) -> Float[Array, " n"]:

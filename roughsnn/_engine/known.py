@@ -12,7 +12,7 @@ from jaxtyping import Array
 from .._conditions.conditions import conditions_of
 from .._conditions.part import Part
 from .._event.event import Event
-from .._misc import is_concrete
+from .._misc import is_concrete, is_of_package
 from .._model.adaptive import AdaptiveLIF
 from .._model.adex import AdEx
 from .._model.eif import EIF
@@ -32,6 +32,7 @@ from .._model.qif import QIF
 from .._model.reset import Subtract
 from .._model.resonator import ResonateAndFire
 from .._model.state import NetworkState
+from .._model.synapse import AbstractConductance
 from .._model.waiting import Agenda
 from .._path.grid import GridPath
 from .._types import DriveFunction
@@ -73,8 +74,12 @@ def _commutes(neuron: AbstractNeuron) -> bool:
 
 def _holds(population: Population) -> bool:
     """Whether the conditions hold by construction."""
-    firing = (StochasticFiring, HardThreshold, ConstantRate, type(None))
-    return type(population.firing) in firing and _commutes(population.neuron)
+    firing, ports = population.firing, list(population.ports.values())
+    known = (StochasticFiring, HardThreshold, ConstantRate, type(None))
+    parts = [firing.intensity] if isinstance(firing, StochasticFiring) else []
+    parts += [*ports, *(port.kernel for port in ports if isinstance(port, AbstractConductance))]
+    known_parts = all(map(is_of_package, parts))
+    return type(firing) in known and known_parts and _commutes(population.neuron)
 
 
 def check_conditions(
@@ -84,7 +89,7 @@ def check_conditions(
     t0: float,
     dtype: Any,
 ) -> Literal["hold", "unchecked", "waived"]:
-    """What is known of C1-C5; the package's own parts meet them by construction. Raises where one
+    """What is known of C1-C6; the package's own parts meet them by construction. Raises where one
     fails."""
     if network.conditions == "waive":
         return "waived"

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from .._conditions.affine import dependence, is_affine, is_constant
-from .._misc import is_concrete
+from .._misc import is_concrete, is_of_package
 from .._model.equation import channels_of, group_noise
 from .._model.layout import Group, Layout
 from .._model.mapped import is_shared, mapped, one_of
@@ -194,21 +194,16 @@ def check_linear(name: str, population: Population, dtype: Any) -> None:
     """`ValueError` for neurons and synapses that are not as linear as their types say; those of the
     package are."""
     neuron, still = population.neuron, None
-    if isinstance(neuron, AbstractLinearNeuron) and not _is_own(neuron):
+    if isinstance(neuron, AbstractLinearNeuron) and not is_of_package(neuron):
         still = jax.tree.map(lambda x: x.astype(dtype), population.rest())
         _check_neuron(repr(name), neuron, still.neuron, population, dtype)
     for port, synapse in population.ports.items():
         synapse = synapse.kernel if isinstance(synapse, AbstractConductance) else synapse
-        if isinstance(synapse, AbstractLinearSynapse) and not _is_own(synapse):
+        if isinstance(synapse, AbstractLinearSynapse) and not is_of_package(synapse):
             still = population.rest() if still is None else still
             g = jax.tree.map(lambda x: x.astype(dtype), still.ports[port])
             dw = jnp.ones((population.size, population.channels), dtype)
             _check_synapse(f"{port!r} of {name!r}", synapse, g, dw)
-
-
-def _is_own(part: Any) -> bool:
-    """Whether a part is one of the package."""
-    return type(part).__module__.split(".")[0] == __name__.split(".")[0]
 
 
 def _check_neuron(where: str, neuron: AbstractNeuron, x: PyTree, of: Population, dtype) -> None:

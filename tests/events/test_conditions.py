@@ -126,7 +126,7 @@ def test_a_surface_that_is_never_found_decides_nothing():
     y0 = jnp.array([0.0, 0.1])
     report = rs.check_event(terms, rs.Event(lambda t, y, a: -(y**2) - 1.0, add), 0.0, y0)
     verdicts = {c.name: c.holds for c in report.conditions}
-    assert verdicts == {"C1": None, "C2": None, "C3": True, "C4": None, "C5": True}
+    assert verdicts == {"C1": None, "C2": None, "C3": True, "C4": None, "C5": True, "C6": True}
     assert not report.holds and "UNDECIDED" in str(report) and "[0, 1]" in str(report)
     # Squares of jumps do not commute, but two neurons are never seen at threshold.
     square = lambda t, y, a, k, u: jnp.where(k == 0, y**2, y + 1)
