@@ -2,7 +2,8 @@
 
 Spike times of the default, cells of 1 ms, beside those of Tsit5 with tolerances of 1e-10;
 derivatives along random directions beside differences of fourth order, the best of four steps;
-times of a run and its gradient.
+times of a run and its gradient. Then with delays of 1.5 ms: lockstep in cells of 1 ms, plain and
+exact, beside the event engine.
 
     python benchmarks/noise_free.py
 """
@@ -18,6 +19,7 @@ import numpy as np
 import roughsnn as rs
 
 NEURONS, END, ROUNDS = 100, 160.0, 20
+EVENT, DELAY = rs.EventByEvent(), 1.5
 ADAPTIVE = rs.EventByEvent(controller=dfx.PIDController(rtol=1e-10, atol=1e-10), max_steps=20000)
 
 
@@ -31,11 +33,13 @@ def parameters() -> dict[str, jax.Array]:
     return jax.tree.map(jnp.asarray, dict(weights=weights, drive=drive, **numbers))
 
 
-def simulated(p, engine: rs.EventByEvent):
+def simulated(p, engine: rs.EventByEvent | rs.Lockstep, delay: float | None = None):
     """The simulation."""
     ports = {"syn": rs.synapses.Exponential(p["tau_s"])}
     lif, rule = rs.neurons.LIF(p["tau"], rs.Subtract(1.0)), rs.HardThreshold(p["threshold"])
-    network = rs.SpikingNetwork(rs.Population(NEURONS, lif, rule, ports), weights=p["weights"])
+    part = rs.Population(NEURONS, lif, rule, ports)
+    coupling = rs.Projection("neurons", "neurons", p["weights"], delay=delay)
+    network = rs.SpikingNetwork({"neurons": part}, [coupling])
     start = jnp.asarray(0.9 * np.random.default_rng(1).random(NEURONS))
     return rs.simulate(
         network,
@@ -48,9 +52,9 @@ def simulated(p, engine: rs.EventByEvent):
     )
 
 
-def loss(p):
+def loss(p, engine: rs.EventByEvent | rs.Lockstep = EVENT, delay: float | None = None):
     """A smooth functional of spike times and final potentials."""
-    sim = simulated(p, rs.EventByEvent())
+    sim = simulated(p, engine, delay)
     times, marks = sim.spikes.times, sim.spikes.marks
     each = jnp.where(marks >= 0, times * jnp.cos(marks.astype(times.dtype) + 1), 0)
     return jnp.sum(each) / 100 + jnp.sum(sim.final.state["v"]) / 100
@@ -72,7 +76,7 @@ def main() -> None:
     p, rng = parameters(), np.random.default_rng(3)
     own, other = (
         jax.jit(lambda p, engine=engine: simulated(p, engine).spikes)(p)
-        for engine in (rs.EventByEvent(), ADAPTIVE)
+        for engine in (EVENT, ADAPTIVE)
     )
     number = int(other.count)
     assert np.array_equal(own.marks, other.marks)
@@ -91,6 +95,27 @@ def main() -> None:
         print(f"{name}: AD and differences apart by {min(errors):.1e}")
     run, both = milliseconds(value, p), milliseconds(gradient, p)
     print(f"run {run:.1f} ms, with its gradient {both:.1f} ms")
+    delayed(p)
+
+
+def delayed(p) -> None:
+    """Prints how far lockstep is from the event engine where spikes travel for 1.5 ms."""
+    trains = lambda engine: jax.jit(lambda p: simulated(p, engine, DELAY).spikes)(p).to_lists()
+    wanted = trains(EVENT)
+    print(f"delays of {DELAY} ms: {sum(map(len, wanted))} spikes")
+    exact, plain = rs.Lockstep(exact=True), rs.Lockstep()
+    for name, engine in (("event by event", EVENT), ("exact lockstep", exact), ("lockstep", plain)):
+        pairs = list(zip(wanted, trains(engine), strict=True))
+        wrong = sum(len(a) != len(b) for a, b in pairs)
+        gaps = [np.max(np.abs(a - b), initial=0) for a, b in pairs if len(a) == len(b)]
+        value = jax.jit(lambda p, engine=engine: loss(p, engine, DELAY))
+        gradient = jax.jit(jax.grad(lambda p, engine=engine: loss(p, engine, DELAY)))
+        jax.block_until_ready((value(p), gradient(p)))
+        print(
+            f"{name}: {wrong} neurons with another number of spikes, the others apart by "
+            f"{max(gaps):.1e} ms; run {milliseconds(value, p):.1f} ms, gradient "
+            f"{milliseconds(gradient, p):.1f} ms"
+        )
 
 
 if __name__ == "__main__":

@@ -186,26 +186,27 @@ for options in (
 ):
     trace(functools.partial(simulated, **options), C)
 bisection = optx.Bisection(1e-6, 1e-6, flip="detect")
-soft = network(firing=rs.StochasticFiring(rs.SoftplusIntensity()))
 for options in (
     dict(engine=rs.EventByEvent(adjoint=rs.DirectAdjoint())),
     dict(engine=rs.EventByEvent(solver=dfx.Heun(), root_finder=rs.QuadraticCrossing(2))),
     dict(net=hard, engine=rs.EventByEvent(solver=dfx.Tsit5(), root_finder=bisection)),
     dict(net=hard, engine=rs.EventByEvent(root_finder=rs.BracketedCrossing(rs.Chandrupatla()))),
-    dict(net=soft, engine=EVENT),
+    dict(net=network(firing=rs.StochasticFiring(rs.SoftplusIntensity())), engine=EVENT),
     dict(net=learning),
     dict(net=learning, engine=EVENT),
 ):
     trace(functools.partial(simulated, **options), C, derivatives=False)
 record = {"v": ("cells", np.array([0.05, 0.1]), "mean", "max"), "s": "last"}
 recorder = rs.Lockstep(record=record)
+late = rs.Projection("n", "n", WEIGHTS, delay=0.03)
+apart = rs.SpikingNetwork({"n": population(SILENT, rs.HardThreshold(1.0))}, [late])
+trace(functools.partial(simulated, net=apart, engine=rs.Lockstep(exact=True)), C)
 trace(lambda c: rs.simulate(network(), c * jnp.ones((20, 2)), **ROOM, engine=recorder), C)
 saveat = dfx.SaveAt(ts=[0.05, 0.15], steps=True, t0=True, t1=True, dense=True)
 step = rs.StepPath([0.1, 0.2], [[0.0, 0.0], [3.0, 2.0], [0.0, 0.0]])
-controller = dfx.PIDController(1e-6, 1e-6)
 saved = lambda: rs.simulate(hard, step, **ROOM, engine=rs.EventByEvent(saveat=saveat)).states
 trace(lambda: rs.marcus_lift(saved().path()), derivatives=False)
-adaptive = rs.EventByEvent(controller=controller, solver=dfx.Tsit5())
+adaptive = rs.EventByEvent(controller=dfx.PIDController(1e-6, 1e-6), solver=dfx.Tsit5())
 trace(lambda c: simulated(c, net=hard, engine=adaptive), C)
 eligibility = lambda w: rs.eligibility(network(w), np.ones(2), **ROOM)
 trace(eligibility, WEIGHTS, derivatives=False)

@@ -1,7 +1,9 @@
 """The maps of a group of neurons, whatever they are, over cells of one length."""
 
 from .._model.layout import Group
+from .._model.population import ConstantRate
 from .._types import Scalar
+from .exact_cell import Exact, ExactGroupCell
 from .general_cell import GeneralGroupCell
 from .group_cell import AbstractGroupCell
 from .linear import Affine, Matrices
@@ -9,9 +11,17 @@ from .linear_cell import LinearGroupCell
 
 
 def group_cell_of(
-    group: Group, equations: Matrices | dict[str, Affine], length: Scalar, dt0: float
+    group: Group,
+    equations: Matrices | dict[str, Affine],
+    length: Scalar,
+    dt0: float,
+    exact: Exact | None,
 ) -> AbstractGroupCell:
-    """For cells of this length, by the equations of `linear.equations_of`."""
+    """For cells of this length, by the equations of `linear.equations_of`; that moves exactly if
+    that is wanted. (A hazard that is constant makes no error.)"""
+    if exact is not None and not isinstance(group.firing, ConstantRate):
+        assert isinstance(equations, Matrices)
+        return ExactGroupCell.of(group, equations, length, dt0, exact.bent)
     if isinstance(equations, Matrices):
         return LinearGroupCell.of(group, equations, length, dt0)
     return GeneralGroupCell.of(group, equations, length, dt0)

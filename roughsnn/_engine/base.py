@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 from jaxtyping import PyTree
 
+from .._check import check_kind
 from .._results import RESULTS
 from .._solve.adjoint import AbstractAdjoint, CheckpointAdjoint
 from .._solve.engine import check_adjoint
@@ -84,19 +85,28 @@ class Lockstep(eqx.Module):
         or to a tuple or dictionary of those. A state just after a spike that falls on a border is
         that behind it. Behind `stop_after` states are nan, and not counted in reductions.
     - `adjoint`: [`roughsnn.CheckpointAdjoint`][] (default) or [`roughsnn.DirectAdjoint`][].
+    - `exact`: whether spikes of linear neurons without noise are sought on their exact motion, from
+        arrival to arrival: they are then those of [`roughsnn.EventByEvent`][] to rounding, whatever
+        `dt0` is, with their exact gradients. It takes hard thresholds, and loops need delays. All
+        synapses are looked at in each cell, several times.
 
-    **Raises:** `ValueError`/`TypeError` for records that are none, and adjoints that are none.
+    **Raises:** `ValueError`/`TypeError` for records that are none, and adjoints that are none; when
+        it is used, `ValueError` for networks that cannot be `exact`.
     """
 
     record: PyTree
     adjoint: AbstractAdjoint
+    exact: bool = eqx.field(static=True)
 
-    def __init__(self, record: PyTree = None, adjoint: AbstractAdjoint | None = None):
+    def __init__(
+        self, record: PyTree = None, adjoint: AbstractAdjoint | None = None, exact: bool = False
+    ):
         self.record = check_record(record)
         self.adjoint = CheckpointAdjoint() if adjoint is None else adjoint
         check_adjoint(self.adjoint)
+        self.exact = check_kind("exact", exact, bool, "True or False")
 
     def local(self, window: Window) -> "Lockstep":
         """The same with times of records counted from t0."""
         since = lambda how: how if isinstance(how, str) else how - window.t0
-        return Lockstep(jax.tree.map(since, self.record), self.adjoint)
+        return Lockstep(jax.tree.map(since, self.record), self.adjoint, self.exact)

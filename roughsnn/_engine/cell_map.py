@@ -2,12 +2,12 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Int
 
 from .._misc import joined, where_tree
 from .._model.layout import Layout
@@ -19,26 +19,15 @@ from .._random import Labels
 from .._solve.adjoint import Scratch
 from .._solve.step import OK, OUTSIDE
 from .._types import Scalar
+from .arrivals import Arrivals, FromSource
 from .cell_state import CellInput, GroupCarry, LockstepCarry, LockstepEmitted
-from .delivery import add_to, deliver, moments, scaled_by
+from .delivery import add_to, moments
+from .exact_cell import Exact
 from .final import Past
 from .group_cell import CROWDED, LATE, AbstractGroupCell, CellTime, Spikes
 from .on_way import sent_off, travelled
+from .sent import Sent
 from .travel import slots_of
-
-
-class Sent(NamedTuple):
-    """What goes out by a link in a cell: with the weights that the spikes find, which of its rows
-    fired, how long before the end of the cell, and how strongly."""
-
-    link: Link
-    hit: Bool[Array, " rows"]
-    r: Float[Array, " rows"]
-    strong: Float[Array, " rows"] | None
-
-    def delivered(self, sources: list[Array]) -> list[Array]:
-        """The sums over the spikes, for each kind of source."""
-        return deliver(self.link.weights, self.hit, scaled_by(self.strong, sources))
 
 
 def _without_ring(carry: LockstepCarry) -> LockstepCarry:
@@ -96,6 +85,8 @@ class CellMap(eqx.Module):
     record: tuple[tuple[str, ...], ...] = eqx.field(static=True, default=())
     reduce: tuple[tuple[tuple[str, str], ...], ...] = eqx.field(static=True, default=())
     emit_origin: bool = eqx.field(static=True, default=False)
+    # `None` where what arrives within a cell is known by its moments.
+    exact: Exact | None = None
 
     @property
     def links(self) -> tuple[Link, ...]:
@@ -211,7 +202,8 @@ class CellMap(eqx.Module):
     def __call__(self, carry: LockstepCarry, x: CellInput) -> tuple[LockstepCarry, LockstepEmitted]:
         """The carry at the start of the next cell, and the spikes on the way there."""
         carry = self.count_in(carry)
-        carry, came = travelled(carry, self.delayed, x.slot, x.length, self.dt0)
+        each = self.exact is not None
+        carry, came = travelled(carry, self.delayed, x.slot, x.length, self.dt0, each)
         extra = x.extra[len(self.upward) + len(self.loops) :]
         came = [a if b is None else a + b for a, b in zip(came, extra, strict=True)]
         parts, time = self._parts(carry.cell), CellTime(x.length, x.late, x.clock)
@@ -235,9 +227,10 @@ class CellMap(eqx.Module):
             return Sent(link, own.hit, x.length - own.offset, strong)
 
         for n, (part, group) in enumerate(zip(parts, carry.groups, strict=True)):
-            arrivals = self._arrivals(n, fired, came, x)
+            arrive = self._each_arrival if each else self._arrivals
+            arrivals = arrive(n, fired, came, x, carry.cell)
             motion, ports = part.smooth(group.y, x.of_group(n), arrivals, time)
-            spikes = self._spikes(n, part, group, motion, time, x.given[n])
+            spikes = self._spikes(n, part, group, motion, time, x.given[n], x.known[n])
             found.append(spikes)
             states.append(PopulationState(part.state(spikes.x), ports, spikes.s))
         received = self._within(parts, fired, x)
@@ -252,7 +245,7 @@ class CellMap(eqx.Module):
         return sent_off(carry, emitted, self.delayed, x.slot, self.dt0), emitted
 
     def _spikes(
-        self, n: int, part: AbstractGroupCell, group: GroupCarry, motion, time, given
+        self, n: int, part: AbstractGroupCell, group: GroupCarry, motion, time, given, known=None
     ) -> Spikes:
         observed = None if self.observed is None else self.observed[n]
         return part.spikes(
@@ -262,6 +255,7 @@ class CellMap(eqx.Module):
             bent=self.bent,
             observed=observed,
             given=given,
+            known=known,
             free=self.free,
         )
 
@@ -271,9 +265,10 @@ class CellMap(eqx.Module):
         return Fired(hit, link.of_rows(joined([one.offset for one in found])))
 
     def _arrivals(
-        self, n: int, fired: Callable[[Link], Sent], came: list[Array], x: CellInput
+        self, n: int, fired: Callable[[Link], Sent], came: list[Any], x: CellInput, cell: Array
     ) -> dict[str, Array]:
         """The moments of what arrives at the ports of a group and is known before it steps."""
+        del cell
         arrivals = dict(x.arrivals[n])
         for number, link in enumerate(self.upward):
             if link.group != n:
@@ -287,6 +282,20 @@ class CellMap(eqx.Module):
             if link.group == n:
                 add_to(arrivals, link.port, sums)
         return arrivals
+
+    def _each_arrival(
+        self, n: int, fired: Callable[[Link], Sent], came: list[Any], x: CellInput, cell: Array
+    ) -> dict[str, list[Arrivals | FromSource]]:
+        """The same spike by spike."""
+        assert self.exact is not None
+        found: dict[str, list[Arrivals | FromSource]] = {}
+        own = lambda link: found.setdefault(link.port, []) if link.group == n else []
+        sent = ((link, fired(link).each(x.length)) for link in self.upward if link.group == n)
+        for link, arrivals in (*sent, *zip(self.delayed, came, strict=True)):
+            own(link).append(arrivals)
+        for source in self.exact.sources:
+            own(source.link).append(source.in_cell(self.dt0, self.cells, cell, x.length))
+        return found
 
     def _within(
         self,

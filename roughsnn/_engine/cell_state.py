@@ -51,6 +51,8 @@ class CellInput(eqx.Module):
     extra: tuple[Float[Array, "*cells kinds neurons"] | None, ...]
     # When the observed neurons spike, after the cell's start; inf where they do not.
     given: tuple[Float[Array, "*cells neurons"] | None, ...]
+    # Where neurons were found to spike by an exact search, inf where they do not.
+    known: tuple[Float[Array, "*cells neurons"] | None, ...]
 
     def of_group(self, n: int) -> GroupInput:
         """What drives a group."""

@@ -30,7 +30,7 @@ from .travel import delivered_later
 
 def _loop(engine: CellMap, carry, inputs, adjoint: AbstractAdjoint):
     spikes = carry.ring.value
-    flags = [launches(link) for link in engine.delayed]
+    flags = [engine.exact is None and launches(link) for link in engine.delayed]
     if not any(flags):
         return _whole_cells(engine, carry, inputs, adjoint)
     pairs = list(zip(engine.delayed, flags, strict=True))
@@ -98,9 +98,36 @@ def run_cells(
     room: int,
 ) -> tuple[LockstepCarry, LockstepEmitted]:
     """The carry behind these cells, and what they emitted: up to `room` spikes."""
+    if engine.exact is not None:
+        return _searched(engine, carry, inputs, adjoint=adjoint)
     if not _large(engine):
         return _loop(engine, carry, inputs, adjoint)
     return _through_weights(engine, carry, inputs, adjoint=adjoint, room=room)
+
+
+@eqx.filter_custom_jvp
+def _searched(engine, carry, inputs, *, adjoint):
+    """The loop where crossings are sought, which is done once: the derivative is that of the loop
+    in which it is known where they are."""
+    return _loop(engine, carry, inputs, adjoint)
+
+
+@_searched.def_jvp
+def _searched_jvp(primals, tangents, *, adjoint):
+    engine, carry, inputs = primals
+    found = _loop(engine, carry, inputs, adjoint)
+    offsets = jax.lax.stop_gradient(found[1].offsets)
+    known = tuple(engine.layout.split(offsets))
+    primals = (engine, carry, dataclasses.replace(inputs, known=known))
+    there = jax.tree.map(lambda _, t: t is not None, primals, tangents, is_leaf=lambda x: x is None)
+    moving, fixed = eqx.partition(primals, there)
+
+    def run(moving):
+        engine, carry, inputs = eqx.combine(moving, fixed)
+        return eqx.partition(_loop(engine, carry, inputs, adjoint), eqx.is_inexact_array)
+
+    _, moved, other = jax.jvp(run, (moving,), (tangents,), has_aux=True)
+    return found, eqx.combine(moved, jax.tree.map(lambda _: None, other))
 
 
 @eqx.filter_custom_jvp

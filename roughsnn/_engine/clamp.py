@@ -226,7 +226,7 @@ def _clamp(
     y0 = y0.with_groups(groups)
     outside = problem.outside | delays_outside(cell_map)
     carry = cell_map.start(y0, layout.split(problem.counts), outside, Past())
-    feed = Feed.of(problem, y0, cell_map)
+    feed = Feed.of(problem, problem.arriving(y0), cell_map)
     inputs = feed.cells(0, cells, feed.given())
 
     marks = jnp.where(train.marks >= 0, jnp.asarray(observed, jnp.int32)[train.marks], -1)

@@ -11,24 +11,22 @@ from jaxtyping import Array, Float
 
 from .._event.crossing import QuadraticCrossing
 from .._misc import joined
-from .._model.drive import Constant, Rows
 from .._model.equation import Arrivals, Diffusion, Drift
 from .._model.firing import HardThreshold
 from .._model.links import links_of
 from .._model.state import NetworkState
 from .._model.waiting import Agenda
 from .._path.base import AbstractCellPath, AbstractJumpPath
-from .._path.step import StepPath
 from .._results import RESULTS, Failure
 from .._solve.engine import EventByEvent
 from .._solve.eventsolve import solve
 from .._solve.saveat import check_saveat
 from .._solve.setup import Equation, check_problem
 from .._train.spike_train import SpikeTrain
-from .._types import DriveFunction
 from .._window import Window
 from .base import Simulation
 from .boundary import boundary_of
+from .check_exact import bends
 from .exact import ExactStep
 from .exact_crossing import ExactCrossing
 from .exponential import ExponentialTrapezoid, LinearGroups
@@ -66,7 +64,7 @@ def equation_of(
     if solver is None and not engine.adaptive and all(map(is_linear, layout.groups)):
         finder = None
         if path is None:
-            solver = ExactStep.of(layout, problem.dtype, bent=_bends(problem.drive))
+            solver = ExactStep.of(layout, problem.dtype, bent=bends(problem.drive))
             finder = ExactCrossing.of(solver, problem.window.dt0)
         else:
             curved = path.arrays()[1] is not None
@@ -137,11 +135,6 @@ def _with_waiting(y0: NetworkState, agenda: Agenda | None, dtype: Any) -> Networ
             "delays and refractory times."
         )
     return y0
-
-
-def _bends(drive: DriveFunction) -> bool:
-    """Whether a drive may change within a step."""
-    return not isinstance(drive, Constant | Rows | StepPath)
 
 
 def terms_of(

@@ -24,7 +24,7 @@ from .joint import Joint, dot
 from .phis import Vector, added, scaled
 
 # The degree of the polynomials of the potential, and how far they reach, in units of 1/rho.
-_DEGREE, _REACH = {8: 18, 4: 12}, 1.5
+DEGREE, REACH = {8: 18, 4: 12}, 1.5
 
 
 class ExactCrossing(AbstractCrossing):
@@ -42,8 +42,8 @@ class ExactCrossing(AbstractCrossing):
         reads = []
         for group, joint in zip(solver.layout.groups, solver.joints, strict=True):
             hard = isinstance(group.firing, HardThreshold)
-            terms = _DEGREE[joint.level.dtype.itemsize]
-            reads.append(_polynomials(joint, unit, terms) if hard else None)
+            terms = DEGREE[joint.level.dtype.itemsize]
+            reads.append(polynomials(joint, unit, terms) if hard else None)
         return cls(tuple(reads), unit)
 
     def first(self, along, length, e0, e1):
@@ -102,7 +102,7 @@ class ExactCrossing(AbstractCrossing):
             return search(jnp.full((1, group.size), -1.0, e0.dtype), e1, there)
         joint, force, turn, firing = motion.joints[n], motion.force[n], motion.turn[n], group.firing
         assert isinstance(firing, HardThreshold)
-        number = jnp.ceil(joint.radius * self.unit / _REACH)
+        number = jnp.ceil(joint.radius * self.unit / REACH)
         number = jnp.clip(number, 1, 64)
         r = motion.length / number
         ratio = jnp.where(moves, r / self.unit, 1)
@@ -164,7 +164,7 @@ def _root(n: int, motion: Motion, k: Array, best: Array) -> tuple[Array, Array]:
     return root + jax.lax.stop_gradient(jnp.clip(root, 0, length) - root), slope
 
 
-def _polynomials(joint: Joint, unit: float, terms: int) -> Float[Array, "..."]:
+def polynomials(joint: Joint, unit: float, terms: int) -> Float[Array, "..."]:
     """What row A^(k - 1) u^k/k!, k = 1, 2, ..., reads of the components: their coefficients in the
     Taylor polynomial of the potential, in units u of time, when z is the slope."""
     now: Vector = [*joint.row, *[None] * (len(joint.matrix) - len(joint.row))]

@@ -7,7 +7,6 @@ from jaxtyping import Array, Int
 
 from .._model.drive import Rows, evaluate_drive
 from .._model.layout import Group
-from .._model.state import NetworkState
 from .._path.base import AbstractJumpPath
 from .._path.grid import GridPath
 from .cell_map import CellMap
@@ -50,12 +49,22 @@ class Feed(eqx.Module):
     arriving: tuple[Arriving, ...]
     links: int = eqx.field(static=True)
     slots: int = eqx.field(static=True)
+    # Whether the spikes of sources are looked at one by one in each cell.
+    each: bool = eqx.field(static=True)
 
     @classmethod
-    def of(cls, problem: Problem, y0: NetworkState, cell_map: CellMap) -> "Feed":
-        """Of a problem that starts there; noise is drawn block by block if it is not given."""
-        arriving, links = problem.arriving(y0), len(cell_map.links)
-        return cls(problem, problem.given_noise(), arriving, links, cell_map.slots)
+    def of(cls, problem: Problem, arriving: tuple[Arriving, ...], cell_map: CellMap) -> "Feed":
+        """Of a problem with these spikes of sources; noise is drawn block by block if it is not
+        given."""
+        links = len(cell_map.links)
+        return cls(
+            problem,
+            problem.given_noise(),
+            arriving,
+            links,
+            cell_map.slots,
+            cell_map.exact is not None,
+        )
 
     def given(self) -> Given:
         """What there is for all cells."""
@@ -69,7 +78,7 @@ class Feed(eqx.Module):
         elif isinstance(problem.drive, Rows):
             drive = problem.drive.values.astype(dtype), problem.drive.values.astype(dtype), None
         arrivals: tuple[dict[str, Array], ...] = tuple({} for _ in layout.groups)
-        for one in self.arriving:
+        for one in () if self.each else self.arriving:
             add_to(arrivals[one.link.group], one.link.port, one.moments(grid, lengths))
         return Given(drive, None if self.path is None else self.path.arrays(), arrivals)
 
@@ -109,6 +118,7 @@ class Feed(eqx.Module):
             arrivals=given.arrivals,
             extra=(None,) * self.links,
             given=(None,) * len(layout.groups),
+            known=(None,) * len(layout.groups),
         )
 
     def _slopes(self, first, local: Array, lengths: Array, given: Given):

@@ -225,7 +225,7 @@ class GeneralGroupCell(AbstractGroupCell):
         back = jax.jvp(noise, (z,), (drift(z),))[1]
         return [a + length * (b - c) for a, b, c in zip(moved, forward, back, strict=True)]
 
-    def landed(self, motion: Motion, offset: Array) -> tuple[Array, list[Array]]:
+    def landed(self, motion: Motion, hit, offset: Array, begin) -> tuple[Array, list[Array]]:
         """See `AbstractGroupCell`; in a coordinate by a step that ends at the spike.
 
         One over the whole cell may go far behind the threshold, where nothing is known. Newton's
@@ -233,7 +233,7 @@ class GeneralGroupCell(AbstractGroupCell):
         """
         drive = motion.drive
         if self.coordinate is None or drive is None:
-            return super().landed(motion, offset)
+            return super().landed(motion, hit, offset, begin)
         start = [_all(q.a, offset) for q in motion.state]
         there = self._step(drive, start, jnp.zeros_like(offset), offset)
         slope = self._slope(drive, there, offset, drive.noise_at(offset))

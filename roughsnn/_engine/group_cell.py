@@ -65,6 +65,21 @@ class CellTime(NamedTuple):
     clock: Scalar
 
 
+class First(NamedTuple):
+    """The hidden state at the end of a cell without spikes, which neurons fire by themselves and
+    when, and faults."""
+
+    s_end: Array | None
+    hit: Bool[Array, " neurons"]
+    offset: Float[Array, " neurons"]
+    fault: Array
+
+    @classmethod
+    def none(cls, like: Array, s_end: Array | None = None) -> "First":
+        """Of no neuron."""
+        return cls(s_end, jnp.zeros(like.shape, bool), jnp.zeros_like(like), jnp.int32(OK))
+
+
 class Fired(NamedTuple):
     """Which neurons fired and when, at the cell's end where they did not; when refractory times
     end then, `None` without them."""
@@ -94,7 +109,7 @@ class AbstractGroupCell(eqx.Module):
     """A group, and how its neurons move over cells of one length.
 
     The motion is that of numbers, each a quadratic in time: of the components of the state, or of
-    what steps are made in instead.
+    what steps are made in instead (a `Motion`); or it is exact (an `ExactMotion`).
     """
 
     group: AbstractVar[Group]
@@ -109,25 +124,46 @@ class AbstractGroupCell(eqx.Module):
         self,
         y: PopulationState,
         x: GroupInput,
-        arrivals: dict[str, Float[Array, "3 neurons"]],
+        arrivals: dict[str, Any],
         time: CellTime,
-    ) -> tuple[Motion, dict]:
-        """The cell without spikes, and the ports at its end."""
+    ) -> tuple[Any, dict]:
+        """The cell without spikes, and the ports at its end; `arrivals` at each port are moments of
+        shape `(3, neurons)`, or, for exact motion, lists of `Arrivals`."""
 
     @abc.abstractmethod
-    def flat(self, y: PopulationState) -> Motion:
+    def flat(self, y: PopulationState) -> Any:
         """No motion at all."""
 
     @abc.abstractmethod
     def potential(self, x: list[Array]) -> Array:
         """What the firing rule reads of the numbers that move."""
 
-    def landed(self, motion: Motion, offset: Array) -> tuple[Array, list[Array]]:
+    def first(
+        self,
+        carry: GroupCarry,
+        motion: Any,
+        time: CellTime,
+        begin: Array | None,
+        *,
+        bent: bool,
+        known: Array | None,
+        free: bool,
+    ) -> First:
+        """The first spike of each neuron that is free at the time `begin`, if neurons fire by
+        themselves; if a search has found them before, they are `known`."""
+        del known
+        s_end, levels, slopes = self._events(carry.y.s, motion, time, bent, begin)
+        if not free:
+            return First.none(slopes[0], s_end)
+        return First(s_end, *self._crossing(levels, slopes, time, carry.hold))
+
+    def landed(self, motion: Any, hit: Array, offset: Array, begin) -> tuple[Array, list[Array]]:
         """The times of spikes, known more closely if that can be, and the numbers there."""
+        del hit, begin
         return offset, [q.of_all(offset, offset) for q in motion.state]
 
     @abc.abstractmethod
-    def after(self, motion: Motion, there: list[Array], fired: Fired, time: CellTime) -> After:
+    def after(self, motion: Any, there: list[Array], fired: Fired, time: CellTime) -> After:
         """What becomes of neurons that moved to `there`, and fired."""
 
     @abc.abstractmethod
@@ -230,12 +266,13 @@ class AbstractGroupCell(eqx.Module):
     def spikes(
         self,
         carry: GroupCarry,
-        motion: Motion,
+        motion: Any,
         time: CellTime,
         *,
         bent: bool,
         observed: Bool[Array, " neurons"] | None,
         given: Float[Array, " neurons"] | None,
+        known: Float[Array, " neurons"] | None,
         free: bool,
     ) -> Spikes:
         """The first spike of each neuron, and where that leaves it at the cell's end."""
@@ -244,18 +281,16 @@ class AbstractGroupCell(eqx.Module):
         begin = None if hold is None else at_most(at_least(hold, 0), length)
         v = motion.potential.a
         assert v is not None
-        hit, offset, fault = jnp.zeros(v.shape, bool), jnp.zeros_like(v), jnp.int32(OK)
-        s_end = None
+        found = First.none(v)
         if group.firing is not None:
-            s_end, levels, slopes = self._events(s, motion, time, bent, begin)
-            if free:
-                hit, offset, fault = self._crossing(levels, slopes, time, hold)
+            found = self.first(carry, motion, time, begin, bent=bent, known=known, free=free)
+        s_end, hit, offset, fault = found
         if observed is not None:
             hit, fault = hit & ~observed, jnp.where(observed, OK, fault)
         if given is not None:
             told = jnp.isfinite(given)
             hit, offset = hit | told, jnp.where(told, given, offset)
-        offset, there = self.landed(motion, jnp.where(hit, offset, length))
+        offset, there = self.landed(motion, hit, jnp.where(hit, offset, length), begin)
 
         # The hidden state starts again where the refractory time ends.
         free_at = None

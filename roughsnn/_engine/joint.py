@@ -111,26 +111,35 @@ class Joint(eqx.Module):
         return cls(matrix, row, level, _radius(matrix), tuple(map(tuple, reach.tolist())))
 
     def maps(self, r: Array, bent: bool) -> tuple[Matrix, Matrix | None]:
-        """r phi_1 and, where it is bent, r^2 phi_2 of the matrix times r."""
+        """r phi_1 and, where it is bent, r^2 phi_2 of the matrix times r, a time for all neurons or
+        one for each."""
         width = len(self.matrix)
         if np.linalg.matrix_power(np.array(self.reach, int), 2).sum() < _MANY:
             there = jnp.ones((), r.dtype)
             rows = [[there if i == j else None for j in range(width)] for i in range(width)]
             one = _Sparse(tuple(map(tuple, rows)))
             found = _maps(_Sparse(self.matrix) * r, one, _Sparse.times, bent)
-            rows_of = lambda x: x.rows
+            by, rows_of = r, lambda x: x.rows
         else:
-            full = _full(self.matrix) * r
+            full, by = _full(self.matrix), r
+            if r.ndim:
+                full, by = full if full.ndim == 3 else full[None], r[:, None, None]
+            full = full * by
             one = jnp.broadcast_to(jnp.eye(width, dtype=full.dtype), full.shape)
             found = _maps(full, one, matmul, bent)
             rows_of = lambda x: entries(x, self.reach)
-        return rows_of(found[0] * r), rows_of(found[1] * r**2) if bent else None
+        return rows_of(found[0] * by), rows_of(found[1] * by**2) if bent else None
 
     def moved(self, z: list[Array], force: Vector, turn: Vector | None, r: Array) -> list[Array]:
         """The state after a time r, under a forcing that begins with `force` and has the slope
         `turn`."""
+        return self.moved_by(*self.maps(r, turn is not None), z, force, turn)
+
+    def moved_by(
+        self, one: Matrix, two: Matrix | None, z: list[Array], force: Vector, turn: Vector | None
+    ) -> list[Array]:
+        """The same by maps of a time."""
         # What is added to z: its rounding is that of a small part.
-        one, two = self.maps(r, turn is not None)
         parts = [z, product(one, self.slope(z, force))]
         if two is not None and turn is not None:
             parts.append(product(two, turn))

@@ -27,7 +27,9 @@ from .base import Lockstep, Simulation
 from .boundary import boundary_of
 from .cell_map import CellMap
 from .cell_state import LockstepCarry
+from .check_exact import bends, check_exact
 from .coordinate import component_of_potential
+from .exact_cell import Exact
 from .feed import Feed
 from .final import FinalState, Past
 from .group_cell import CROWDED, LATE
@@ -44,10 +46,12 @@ def run_lockstep(problem: Problem, engine: Lockstep) -> tuple[Simulation, Failur
     window, layout, grid = problem.window, problem.layout, problem.grid
     y0, key = problem.start()
     plan = Plan.of(engine.record, layout.members)
-    cell_map = cell_map_of(problem, key, plan, emit_s=bool(window.edges))
+    arriving = problem.arriving(y0)
+    exact = Exact(arriving, bends(problem.drive)) if engine.exact else None
+    cell_map = cell_map_of(problem, key, plan, exact, emit_s=bool(window.edges))
     counts = layout.split(problem.counts)
     carry = cell_map.start(y0, counts, problem.outside | delays_outside(cell_map), _past(problem))
-    feed = Feed.of(problem, y0, cell_map)
+    feed = Feed.of(problem, arriving, cell_map)
     stream = _stream(feed, engine, cell_map, carry)
     streamed = stream.run(carry)
     border, told, emitted, inputs = streamed
@@ -105,7 +109,9 @@ def _stream(feed: Feed, engine: Lockstep, cell_map: CellMap, carry: LockstepCarr
     return Stream(feed, cell_map, sizes, room, room + again, edges)
 
 
-def cell_map_of(problem: Problem, key: RandomKey, plan: Plan, **options: Any) -> CellMap:
+def cell_map_of(
+    problem: Problem, key: RandomKey, plan: Plan, exact: Exact | None = None, **options: Any
+) -> CellMap:
     """The map of a cell for a problem."""
     grid, layout, network = problem.grid, problem.layout, problem.network
     dtype = problem.dtype
@@ -115,7 +121,7 @@ def cell_map_of(problem: Problem, key: RandomKey, plan: Plan, **options: Any) ->
     def parts(length):
         length = jnp.asarray(length, dtype)
         pairs = zip(layout.groups, equations, strict=True)
-        return tuple(group_cell_of(group, m, length, grid.dt0) for group, m in pairs)
+        return tuple(group_cell_of(group, m, length, grid.dt0, exact) for group, m in pairs)
 
     last = grid.t1 - (grid.cells - 1) * grid.dt0
     whole = abs(last - grid.dt0) <= 1e-6 * grid.dt0
@@ -135,6 +141,7 @@ def cell_map_of(problem: Problem, key: RandomKey, plan: Plan, **options: Any) ->
         record=plan.at_cells,
         reduce=plan.on_the_way,
         emit_origin=plan.at_times,
+        exact=exact,
         earlier=jnp.sum(problem.counts + problem.told, dtype=jnp.int32),
         **options,
     )
@@ -180,6 +187,8 @@ def check_lockstep(problem: Problem, engine: Lockstep, window: Window) -> None:
     for n, projection in enumerate(problem.network.projections):
         _check_delay(n, projection, problem.window.dt0, other)
     _check_grid(problem, window, other)
+    if engine.exact:
+        check_exact(problem)
     if engine.record is not None:
         Plan.of(engine.record, problem.layout.members).check(problem.network, window)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 from jaxtyping import Array, Float, Int
 
@@ -9,7 +10,7 @@ from .._model.links import Link
 from .._solve.adjoint import Scratch
 from .cell_state import LockstepCarry, LockstepEmitted
 from .launch import advance
-from .travel import arrived
+from .travel import arrivals_of, moments_of
 
 
 def travelled(
@@ -18,19 +19,21 @@ def travelled(
     slot: Int[Array, ""],
     length: Float[Array, ""],
     dt0: float,
-) -> tuple[LockstepCarry, list[Float[Array, "3 targets"]]]:
-    """The moments of what arrives by each link in the cell that begins."""
-    ring, sums = carry.ring.value, []
+    each: bool,
+) -> tuple[LockstepCarry, list[Any]]:
+    """What arrives by each link in the cell that begins: `Arrivals` if `each` spike is wanted, else
+    moments of shape `(3, targets)`."""
+    ring, found = carry.ring.value, []
     for number, link in enumerate(delayed):
         on_way = carry.launched[number] if carry.launched else None
         if on_way is not None:
             assert on_way.now.value is not None
-            sums.append(on_way.now.value.T)
+            found.append(on_way.now.value.T)
             continue
         assert ring is not None
-        ring, came = arrived(ring, link, slot, length, dt0)
-        sums.append(came)
-    return dataclasses.replace(carry, ring=Scratch(ring)), sums
+        ring, came = arrivals_of(ring, link, slot, length, dt0)
+        found.append(came if each else moments_of(came, length))
+    return dataclasses.replace(carry, ring=Scratch(ring)), found
 
 
 def sent_off(

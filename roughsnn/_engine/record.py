@@ -189,7 +189,7 @@ class _InsideOfCells(NamedTuple):
         r = jnp.where(at_start, x.length, at_most(r, x.length))
         groups = self.cell_map.layout.groups
         pairs = zip(groups, self.equations, strict=True)
-        parts = tuple(group_cell_of(group, m, r, dt0) for group, m in pairs)
+        parts = tuple(group_cell_of(group, m, r, dt0, self.cell_map.exact) for group, m in pairs)
         cell_map = dataclasses.replace(self.cell_map, parts=parts, last=None)
         if cell_map.slots:
             assert self.history is not None
@@ -211,7 +211,7 @@ class _InsideOfCells(NamedTuple):
             own = [tuple(g.of_network(end) for end in line) for g in layout.groups]
             drive = tuple((a, b, lag) for a, b, lag in own)
         arrivals: tuple[dict[str, Array], ...] = tuple({} for _ in layout.groups)
-        for one in self.feed.arriving:
+        for one in () if self.feed.each else self.feed.arriving:
             came = one.moments_until(problem.grid, lengths, number, r)
             add_to(arrivals[one.link.group], one.link.port, came)
         change = jax.tree.map(lambda d: d * share, x.change)

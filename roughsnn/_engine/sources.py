@@ -22,8 +22,12 @@ from .._train.check import check_trains
 from .._train.spike_train import SpikeTrain
 from .._types import Scalar
 from .._window import Window
+from .arrivals import FromSource, Landing
 from .coming import Coming, windows_until
 from .delivery import deliver_all, moments
+
+# Where each spike is looked at: so many of a train in a cell at least, or so many times the mean.
+_FEW, _TIMES = 32, 8
 
 
 def as_trains(inputs: Any, network: SpikingNetwork, window: Window) -> dict[str, SpikeTrain]:
@@ -125,6 +129,25 @@ class Arriving(eqx.Module):
         left, first = (length - offset)[order], jnp.zeros_like(marks)
         amplitudes = None if amplitudes is None else amplitudes[order]
         return self._delivered(marks, first, left, length[None], amplitudes)[0]
+
+    def in_cell(self, dt0: float, cells: int, cell: Int[Array, ""], length: Scalar) -> FromSource:
+        """What arrives in a cell, spike by spike."""
+        since, there = self.spikes.times.astype(length.dtype), self.spikes.marks >= 0
+        number = jnp.floor(jax.lax.stop_gradient(jnp.where(there, since, 0)) / dt0)
+        number = jnp.minimum(number.astype(jnp.int32), cells - 1)
+        offset = since - cell.astype(since.dtype) * dt0
+        here = there & (number == cell) & (offset <= length)
+        offset = jnp.where(here, jnp.where(here, offset, 0), jnp.inf)
+        marks, total = jnp.where(here, self.spikes.marks, 0), since.shape[0]
+        room = min(total, max(_FEW, _TIMES * -(-total // cells)))
+        first = jnp.sum(there & (number < cell), dtype=jnp.int32)
+
+        every = Landing(marks, offset, self.amplitudes)
+        cut = lambda x: jax.lax.dynamic_slice_in_dim(x, first, room)
+        start = jnp.minimum(first, total - room)
+        fit = first + jnp.sum(here, dtype=jnp.int32) <= start + room
+        weights = jax.tree.map(_as(length.dtype), self.link.weights)
+        return FromSource(weights, jax.tree.map(cut, every), every, fit)
 
     def _delivered(self, marks, cell, left, lengths, amplitudes) -> Array:
         weights = jax.tree.map(_as(lengths.dtype), self.link.weights)

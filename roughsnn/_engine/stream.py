@@ -245,7 +245,7 @@ def sizes_of(
     if not isinstance(adjoint, CheckpointAdjoint) or cell_map.emit_origin:
         return whole
     # What they have on its way is made anew at the start of each block.
-    if any(map(launches, cell_map.delayed)):
+    if cell_map.exact is None and any(map(launches, cell_map.delayed)):
         return whole
     if adjoint.megabytes is not None:
         return _budgeted(adjoint, feed, cell_map, carry)

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int
 from .._model.connectivity import SparseWeights
 from .._model.links import Link
 from .._solve.setup import compact
+from .arrivals import Arrivals
 from .delivery import deliver, deliver_all, moments, scaled_by
 from .recent import Recent
 
@@ -49,10 +50,10 @@ class Steps(NamedTuple):
         return self.cells + next_one.astype(jnp.int32), jnp.where(next_one, after - dt0, after)
 
 
-def arrived(
+def arrivals_of(
     ring: Recent, link: Link, slot: Int[Array, ""], length: Float[Array, ""], dt0: float
-) -> tuple[Recent, Float[Array, "3 targets"]]:
-    """The ring, and the moments of what a link brings in the cell that begins."""
+) -> tuple[Recent, Arrivals]:
+    """The ring, and what a link brings in the cell that begins."""
     assert link.delay is not None
     all_offsets, sent = ring.offsets, ring.amplitudes.get(link.name)
     slots, dtype = all_offsets.shape[0], all_offsets.dtype
@@ -71,16 +72,21 @@ def arrived(
     ring = Recent(all_offsets, amplitudes)
     after = jnp.stack([offsets[0] + rest, offsets[1] + rest - dt0])
     there = jnp.stack([after[0] < dt0, after[1] >= 0]) & jnp.isfinite(after) & (after <= length)
-    left = length - jnp.where(there, after, 0)
-    each = scaled_by(strong, moments(length, left))
+    return ring, Arrivals(link.weights, jnp.where(there, after, jnp.inf), strong)
+
+
+def moments_of(came: Arrivals, length: Float[Array, ""]) -> Float[Array, "3 targets"]:
+    """The moments of what arrives in a cell."""
+    there, weights = jnp.isfinite(came.times), came.weights
+    left = length - jnp.where(there, came.times, 0)
+    each = scaled_by(came.strong, moments(length, left))
     each = [jnp.sum(jnp.where(there, x, 0), 0) for x in each]
-    if link.delay.ndim < 2:
-        return ring, jnp.stack(deliver(link.weights, jnp.any(there, 0), each))
-    if not isinstance(link.weights, SparseWeights):
-        return ring, jnp.stack([jnp.sum(link.weights * x, 0) for x in each])
-    zero = jnp.zeros(link.weights.size, dtype)
-    values, targets = link.weights.values, link.weights.targets
-    return ring, jnp.stack([zero.at[targets].add(values * x) for x in each])
+    if came.times.ndim == 2:
+        return jnp.stack(deliver(weights, jnp.any(there, 0), each))
+    if not isinstance(weights, SparseWeights):
+        return jnp.stack([jnp.sum(weights * x, 0) for x in each])
+    zero = jnp.zeros(weights.size, left.dtype)
+    return jnp.stack([zero.at[weights.targets].add(weights.values * x) for x in each])
 
 
 def _each(link: Link, rows: np.ndarray) -> np.ndarray:

@@ -42,10 +42,14 @@ def value_and_slope(c: Float[Array, " terms *events"], x: Array) -> tuple[Array,
 
 
 def search(
-    c: Float[Array, "terms events"], e1: Float[Array, " events"], there: Bool[Array, " events"]
+    c: Float[Array, "terms events"],
+    e1: Float[Array, " events"],
+    there: Bool[Array, " events"],
+    *,
+    every: bool = False,
 ) -> Search:
     """The first roots of polynomials with the values `e1` at 1, of those that are `there`.
-    Those behind the first of all may be left open."""
+    Those behind the first of all may be left open, unless `every` one is wanted."""
     degrees = jnp.arange(c.shape[0], dtype=c.dtype)
     bend = jnp.sum((degrees * (degrees - 1))[:, None] * jnp.abs(c), 0)
     tolerance = 0.1 * float(jnp.finfo(c.dtype).eps) ** 0.5
@@ -70,7 +74,7 @@ def search(
     search = Search(jnp.zeros_like(c[0]), found, start, jnp.zeros((), jnp.int32))
 
     def wanted(search: Search) -> Array:
-        best = jnp.min(jnp.where(search.found, search.x, jnp.inf))
+        best = jnp.inf if every else jnp.min(jnp.where(search.found, search.x, jnp.inf))
         return jnp.any(search.open & (search.x < best)) & (search.steps < _STEPS)
 
     return jax.lax.while_loop(

@@ -298,7 +298,7 @@ def _as_list(block: _Block) -> list[Array]:
     """Targets and values, and the delays, if each synapse has its own."""
     weights = block.weights
     if isinstance(weights, SparseWeights):
-        found = [weights.targets + block.column, weights.values]
+        found = [weights.targets.astype(jnp.int32) + block.column, weights.values]
     else:
         n, m = weights.shape
         every = jnp.broadcast_to(jnp.arange(m, dtype=jnp.int32) + block.column, (n, m))

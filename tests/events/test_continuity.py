@@ -1,6 +1,6 @@
 """Condition C6: drift and noise do not switch between events."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import diffrax as dfx
 import equinox as eqx
@@ -92,7 +92,7 @@ class Clamped(rs.AbstractNeuron):
         return int(self.noisy)
 
 
-def clamped(sigma: float, hold: float = 0.0203, *, firing=RANDOM, **options):
+def clamped(sigma: float, hold: float = 0.0203, *, firing: Any = RANDOM, **options):
     neuron = Clamped(jnp.asarray(sigma), jnp.asarray(hold), sigma > 0)
     return rs.SpikingNetwork(rs.Population(2, neuron, firing), **options)
 
