@@ -5,44 +5,39 @@ again: a change that is continuous becomes smaller with the piece, what a switch
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
-
-from .fields import Fields
+from jaxtyping import Array, Float, Int
 
 # Into so many pieces a way is cut, and so often: what is left is a millionth of it.
 _PIECES, _CUTS = 16, 5
 
 
-def leaps(
-    fields: Fields, starts: Float[Array, "samples n"], after: Float[Array, "samples n"]
-) -> dict[str, Array]:
-    """How much drift and noise change at once on the ways between sampled states, and from each to
-    where an event takes it, with the largest sizes that they have there."""
-    begins = jnp.concatenate([starts, starts])
-    ends = jnp.concatenate([jnp.roll(starts, 1, axis=0), after])
-    drift, drift_scale = _leap(lambda x: fields.drift(x)[:, None], begins, ends)
-    noise, noise_scale = _leap(fields.noise, begins, ends)
-    return dict(
-        drift_leap=drift[..., 0],
-        drift_leap_scale=jnp.broadcast_to(drift_scale[..., 0], drift.shape[:-1]),
-        noise_leap=noise,
-        noise_leap_scale=jnp.broadcast_to(noise_scale, noise.shape),
-    )
+class Leaps(NamedTuple):
+    """What of a function changes most at once on each way: in which component, by how much, and
+    which share that is of its largest size."""
+
+    component: Int[Array, " ways"]
+    change: Float[Array, " ways"]
+    share: Float[Array, " ways"]
 
 
-def _leap(
-    fn: Callable[[Array], Array], begins: Float[Array, "pairs n"], ends: Float[Array, "pairs n"]
-) -> tuple[Float[Array, "pairs n columns"], Float[Array, "n columns"]]:
-    """What is left of the change of `fn` where it is largest relative to its sizes, and these."""
+def leaps_of(
+    fn: Callable[[Array], Array], begins: Float[Array, "ways n"], ends: Float[Array, "ways n"]
+) -> Leaps:
+    """Those of a function of the state, with a row for each component, between states."""
     finite = lambda x: jnp.where(jnp.isfinite(x), x, 0)
-    known = jnp.abs(finite(jax.vmap(fn)(jnp.concatenate([begins, ends]))))
-    largest = jnp.max(known, axis=0)
+    size = lambda x: jnp.abs(finite(fn(x)))
+    # One after the other, as the noise of many channels is large.
+    one_of_them = jax.eval_shape(fn, begins[0])
+    largest = jnp.zeros(one_of_them.shape, one_of_them.dtype)
+    both = jnp.concatenate([begins, ends])
+    largest = jax.lax.scan(lambda so_far, x: (jnp.maximum(so_far, size(x)), None), largest, both)[0]
     scale = jnp.where(largest > 0, largest, 1)
 
-    def one(a, b):
+    def one(way):
         def cut(_, ends):
             a, b = ends
             parts = jnp.linspace(0, 1, _PIECES + 1, dtype=a.dtype)[:, None]
@@ -51,7 +46,11 @@ def _leap(
             k = jnp.argmax(jnp.max(changes / scale[None], axis=(1, 2), initial=0))
             return points[k], points[k + 1]
 
-        a, b = jax.lax.fori_loop(0, _CUTS, cut, (a, b))
-        return jnp.abs(finite(fn(b) - fn(a)))
+        a, b = jax.lax.fori_loop(0, _CUTS, cut, way)
+        change = jnp.abs(finite(fn(b) - fn(a)))
+        share = jnp.max(change / scale, axis=1, initial=0)
+        component = jnp.argmax(share)
+        change = jnp.max(change, axis=1, initial=0)
+        return Leaps(component.astype(jnp.int32), change[component], share[component])
 
-    return jax.vmap(one)(begins, ends), scale
+    return jax.lax.map(one, (begins, ends))

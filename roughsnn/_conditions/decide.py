@@ -211,19 +211,13 @@ def _c5(look: _Look) -> Condition:
 
 
 def _c6(look: _Look) -> Condition:
-    m = look.m
-    kinds = (
-        ("noise", m.noise_leap, m.noise_leap_scale),
-        ("drift", m.drift_leap, m.drift_leap_scale),
-    )
-    for name, leap, scale in kinds:
-        ratio = leap / scale
-        if np.max(ratio, initial=0) > _LEAP:
-            index = np.unravel_index(np.argmax(ratio), ratio.shape)
+    for name, leaps in (("noise", look.m.noise_leaps), ("drift", look.m.drift_leaps)):
+        way = np.argmax(leaps.share)
+        if leaps.share[way] > _LEAP:
             what = (
                 f"between events the {name} of state component "
-                f"{look.fields.component_name(int(index[1]))} is not continuous in the state: it "
-                f"changes by {leap[index]:.3g} at once."
+                f"{look.fields.component_name(int(leaps.component[way]))} is not continuous in the "
+                f"state: it changes by {leaps.change[way]:.3g} at once."
             )
             return Condition("C6", False, "sampled", what)
     return Condition("C6", True, "sampled", "drift and noise are continuous between events.")

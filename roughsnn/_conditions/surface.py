@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from .._misc import matmul
 from .._types import PRNGKey
-from .continuity import leaps
+from .continuity import Leaps, leaps_of
 from .fields import Fields
 
 # Newton steps towards the surface: it is reached in one where the event is affine.
@@ -42,10 +42,9 @@ class Measured:
     pushed: np.ndarray  # (p, samples): |E_j after T_k - E_j|
     commutator: np.ndarray  # (p, samples, n): |T_j T_k - T_k T_j|
     commutator_scale: np.ndarray
-    drift_leap: np.ndarray  # (ways, n): how much the drift changes at once
-    drift_leap_scale: np.ndarray
-    noise_leap: np.ndarray  # (ways, n, channels)
-    noise_leap_scale: np.ndarray
+    # What changes most at once on each way between states, of the noise and of the drift.
+    noise_leaps: Leaps
+    drift_leaps: Leaps
 
 
 def measure(fields: Fields, ks: np.ndarray, key: PRNGKey, samples: int) -> Measured:
@@ -80,7 +79,12 @@ def _measure(terms, event, t, y, args, part, coordinates, both, key, samples):
     first = jnp.abs(fields.event(fields.y))[coordinates]
     own = coordinates[jnp.arange(samples) % coordinates.shape[0]]
     after = jax.vmap(fields.jump)(starts, own, us[0])
-    switched = leaps(fields, starts, after)
+    begins = jnp.concatenate([starts, starts])
+    ends = jnp.concatenate([jnp.roll(starts, 1, axis=0), after])
+    switched = dict(
+        noise_leaps=leaps_of(fields.noise, begins, ends),
+        drift_leaps=leaps_of(lambda x: fields.drift(x)[:, None], begins, ends),
+    )
     return first, jax.vmap(single)(coordinates), jax.vmap(double)(both), switched
 
 

@@ -1,7 +1,6 @@
 """The maps of a group of neurons, whatever they are, over cells of one length."""
 
 from .._model.layout import Group
-from .._model.population import ConstantRate
 from .._types import Scalar
 from .exact_cell import Exact, ExactGroupCell
 from .general_cell import GeneralGroupCell
@@ -18,8 +17,8 @@ def group_cell_of(
     exact: Exact | None,
 ) -> AbstractGroupCell:
     """For cells of this length, by the equations of `linear.equations_of`; that moves exactly if
-    that is wanted. (A hazard that is constant makes no error.)"""
-    if exact is not None and not isinstance(group.firing, ConstantRate):
+    that is wanted."""
+    if exact is not None:
         assert isinstance(equations, Matrices)
         return ExactGroupCell.of(group, equations, length, dt0, exact.bent)
     if isinstance(equations, Matrices):

@@ -12,7 +12,7 @@ from .._model.connectivity import SparseWeights
 from .._model.links import Weights
 
 
-class Arrivals(NamedTuple):
+class SpikeArrivals(NamedTuple):
     """What arrives at the neurons of a group by one link.
 
     `times` count from the start of the cell, inf where nothing arrives; a row of weights may come
@@ -84,11 +84,11 @@ class Landing(NamedTuple):
     times: Float[Array, " spikes"]
     strong: Float[Array, " spikes"] | None
 
-    def by(self, weights: Weights) -> Arrivals:
+    def by(self, weights: Weights) -> SpikeArrivals:
         """What they bring."""
         strong = None if self.strong is None else self.strong[None]
         own = jax.tree.map(lambda x: x[self.rows], weights)
-        return Arrivals(own, self.times[None], strong)
+        return SpikeArrivals(own, self.times[None], strong)
 
 
 class FromSource(NamedTuple):
@@ -101,13 +101,13 @@ class FromSource(NamedTuple):
     fit: Bool[Array, ""]
 
     def next_after(self, t: Float[Array, " neurons"]) -> Float[Array, " neurons"]:
-        """See `Arrivals`."""
+        """See `SpikeArrivals`."""
         return self._either(lambda one: one.next_after(t))
 
     def sums(self, after, until, sources) -> list[Float[Array, " neurons"]]:
-        """See `Arrivals`."""
+        """See `SpikeArrivals`."""
         return self._either(lambda one: one.sums(after, until, sources))
 
-    def _either(self, fn: Callable[[Arrivals], Any]) -> Any:
+    def _either(self, fn: Callable[[SpikeArrivals], Any]) -> Any:
         few, every = (lambda one=one: fn(one.by(self.weights)) for one in (self.few, self.every))
         return jax.lax.cond(self.fit, few, every)

@@ -19,7 +19,7 @@ from .._random import Labels
 from .._solve.adjoint import Scratch
 from .._solve.step import OK, OUTSIDE
 from .._types import Scalar
-from .arrivals import Arrivals, FromSource
+from .arrivals import FromSource, SpikeArrivals
 from .cell_state import CellInput, GroupCarry, LockstepCarry, LockstepEmitted
 from .delivery import add_to, moments
 from .exact_cell import Exact
@@ -227,8 +227,8 @@ class CellMap(eqx.Module):
             return Sent(link, own.hit, x.length - own.offset, strong)
 
         for n, (part, group) in enumerate(zip(parts, carry.groups, strict=True)):
-            arrive = self._each_arrival if each else self._arrivals
-            arrivals = arrive(n, fired, came, x, carry.cell)
+            all_of = (n, fired, came, x)
+            arrivals = self._each_arrival(*all_of, carry.cell) if each else self._arrivals(*all_of)
             motion, ports = part.smooth(group.y, x.of_group(n), arrivals, time)
             spikes = self._spikes(n, part, group, motion, time, x.given[n], x.known[n])
             found.append(spikes)
@@ -265,10 +265,9 @@ class CellMap(eqx.Module):
         return Fired(hit, link.of_rows(joined([one.offset for one in found])))
 
     def _arrivals(
-        self, n: int, fired: Callable[[Link], Sent], came: list[Any], x: CellInput, cell: Array
+        self, n: int, fired: Callable[[Link], Sent], came: list[Any], x: CellInput
     ) -> dict[str, Array]:
         """The moments of what arrives at the ports of a group and is known before it steps."""
-        del cell
         arrivals = dict(x.arrivals[n])
         for number, link in enumerate(self.upward):
             if link.group != n:
@@ -285,10 +284,10 @@ class CellMap(eqx.Module):
 
     def _each_arrival(
         self, n: int, fired: Callable[[Link], Sent], came: list[Any], x: CellInput, cell: Array
-    ) -> dict[str, list[Arrivals | FromSource]]:
+    ) -> dict[str, list[SpikeArrivals | FromSource]]:
         """The same spike by spike."""
         assert self.exact is not None
-        found: dict[str, list[Arrivals | FromSource]] = {}
+        found: dict[str, list[SpikeArrivals | FromSource]] = {}
         own = lambda link: found.setdefault(link.port, []) if link.group == n else []
         sent = ((link, fired(link).each(x.length)) for link in self.upward if link.group == n)
         for link, arrivals in (*sent, *zip(self.delayed, came, strict=True)):

@@ -29,13 +29,13 @@ def check_exact(problem: Problem) -> None:
     for n, p in enumerate(network.projections):
         if isinstance(p.plasticity, PairSTDP):
             _refuse(f"takes no weights that learn, got a PairSTDP in `projections[{n}]`")
-    loops = [p for p in problem.network.projections if _in_loop(problem, p)]
-    if loops:
-        p = loops[0]
-        _refuse(
-            "needs a delay of at least `dt0` in each loop, got none in that from "
-            f"{p.pre!r} onto {p.post!r}"
-        )
+    levels = levels_of(network)
+    for p in network.projections:
+        if p.delay is None and p.pre in levels and levels[p.pre] == levels[p.post]:
+            _refuse(
+                "needs a delay of at least `dt0` in each loop, got none in that from "
+                f"{p.pre!r} onto {p.post!r}"
+            )
     drive, zero = problem.drive, problem.clock.zero
     if isinstance(drive, StepPath) and jumps_inside(drive, zero, problem.window.dt0):
         _refuse("takes a drive that jumps between cells only")
@@ -44,14 +44,15 @@ def check_exact(problem: Problem) -> None:
 def _check_population(name: str, population: Population) -> None:
     if not is_linear(population):
         _refuse(f"needs linear neurons and synapses, which those of {name!r} are not")
-    if not isinstance(population.firing, HardThreshold | ConstantRate | type(None)):
+    if isinstance(population.firing, ConstantRate):
+        # Its second spike in a cell is found by the next one.
+        _refuse(
+            f"takes no Poisson population, got {name!r}: draw spikes with "
+            "roughsnn.poisson_spikes, and give them to a roughsnn.Source"
+        )
+    if not isinstance(population.firing, HardThreshold | type(None)):
         got = type(population.firing).__name__
         _refuse(f"needs a HardThreshold, got a {got} for {name!r}")
-
-
-def _in_loop(problem: Problem, p) -> bool:
-    levels = levels_of(problem.network)
-    return p.delay is None and p.pre in levels and levels[p.pre] == levels[p.post]
 
 
 def _refuse(what: str) -> None:

@@ -26,7 +26,7 @@ from .._model.layout import Group
 from .._model.state import PopulationState
 from .._solve.step import GRAZED, OK
 from .._types import Scalar
-from .arrivals import Arrivals, FromSource
+from .arrivals import FromSource, SpikeArrivals
 from .cell_parts import ArrivalCell, PortCell, Quadratic, filled
 from .cell_state import GroupInput
 from .exact_crossing import DEGREE, REACH, polynomials
@@ -53,7 +53,7 @@ class ExactMotion(NamedTuple):
     end: list[Array]
     force: Vector
     turn: Vector | None
-    came: dict[str, list[Arrivals | FromSource]]
+    came: dict[str, list[SpikeArrivals | FromSource]]
     potential: Quadratic
     # `None` where there is no cell.
     length: Scalar | None
@@ -144,7 +144,7 @@ class ExactGroupCell(AbstractGroupCell):
 
     def _sums(
         self,
-        came: dict[str, list[Arrivals | FromSource]],
+        came: dict[str, list[SpikeArrivals | FromSource]],
         until: Array | None,
         length: Scalar | None,
     ) -> list[list[Array]]:

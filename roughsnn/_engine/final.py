@@ -106,7 +106,8 @@ class FinalState(eqx.Module):
 
 def kind_of(network: SpikingNetwork, engine: Any) -> tuple[str, ...]:
     """What has to be the same for one simulation to go on where another ended."""
-    found = [type(engine).__name__]
+    exact = "(exact=True)" if getattr(engine, "exact", False) else ""
+    found = [type(engine).__name__ + exact]
     for name, p in network.simulated.items():
         parts = (p.neuron, p.firing, *p.ports.values())
         found.append(f"{name}: {p.size} of {', '.join(type(x).__name__ for x in parts)}")

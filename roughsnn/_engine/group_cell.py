@@ -128,7 +128,7 @@ class AbstractGroupCell(eqx.Module):
         time: CellTime,
     ) -> tuple[Any, dict]:
         """The cell without spikes, and the ports at its end; `arrivals` at each port are moments of
-        shape `(3, neurons)`, or, for exact motion, lists of `Arrivals`."""
+        shape `(3, neurons)`, or, for exact motion, lists of `SpikeArrivals`."""
 
     @abc.abstractmethod
     def flat(self, y: PopulationState) -> Any:

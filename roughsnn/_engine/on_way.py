@@ -21,8 +21,8 @@ def travelled(
     dt0: float,
     each: bool,
 ) -> tuple[LockstepCarry, list[Any]]:
-    """What arrives by each link in the cell that begins: `Arrivals` if `each` spike is wanted, else
-    moments of shape `(3, targets)`."""
+    """What arrives by each link in the cell that begins: `SpikeArrivals` if `each` spike is wanted,
+    else moments of shape `(3, targets)`."""
     ring, found = carry.ring.value, []
     for number, link in enumerate(delayed):
         on_way = carry.launched[number] if carry.launched else None

@@ -7,7 +7,7 @@ from jaxtyping import Array, Bool, Float
 
 from .._model.links import Link
 from .._types import Scalar
-from .arrivals import Arrivals
+from .arrivals import SpikeArrivals
 from .delivery import deliver, scaled_by
 
 
@@ -24,9 +24,9 @@ class Sent(NamedTuple):
         """The sums over the spikes, for each kind of source."""
         return deliver(self.link.weights, self.hit, scaled_by(self.strong, sources))
 
-    def each(self, length: Scalar) -> Arrivals:
+    def each(self, length: Scalar) -> SpikeArrivals:
         """The spikes."""
         times = jnp.where(self.hit, length - self.r, jnp.inf)
-        return Arrivals(
+        return SpikeArrivals(
             self.link.weights, times[None], None if self.strong is None else self.strong[None]
         )

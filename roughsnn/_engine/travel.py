@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 from .._model.connectivity import SparseWeights
 from .._model.links import Link
 from .._solve.setup import compact
-from .arrivals import Arrivals
+from .arrivals import SpikeArrivals
 from .delivery import deliver, deliver_all, moments, scaled_by
 from .recent import Recent
 
@@ -52,7 +52,7 @@ class Steps(NamedTuple):
 
 def arrivals_of(
     ring: Recent, link: Link, slot: Int[Array, ""], length: Float[Array, ""], dt0: float
-) -> tuple[Recent, Arrivals]:
+) -> tuple[Recent, SpikeArrivals]:
     """The ring, and what a link brings in the cell that begins."""
     assert link.delay is not None
     all_offsets, sent = ring.offsets, ring.amplitudes.get(link.name)
@@ -72,10 +72,10 @@ def arrivals_of(
     ring = Recent(all_offsets, amplitudes)
     after = jnp.stack([offsets[0] + rest, offsets[1] + rest - dt0])
     there = jnp.stack([after[0] < dt0, after[1] >= 0]) & jnp.isfinite(after) & (after <= length)
-    return ring, Arrivals(link.weights, jnp.where(there, after, jnp.inf), strong)
+    return ring, SpikeArrivals(link.weights, jnp.where(there, after, jnp.inf), strong)
 
 
-def moments_of(came: Arrivals, length: Float[Array, ""]) -> Float[Array, "3 targets"]:
+def moments_of(came: SpikeArrivals, length: Float[Array, ""]) -> Float[Array, "3 targets"]:
     """The moments of what arrives in a cell."""
     there, weights = jnp.isfinite(came.times), came.weights
     left = length - jnp.where(there, came.times, 0)

@@ -93,7 +93,7 @@ def layered() -> rs.SpikingNetwork:
     )
 
 
-OF_DELAYS = "rows", "each", "lists", "lists-each", "populations-each", "layers", "back"
+OF_DELAYS = "rows", "each", "lists", "lists-each", "populations-each", "back"
 OF_DELAYS += "source", "source-each", "source-twice"
 OF_ZOO = ("GLIF5", "Alpha"), ("ResonateAndFire", "Exponential"), ("LIF", "DoubleExponential")
 NETWORKS = {
@@ -323,6 +323,7 @@ def refused(name: str) -> rs.SpikingNetwork:
         "noise": lambda: delays.recurrent(delays.WEIGHTS, 0.034),
         "hazard": lambda: rs.SpikingNetwork({"n": rs.Population(4, plain, random)}),
         "loop": lambda: rs.SpikingNetwork({"n": part}, [rs.Projection("n", "n", delays.WEIGHTS)]),
+        "poisson": lambda: hard(delays.layers("noise", None)),
         "quadratic": lambda: rs.SpikingNetwork(
             {"n": rs.Population(4, rs.neurons.QIF(0.02), rs.HardThreshold(10.0))}
         ),
@@ -339,6 +340,7 @@ def refused(name: str) -> rs.SpikingNetwork:
         ("noise", "without noise"),
         ("hazard", "needs a HardThreshold, got a StochasticFiring for 'n'"),
         ("loop", "needs a delay of at least `dt0` in each loop.* 'n' onto 'n'"),
+        ("poisson", "no Poisson population, got 'noise': .*Source"),
         ("quadratic", "needs linear neurons and synapses.*'n'"),
         ("learning", r"no weights that learn.*projections\[0\]"),
     ],
