@@ -13,7 +13,7 @@ import pytest
 import roughsnn as rs
 from roughsnn._engine import sources
 
-from ..helpers import Wave, check_along_a_direction, in_float32, set_limit, smooth
+from ..helpers import Wave, check_along_a_direction, compilations, in_float32, set_limit, smooth
 from ..zoo import WEIGHTS as OF_THREE
 from ..zoo import drive, population
 from . import test_delays as delays
@@ -198,6 +198,41 @@ def test_a_source_with_more_spikes_in_a_cell_than_are_looked_at(monkeypatch):
     assert_same(simulated(net, dt=0.02).spikes, wanted.spikes)
 
 
+def test_other_numbers_compile_nothing():
+    net = NETWORKS["source-each"]()
+    arrays, rest = eqx.partition(net, eqx.is_inexact_array)
+    moved = eqx.combine(jax.tree.map(lambda x: 1.01 * x, arrays), rest)
+    c = jnp.linspace(1.95, 1.6, 4)
+    simulated(net, drive=c)
+    c, moved = jax.block_until_ready((1.02 * c, moved))
+    with compilations() as found:
+        simulated(moved, drive=c)
+    assert not found
+
+
+def test_in_blocks_and_with_all_stored():
+    """The gradient does not depend on what is kept of the loop."""
+    net = NETWORKS["each"]()
+    arrays, rest = eqx.partition(net, eqx.is_inexact_array)
+
+    def gradient(adjoint):
+        engine = rs.Lockstep(adjoint=adjoint, exact=True)
+        fn = lambda arrays: jnp.sum(smooth(simulated(eqx.combine(arrays, rest), engine))[0])
+        return jax.tree.leaves(jax.jit(jax.grad(fn))(arrays))
+
+    wanted = gradient(rs.DirectAdjoint())
+    for a, b in zip(gradient(rs.CheckpointAdjoint(8)), wanted, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
+def test_the_end_of_plain_lockstep_is_no_start():
+    """Its neurons may be above their thresholds, with spikes that are late."""
+    net = NETWORKS["rows"]()
+    end = simulated(net, rs.Lockstep()).final
+    with pytest.raises(ValueError, match="of Lockstep,.* this one is of Lockstep.exact=True."):
+        simulated(net, initial=end)
+
+
 def test_states_inside_of_cells():
     """Between arrivals, just before and behind spikes, and with the spikes of a source."""
     net = NETWORKS["source-each"]()
@@ -323,7 +358,7 @@ def refused(name: str) -> rs.SpikingNetwork:
         "noise": lambda: delays.recurrent(delays.WEIGHTS, 0.034),
         "hazard": lambda: rs.SpikingNetwork({"n": rs.Population(4, plain, random)}),
         "loop": lambda: rs.SpikingNetwork({"n": part}, [rs.Projection("n", "n", delays.WEIGHTS)]),
-        "poisson": lambda: hard(delays.layers("noise", None)),
+        "poisson": lambda: hard(delays.layers("noise", 0.034)),
         "quadratic": lambda: rs.SpikingNetwork(
             {"n": rs.Population(4, rs.neurons.QIF(0.02), rs.HardThreshold(10.0))}
         ),

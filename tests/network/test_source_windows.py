@@ -12,6 +12,20 @@ from ..helpers import ENGINES, compilations, smooth
 from .test_delays import DRIVE, NETWORKS, TRAIN, WIDE, fed, fed_twice, population, simulated
 
 
+def run(net, drive, window, train, initial=None, engine=None):
+    """One window with spikes from outside."""
+    return rs.simulate(
+        net,
+        drive,
+        window,
+        key=jr.key(5),
+        max_spikes=60,
+        inputs={"in": train},
+        engine=engine,
+        initial=initial,
+    )
+
+
 @pytest.mark.parametrize("cuts", [(0.1, 0.3), (0.06, 0.08, 0.1, 0.12), (0.11, 0.4)])
 @pytest.mark.parametrize("name", ["source", "source-each", "source-long"])
 @pytest.mark.parametrize("engine", ENGINES)
@@ -20,21 +34,13 @@ def test_spikes_from_outside_on_their_way(engine, name, cuts):
     one ends when a spike happens."""
     net = fed([0.199, 0.131]) if name == "source-long" else NETWORKS[name]()
 
-    def run(t0, t1, initial=None):
-        return rs.simulate(
-            net,
-            DRIVE,
-            rs.Window(t0, t1, 0.01),
-            key=jr.key(5),
-            max_spikes=60,
-            inputs={"in": TRAIN.window(t0, t1)},
-            engine=ENGINES[engine],
-            initial=initial,
-        )
+    def on(t0, t1, initial=None):
+        window = rs.Window(t0, t1, 0.01)
+        return run(net, DRIVE, window, TRAIN.window(t0, t1), initial, ENGINES[engine])
 
-    whole, ends, final, counts = run(0.0, 0.5), (0.0, *cuts, 0.5), None, 0
+    whole, ends, final, counts = on(0.0, 0.5), (0.0, *cuts, 0.5), None, 0
     for t0, t1 in zip(ends, ends[1:], strict=False):
-        sim = run(t0, t1, final)
+        sim = on(t0, t1, final)
         final, counts = sim.final, counts + int(sim.spikes.count)
     assert counts == int(whole.spikes.count) >= 8
     assert final is not None
@@ -51,15 +57,7 @@ def test_windows_with_spikes_from_outside_are_one_program(t1):
         window = rs.Window(n * t1, (n + 1) * t1, 0.01)
         train = rs.SpikeTrain.from_lists([[window.t0 + 0.01], []], t0=window.t0, t1=window.t1)
         with compilations() as found:
-            sim = rs.simulate(
-                net,
-                DRIVE,
-                window,
-                key=jr.key(5),
-                max_spikes=60,
-                inputs={"in": train},
-                initial=final,
-            )
+            sim = run(net, DRIVE, window, train, final)
         final = sim.final
         numbers.append(len(found))
     assert numbers[-1] == 0, numbers
@@ -75,16 +73,7 @@ def test_derivatives_reach_over_windows():
             train = rs.SpikeTrain(
                 times, jnp.zeros(1, jnp.int32), jnp.ones((), jnp.int32), jnp.array(False), t0, t1, 2
             )
-            window = rs.Window(t0, t1, 0.01)
-            sim = rs.simulate(
-                net,
-                jnp.zeros(4),
-                window,
-                key=jr.key(5),
-                max_spikes=60,
-                inputs={"in": train},
-                initial=initial,
-            )
+            sim = run(net, jnp.zeros(4), rs.Window(t0, t1, 0.01), train, initial)
             initial = sim.final
         return jnp.sum(jnp.sin(sim.final.state["n"]["v"]))
 
