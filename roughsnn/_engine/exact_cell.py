@@ -29,7 +29,7 @@ from .._types import Scalar
 from .arrivals import FromSource, SpikeArrivals
 from .cell_parts import ArrivalCell, PortCell, Quadratic, filled
 from .cell_state import GroupInput
-from .exact_crossing import DEGREE, REACH, polynomials
+from .exact_crossing import DEGREE, REACH, Near, polynomials
 from .flow import Flow, weighted
 from .group_cell import CROWDED, AbstractGroupCell, After, CellTime, Fired, First
 from .joint import Joint
@@ -202,18 +202,11 @@ class ExactGroupCell(AbstractGroupCell):
         now = motion.force if turn is None else added(motion.force, [times(a, r) for a in turn])
         slopes = filled(self.joint.slope(z, now), z)
         bends = filled(self.joint.slope(slopes, none if turn is None else turn), z)
-        e = self.level(self.potential(z[:own]))
-        slope, bend = (filled([self.joint.read(x)], [r])[0] for x in (slopes, bends))
-        usable = hit & (slope > 0)
-        step = jnp.where(usable, -e, 0) / jnp.where(usable, slope, 1)
-        value, speed = e + step * (slope + step * bend / 2), slope + step * bend
-        usable = usable & (speed > 0) & (jnp.abs(step) < 1e-3 * self.dt0)
-        step = step - jnp.where(usable, value, 0) / jnp.where(usable, speed, 1)
-        step = jnp.where(usable, step, 0)
-        root = r + step
+        near = Near.of(self.joint, self.group.firing.threshold, z, slopes, bends, self.dt0)
+        root = r + jnp.where(hit, near.step, 0)
         if begin is not None:
             # What is above its threshold when it is free fires just then.
-            root = jnp.where(hit & ~usable & (r == begin), begin, root)
+            root = jnp.where(hit & ~near.crosses & (r == begin), begin, root)
         step = root - r
         z = [a + step * (b + step * c / 2) for a, b, c in zip(z, slopes, bends, strict=True)]
         return root, z[:own]
@@ -258,6 +251,8 @@ def _searched(part: ExactGroupCell, motion: Any, hold, begin, length: Scalar) ->
     degrees = jnp.arange(1, part.reads.shape[0] + 1, dtype=dtype)[:, None]
     arrivals = [one for each in motion.came.values() for one in each]
     level = lambda z: part.level(part.potential(z[:own]))
+    assert isinstance(group.firing, HardThreshold)
+    threshold = group.firing.threshold
 
     def spiked(way: _Way, hit: Array, r: Array, z: list[Array]) -> _Way:
         """With spikes at times r, in the states z."""
@@ -303,10 +298,11 @@ def _searched(part: ExactGroupCell, motion: Any, hold, begin, length: Scalar) ->
         # Of a spike nothing behind it counts.
         hit, x = found.found, jnp.where(found.found, found.x, 0) * span
         at = joint.moved(z, now, turn, x)
-        moving = joint.slope(at, now if turn is None else added(now, [times(a, x) for a in turn]))
-        speed, largest = filled([joint.read(moving)], [x])[0], jnp.maximum(jnp.abs(e0), jnp.abs(e1))
-        grazed = hit & (speed * span <= float(jnp.finfo(dtype).eps) ** 0.5 * largest)
-        fault = jnp.maximum(way.fault, jnp.where(grazed, GRAZED, OK))
+        there_now = now if turn is None else added(now, [times(a, x) for a in turn])
+        moving = filled(joint.slope(at, there_now), z)
+        bends = joint.slope(moving, [None] * len(z) if turn is None else turn)
+        near = Near.of(joint, threshold, at, moving, bends, part.dt0)
+        fault = jnp.maximum(way.fault, jnp.where(hit & ~near.crosses, GRAZED, OK))
         on = way._replace(t=jnp.where(moves, stop, t), z=there, fault=fault)
         return released(spiked(on, hit, t + x, at))
 

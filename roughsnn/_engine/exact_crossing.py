@@ -4,9 +4,12 @@ Where a hard threshold is crossed is sought on the Taylor polynomial of the pote
 `_event/polynomial.py`), on pieces of the step that are short enough for it: up to $1.5/\rho$ with
 $\rho$ the spectral radius, where 18 terms leave 2e-14. So the first crossing is found, also that of
 a neuron that is below its threshold again at the end of the step. The root of the map itself is
-then within rounding, two steps of Newton's away, and has their derivative. Hidden states are
+then within rounding, two steps of Newton's away, and has their derivative. A spike has none where
+the peak of the potential is above the threshold by no more than rounding. Hidden states are
 polynomials on a step.
 """
+
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -21,7 +24,7 @@ from .._model.firing import HardThreshold
 from .cell_parts import filled
 from .exact import ExactStep, Motion
 from .joint import Joint, dot
-from .phis import Vector, added, scaled
+from .phis import Vector, added, scaled, times
 
 # The degree of the polynomials of the potential, and how far they reach, in units of 1/rho.
 DEGREE, REACH = {8: 18, 4: 12}, 1.5
@@ -78,7 +81,9 @@ class ExactCrossing(AbstractCrossing):
             here = hit & ~at_once & (index >= before) & (index < before + group.size)
             if group.firing is not None:
                 k = jnp.clip(index - before, 0, group.size - 1)
-                root, speed = jax.checkpoint(_root, static_argnums=0)(n, motion, k, best)
+                root, speed = jax.checkpoint(_root, static_argnums=(0, 1))(
+                    n, self.unit, motion, k, best
+                )
                 offset, slope = offset + jnp.where(here, root, 0), jnp.where(here, speed, slope)
             before += group.size
         if waiting is not None:
@@ -137,8 +142,9 @@ def _free(motion: Motion) -> Bool[Array, " neurons"]:
     return ~waiting.held(layout.size)
 
 
-def _root(n: int, motion: Motion, k: Array, best: Array) -> tuple[Array, Array]:
-    """Where neuron k of a group crosses, near a fraction of the step, and dE/dr there."""
+def _root(n: int, unit: float, motion: Motion, k: Array, best: Array) -> tuple[Array, Array]:
+    """Where neuron k of a group crosses, near a fraction of the step, and dE/dr there, 0 if the
+    crossing has no derivative."""
     group, hidden, length = motion.layout.groups[n], motion.hidden[n], motion.length
     of = lambda tree: jax.tree.map(lambda x: x[k] if x.ndim else x, tree)
     if hidden is not None:
@@ -152,16 +158,39 @@ def _root(n: int, motion: Motion, k: Array, best: Array) -> tuple[Array, Array]:
     moved = joint.slope(z, force if turn is None else added(force, scaled(turn, r)))
     none = [None] * len(z)
     bend = joint.slope(filled(moved, z), none if turn is None else turn)
-    e, slope, bend = (filled([joint.read(x)], [r])[0] for x in (z, moved, bend))
-    e = e + (joint.level - of(group.firing.threshold))
-    # Two steps of Newton's on the motion from there on: right in its second derivatives, too.
-    usable = slope > 0
-    step = jnp.where(usable, -e, 0) / jnp.where(usable, slope, 1)
-    value, speed = e + step * (slope + step * bend / 2), slope + step * bend
-    usable = usable & (speed > 0) & (jnp.abs(step) < 1e-3 * length)
-    step = step - jnp.where(usable, value, 0) / jnp.where(usable, speed, 1)
-    root = r + jnp.where(usable, step, 0)
-    return root + jax.lax.stop_gradient(jnp.clip(root, 0, length) - root), slope
+    near = Near.of(joint, of(group.firing.threshold), z, moved, bend, unit)
+    root = r + near.step
+    root = root + jax.lax.stop_gradient(jnp.clip(root, 0, length) - root)
+    return root, jnp.where(near.crosses, near.slope, 0)
+
+
+class Near(NamedTuple):
+    """What is near a crossing: the step to it, whether it is one that has a derivative, and the
+    slope of the potential."""
+
+    step: Array
+    crosses: Bool[Array, "..."]
+    slope: Array
+
+    @classmethod
+    def of(cls, joint: Joint, threshold, z, slopes: Vector, bends: Vector, unit: float) -> "Near":
+        """Near a state with these first and second derivatives, on steps of no more than `unit`."""
+        (like,) = filled([joint.read(z)], [z[0]])
+        e = like + (joint.level - threshold)
+        slope, bend = (filled([joint.read(x)], [e])[0] for x in (slopes, bends))
+        parts = (times(a, x) for a, x in zip(joint.row, z, strict=False))
+        sizes = [jnp.abs(x) for x in parts if x is not None]
+        scale = jax.lax.stop_gradient(sum(sizes, jnp.abs(joint.level) + jnp.abs(threshold)))
+        eps = float(jnp.finfo(e.dtype).eps)
+        # So far above the threshold is the peak, twice, in units of what rounding makes of it.
+        rises = (slope > 0) & (slope**2 > 32 * eps * scale * jnp.abs(bend))
+        # Two steps of Newton's on the motion from there on: right in second derivatives, too.
+        step = jnp.where(rises, -e, 0) / jnp.where(rises, slope, 1)
+        crosses = rises & (jnp.abs(step) < 1e-3 * unit)
+        value, speed = e + step * (slope + step * bend / 2), slope + step * bend
+        crosses = crosses & (speed > 0)
+        step = step - jnp.where(crosses, value, 0) / jnp.where(crosses, speed, 1)
+        return cls(jnp.where(crosses, step, 0), crosses, slope)
 
 
 def polynomials(joint: Joint, unit: float, terms: int) -> Float[Array, "..."]:

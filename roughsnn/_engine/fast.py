@@ -1,4 +1,10 @@
-"""Time constants that the cells are too long for."""
+"""Time constants that the cells are too long for.
+
+On the exact motion a cell may hold several: in lockstep 4 (see `flow.py`), event by event 32 (see
+`joint.py`).
+"""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -7,27 +13,40 @@ import numpy as np
 from .._misc import is_concrete, warn
 from .._model.network import SpikingNetwork
 from .._refine import StepWarning, refinement, seen_rates
+from .base import Lockstep
+from .linear import is_linear
 
 
-def check_cell(network: SpikingNetwork, dt0: float) -> None:
-    """Warns of a decay within less than a cell: at once where the time constants are known, and
-    else, while the length of the cells is checked, when the program runs."""
+def check_cell(network: SpikingNetwork, dt0: float, engine: Any, noisy: bool) -> None:
+    """Warns of a decay within less than a cell, or than the part of one that is moved over
+    exactly: at once where the time constants are known, and else, while the length of the cells is
+    checked, when the program runs."""
     taus = [bound.value for bound in network.bounds() if bound.name.startswith("tau")]
     if not taus:
         return
-    active = refinement()
+    active, most = refinement(), _most(network, engine, noisy)
     if is_concrete(taus):
         shortest = min(float(np.min(np.asarray(tau))) for tau in taus)
-        if dt0 > shortest and active is None:
-            warn(too_fast(1 / shortest, dt0), StepWarning)
+        if dt0 > most * shortest and active is None:
+            warn(too_fast(1 / shortest, dt0, most), StepWarning)
     elif active is not None and active.factor == 1:
         shortest = jnp.min(jnp.stack([jnp.min(jax.lax.stop_gradient(tau)) for tau in taus]))
-        jax.debug.callback(lambda tau: seen_rates.append((1 / float(np.min(tau)), dt0)), shortest)
+        see = lambda tau: seen_rates.append((1 / float(np.min(tau)), dt0, most))
+        jax.debug.callback(see, shortest)
 
 
-def too_fast(rate: float, dt0: float) -> str:
-    """The warning for a rate."""
+def too_fast(rate: float, dt0: float, most: int) -> str:
+    """The warning for a rate, where a cell may hold so many time constants."""
+    part = "a cell" if most == 1 else f"1/{most} of a cell"
     return (
-        f"The shortest time constant of the network is {1 / rate:.3g}, less than a cell of "
+        f"The shortest time constant of the network is {1 / rate:.3g}, less than {part} of "
         f"dt0={dt0:.3g}: what happens within it is not seen. Choose a smaller `dt0`."
     )
+
+
+def _most(network: SpikingNetwork, engine: Any, noisy: bool) -> int:
+    """How many time constants a cell may hold."""
+    if isinstance(engine, Lockstep):
+        return 4 if engine.exact else 1
+    exact = not noisy and engine.solver is None and engine.controller is None
+    return 32 if exact and all(map(is_linear, network.simulated.values())) else 1

@@ -259,8 +259,6 @@ def pose(
         initial = as_initial(initial, network, check_key(key))
     for bound in bounds_of(network, initial):
         bound.check()
-    if not (isinstance(engine, EventByEvent) and engine.adaptive):
-        check_cell(network, window.dt0)
     for name, population in network.simulated.items():
         check_linear(name, population, dtype)
     channels = tuple(p.channels_drawn() for p in network.simulated.values())
@@ -272,6 +270,8 @@ def pose(
         check_grid(noise, window.t0, window.t1, asked.dt0)
         noise = divided(local_path(noise), round(asked.dt0 / window.dt0))
         channels = tuple(tuple(range(p.channels)) for p in network.simulated.values())
+    if not (isinstance(engine, EventByEvent) and engine.adaptive):
+        check_cell(network, window.dt0, engine, noise is not None or any(channels))
     return Problem(
         network=network,
         drive=drive,

@@ -86,10 +86,11 @@ class StepCheck:
 
     def _warn_of_rates(self) -> None:
         jax.effects_barrier()
-        fast = [(rate * dt0, rate, dt0) for rate, dt0 in seen_rates if rate * dt0 > 1]
+        fast = [(rate * dt0 / most, rate, dt0, most) for rate, dt0, most in seen_rates]
+        fast = [one for one in fast if one[0] > 1]
         if fast:
-            _, rate, dt0 = max(fast)
-            warn(too_fast(rate, dt0), StepWarning)
+            _, *worst = max(fast)
+            warn(too_fast(*worst), StepWarning)
 
 
 def _loss(problem: Problem, params, key: PRNGKey) -> Scalar:

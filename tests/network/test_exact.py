@@ -18,9 +18,6 @@ from roughsnn._model.layout import layout_of
 from ..helpers import in_float32
 from ..zoo import NEURONS, SYNAPSES, WEIGHTS, drive, population
 
-# Cells may be longer than time constants here.
-pytestmark = pytest.mark.filterwarnings("ignore::roughsnn.StepWarning")
-
 REFERENCE = rs.EventByEvent(
     controller=dfx.PIDController(rtol=1e-10, atol=1e-10, pcoeff=0.3, icoeff=0.4), max_steps=20000
 )
@@ -199,6 +196,7 @@ def test_neurons_that_rise_and_fall_together_fire_together():
         np.testing.assert_allclose(mine, alone, rtol=1e-14)
 
 
+@pytest.mark.filterwarnings("ignore::roughsnn.StepWarning")
 @pytest.mark.parametrize("tau_s", [0.5, 0.1, 0.02])
 def test_synapses_much_faster_than_a_cell(tau_s):
     """Cells of 2, 10 and 50 of their time constants."""

@@ -18,9 +18,6 @@ from ..zoo import WEIGHTS as OF_THREE
 from ..zoo import drive, population
 from . import test_delays as delays
 
-# Cells may be longer than time constants here.
-pytestmark = pytest.mark.filterwarnings("ignore::roughsnn.StepWarning")
-
 EXACT, EVENT = rs.Lockstep(exact=True), rs.EventByEvent()
 DT = 0.012
 HARD = rs.HardThreshold(1.0)
@@ -257,34 +254,6 @@ def test_a_drive_that_changes():
     assert errors[1] < errors[0] / 3
 
 
-def test_above_the_threshold_and_below_again_within_a_cell():
-    """What peaks within a cell fires, however short it is above its threshold."""
-    ports = {"syn": rs.synapses.Alpha(0.5)}
-    out = rs.Population(1, rs.neurons.LIF(10.0, rs.Subtract(0.5)), rs.HardThreshold(0.5), ports)
-
-    def times(weight, dt):
-        feed = rs.Projection("in", "out", jnp.reshape(weight, (1, 1)))
-        net = rs.SpikingNetwork({"in": rs.Source(1), "out": out}, [feed])
-        train = rs.SpikeTrain.from_lists([[1.3]], t0=0.0, t1=16.0)
-        window = rs.Window(0.0, 16.0, dt)
-        return rs.simulate(
-            net,
-            jnp.zeros(1),
-            window,
-            key=jr.key(0),
-            max_spikes=4,
-            engine=EXACT,
-            inputs={"in": train},
-        ).spikes.times
-
-    fine, coarse = times(5.0, 0.05), times(5.0, 2.0)
-    assert np.sum(np.isfinite(fine)) == 1
-    np.testing.assert_allclose(coarse, fine, rtol=1e-10)
-    slope = jax.jacfwd(lambda w: times(w, 2.0)[0])(5.0)
-    rise = (times(5.0 + 1e-5, 0.05)[0] - times(5.0 - 1e-5, 0.05)[0]) / 2e-5
-    np.testing.assert_allclose(slope, rise, rtol=1e-6)
-
-
 def test_free_above_the_threshold():
     """It fires just when it is free, and as late as that is; at the start at once."""
     neuron = rs.neurons.LIF(0.07, rs.Subtract(1.0))
@@ -358,7 +327,10 @@ def refused(name: str) -> rs.SpikingNetwork:
         "noise": lambda: delays.recurrent(delays.WEIGHTS, 0.034),
         "hazard": lambda: rs.SpikingNetwork({"n": rs.Population(4, plain, random)}),
         "loop": lambda: rs.SpikingNetwork({"n": part}, [rs.Projection("n", "n", delays.WEIGHTS)]),
-        "poisson": lambda: hard(delays.layers("noise", 0.034)),
+        "poisson": lambda: rs.SpikingNetwork(
+            {"noise": rs.Poisson(4, 20.0), "n": part},
+            [rs.Projection("noise", "n", delays.WEIGHTS)],
+        ),
         "quadratic": lambda: rs.SpikingNetwork(
             {"n": rs.Population(4, rs.neurons.QIF(0.02), rs.HardThreshold(10.0))}
         ),

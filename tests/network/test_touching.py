@@ -1,0 +1,83 @@
+"""A potential that peaks just above its threshold, on the exact motion, in both engines."""
+
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+import roughsnn as rs
+
+ENGINES = {"lockstep": rs.Lockstep(exact=True), "event": rs.EventByEvent()}
+each_engine = pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
+
+
+def kicked(engine, weight, dt: float, threshold: Any = 0.5, **options) -> rs.Simulation:
+    """A neuron at rest that an input spike at 1.3 kicks up, and that falls back at once."""
+    firing, ports = rs.HardThreshold(threshold), {"syn": rs.synapses.Alpha(0.5)}
+    out = rs.Population(1, rs.neurons.LIF(10.0, rs.Subtract(0.5)), firing, ports)
+    feed = rs.Projection("in", "out", jnp.reshape(weight, (1, 1)))
+    net = rs.SpikingNetwork({"in": rs.Source(1), "out": out}, [feed])
+    inputs = {"in": rs.SpikeTrain.from_lists([[1.3]], t0=0.0, t1=16.0)}
+    fixed: Any = dict(key=jr.key(0), max_spikes=4, engine=engine, inputs=inputs)
+    return rs.simulate(net, jnp.zeros(1), rs.Window(0.0, 16.0, dt), **fixed, **options)
+
+
+@each_engine
+def test_above_the_threshold_and_below_again_within_a_cell(engine):
+    """What peaks within a cell fires, however short it is above its threshold."""
+    times = lambda weight, dt: kicked(engine, weight, dt).spikes.times
+    fine, coarse = times(5.0, 0.05), times(5.0, 2.0)
+    assert np.sum(np.isfinite(fine)) == 1
+    np.testing.assert_allclose(coarse, fine, rtol=1e-10)
+    slope = jax.jacfwd(lambda w: times(w, 2.0)[0])(5.0)
+    rise = (times(5.0 + 1e-5, 0.05)[0] - times(5.0 - 1e-5, 0.05)[0]) / 2e-5
+    np.testing.assert_allclose(slope, rise, rtol=1e-6)
+
+
+@each_engine
+def test_what_only_touches_its_threshold_is_a_failure(engine):
+    """A spike time has no derivative there; just below the peak it is that of a square root."""
+    run = jax.jit(lambda threshold: kicked(engine, 5.0, 1.0, threshold, throw=False))
+    low, high = 0.5, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        fires = int(run(middle).spikes.count) > 0
+        low, high = (middle, high) if fires else (low, middle)
+    assert run(low).result == rs.RESULTS.event_grazed
+    slope = jax.jit(jax.grad(lambda threshold: run(threshold).spikes.times[0]))
+    for below in (1e-8, 1e-11):
+        assert run(low - below).result == rs.RESULTS.successful
+        np.testing.assert_allclose(slope(low - below), 2 * slope(low - 4 * below), rtol=1e-3)
+
+
+def test_cells_of_many_time_constants():
+    """Exact maps take some; of more than they take there is a warning."""
+    assert rs.StepWarning in [w.category for w in warned(ENGINES["lockstep"], 4.0)]
+    assert not warned(ENGINES["event"], 16.0) and not warned(ENGINES["lockstep"], 2.0)
+
+
+def warned(engine, dt: float) -> list[warnings.WarningMessage]:
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        kicked(engine, 5.0, dt)
+    return found
+
+
+@each_engine
+def test_a_slow_rise_in_short_cells_has_its_derivative_in_single_precision(engine):
+    """t = tau log((c - v) / (c - 1)) from v under the drive c."""
+    tau, v, c = (np.float32(x) for x in (10.0, 0.99, 1.05))
+    net = rs.SpikingNetwork(rs.Population(1, rs.neurons.LIF(tau), rs.HardThreshold(np.float32(1))))
+
+    def time(c):
+        fixed: Any = dict(key=jr.key(0), max_spikes=2, engine=engine, initial={"v": v[None]})
+        return rs.simulate(net, c[None], rs.Window(0.0, 4.0, 0.004), **fixed).spikes.times[0]
+
+    found, slope = jax.jit(jax.value_and_grad(time))(jnp.asarray(c))
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, tau * np.log((c - v) / (c - 1)), rtol=1e-3)
+    np.testing.assert_allclose(slope, tau / (c - v) - tau / (c - 1), rtol=1e-3)
