@@ -70,14 +70,14 @@ def warned(engine, dt: float) -> list[warnings.WarningMessage]:
 @each_engine
 def test_a_slow_rise_in_short_cells_has_its_derivative_in_single_precision(engine):
     """t = tau log((c - v) / (c - 1)) from v under the drive c."""
-    tau, v, c = (np.float32(x) for x in (10.0, 0.99, 1.05))
-    net = rs.SpikingNetwork(rs.Population(1, rs.neurons.LIF(tau), rs.HardThreshold(np.float32(1))))
+    tau, v, c = (jnp.float32(x) for x in (10.0, 0.99, 1.05))
+    net = rs.SpikingNetwork(rs.Population(1, rs.neurons.LIF(tau), rs.HardThreshold(jnp.float32(1))))
 
     def time(c):
         fixed: Any = dict(key=jr.key(0), max_spikes=2, engine=engine, initial={"v": v[None]})
         return rs.simulate(net, c[None], rs.Window(0.0, 4.0, 0.004), **fixed).spikes.times[0]
 
-    found, slope = jax.jit(jax.value_and_grad(time))(jnp.asarray(c))
+    found, slope = jax.jit(jax.value_and_grad(time))(c)
     assert found.dtype == jnp.float32
-    np.testing.assert_allclose(found, tau * np.log((c - v) / (c - 1)), rtol=1e-3)
+    np.testing.assert_allclose(found, tau * jnp.log((c - v) / (c - 1)), rtol=1e-3)
     np.testing.assert_allclose(slope, tau / (c - v) - tau / (c - 1), rtol=1e-3)
