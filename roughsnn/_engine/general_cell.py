@@ -93,6 +93,8 @@ class GeneralGroupCell(AbstractGroupCell):
         cls, group: Group, equations: dict[str, Affine], length: Scalar, dt0: float
     ) -> "GeneralGroupCell":
         """For cells of this length."""
+        # So that derivatives are summed over the neurons once, and not in each cell.
+        group = group.for_each()
         ports = {name: PortCell.of(m, length) for name, m in equations.items()}
         arrivals = {name: ArrivalCell.of(m, ports[name], length) for name, m in equations.items()}
         responses = {name: ByMoments(length) for name in equations}
@@ -205,7 +207,11 @@ class GeneralGroupCell(AbstractGroupCell):
         return [a for a in added(found, self._noise(z, dw)) if a is not None]
 
     def _step(self, drive: CellDrive, z: list[Array], begin: Array, end: Array) -> list[Array]:
-        """From one time of the cell to another."""
+        """From one time of the cell to another. What is within a step is made again backwards: it
+        takes longer to keep it."""
+        return eqx.filter_checkpoint(self._stepped, prevent_cse=False)(drive, z, begin, end)
+
+    def _stepped(self, drive: CellDrive, z: list[Array], begin: Array, end: Array) -> list[Array]:
         length = end - begin
         mean = drive.noise_at((begin + end) / 2)
         first = self._slope(drive, z, begin, mean)

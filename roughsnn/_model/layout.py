@@ -3,6 +3,7 @@
 So a program does not grow with the number of populations and projections.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -43,6 +44,14 @@ class Group(eqx.Module):
     def hazard(self) -> AbstractHazard | None:
         """The firing rule, if its thresholds are random."""
         return self.firing if isinstance(self.firing, AbstractHazard) else None
+
+    def for_each(self) -> "Group":
+        """The same with an entry for each neuron in every parameter that may have one."""
+        own = lambda x: x if x is None or not can_merge(x) else merged([x], [self.size])
+        ports = {name: own(port) for name, port in self.ports.items()}
+        return dataclasses.replace(
+            self, neuron=own(self.neuron), firing=own(self.firing), ports=ports
+        )
 
     @property
     def indices(self) -> Int[np.ndarray, " neurons"]:
