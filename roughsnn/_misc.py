@@ -41,6 +41,17 @@ def max_in_batch(number: Int[Array, ""]) -> Int[Array, ""]:
     return eqxi.unvmap_max(number)
 
 
+def made_once(x: PyTree[Array], there: Bool[Array, ""]) -> PyTree[Array]:
+    """The same arrays, and their cotangents, made once on a CPU; `there` is always true.
+
+    XLA may merge what makes an array into each place that reads it, and the merged loops may be ten
+    times slower than both, as where rows of stacked arrays are added up and read one by one. It
+    does not look into branches.
+    """
+    on_cpu = lambda x: jax.lax.cond(there, lambda x: x, lambda x: jax.tree.map(jnp.negative, x), x)
+    return jax.lax.platform_dependent(x, cpu=on_cpu, default=lambda x: x)
+
+
 def warn(message: str, category: type[Warning]) -> None:
     """A warning at the line of the user that called this package."""
     frame, level = inspect.currentframe(), 1

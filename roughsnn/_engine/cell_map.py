@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from .._misc import joined, where_tree
+from .._misc import joined, made_once, where_tree
 from .._model.layout import Layout
 from .._model.links import Link
 from .._model.plasticity import Fired, Plastic
@@ -205,7 +205,8 @@ class CellMap(eqx.Module):
         each = self.exact is not None
         carry, came = travelled(carry, self.delayed, x.slot, x.length, self.dt0, each)
         extra = x.extra[len(self.upward) + len(self.loops) :]
-        came = [a if b is None else a + b for a, b in zip(came, extra, strict=True)]
+        total = lambda a, b: a if b is None else made_once(a + b, x.length >= 0)
+        came = list(map(total, came, extra))
         parts, time = self._parts(carry.cell), CellTime(x.length, x.late, x.clock)
         found: list[Spikes] = []
         states: list[PopulationState] = []

@@ -148,8 +148,10 @@ class ArrivalCell(eqx.Module):
 
     def __call__(self, moments: Float[Array, "3 neurons"]) -> tuple[Vector, Line]:
         """What is added to the state at the end, and to the line of the current."""
-        at = lambda q: plus(*(times(x, moments[k]) for k, x in enumerate(q)))
-        lag = times(self.jump, moments[2] / self.length - moments[1])
+        # Not by indices: their derivatives would be padded and added up.
+        rows = [x[0] for x in jnp.split(moments, 3)]
+        at = lambda q: plus(*(times(x, rows[k]) for k, x in enumerate(q)))
+        lag = times(self.jump, rows[2] / self.length - rows[1])
         return [at(q) for q in self.state], Line(at(self.line[0]), at(self.line[1]), lag)
 
 

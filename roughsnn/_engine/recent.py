@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from .._model.links import Link
+from .ring import write
 
 
 class Recent(eqx.Module):
@@ -38,5 +39,4 @@ class Recent(eqx.Module):
 
     def put(self, cell: "Recent", slot: Int[Array, ""]) -> "Recent":
         """With those of a cell in place of those of the first."""
-        write = lambda x, row: jax.lax.dynamic_update_index_in_dim(x, row, slot, 0)
-        return jax.tree.map(write, self, cell.like(self))
+        return jax.tree.map(lambda x, row: write(x, row, slot), self, cell.like(self))

@@ -1,0 +1,69 @@
+"""Rows of a ring, and what is made once, against plain indexing."""
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from roughsnn._engine.ring import take, write
+from roughsnn._misc import made_once
+
+BACK = {"rows": (jnp.array([3, 1]), None)}
+COLUMNS = np.array([0, 2, 2, 1, 0])
+BACK["entries"] = jnp.array([[0, 1, 4, 3, 2], [4, 0, 1, 1, 2]]), COLUMNS
+
+
+def run(ring, rows, back, columns, *, plain: bool):
+    """Writes rows one after the other and reads in between; something that is not linear."""
+    total = jnp.zeros(())
+    for slot, row in enumerate(rows):
+        at = jnp.asarray(slot % len(ring))
+        if plain:
+            ring = ring.at[at].set(row * ring[0])
+            got = ring[back] if columns is None else ring[back, columns]
+        else:
+            ring = write(ring, row * ring[0], at)
+            ring, got = take(ring, back, columns)
+        total = total + jnp.sum(jnp.sin(got) * (1.0 + slot))
+    return total + jnp.sum(ring**2)
+
+
+@pytest.mark.parametrize("name", BACK)
+@pytest.mark.parametrize("batched", ["nothing", "values", "places"])
+def test_derivatives_are_those_of_plain_indexing(name, batched):
+    """First and second ones, in both modes and in batches, with places of their own too."""
+    back, columns = BACK[name]
+    ring, rows = jr.normal(jr.key(0), (2, 5, 3)), jr.normal(jr.key(1), (2, 7, 3))
+    backs = jnp.stack([back, (back + 1) % 5])
+
+    def slopes(plain):
+        def of(ring, rows, back):
+            fn = lambda x: run(*x, back, columns, plain=plain)
+            whole = lambda x: (
+                fn(x),
+                jax.grad(fn)(x),
+                jax.jacfwd(jax.grad(fn))(x),
+                jax.hessian(fn)(x),
+            )
+            return whole((ring, rows))
+
+        if batched == "nothing":
+            return jax.jit(of)(ring[0], rows[0], back)
+        own = batched == "places"
+        return jax.jit(jax.vmap(of, (0, 0, 0 if own else None)))(ring, rows, backs if own else back)
+
+    for a, b in zip(*map(jax.tree.leaves, map(slopes, (False, True))), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_what_is_made_once_is_the_same():
+    """With its derivatives, and in batches with a condition of their own."""
+    x, there = jr.normal(jr.key(0), (4, 3)), jnp.arange(4.0)
+    fn = lambda x, t: jnp.sum(made_once(jnp.sin(x), t >= 0) ** 3)
+    for own in (jax.jit(jax.hessian(fn)), jax.jit(jax.jacfwd(jax.jacrev(fn)))):
+        wanted = jax.hessian(lambda x: jnp.sum(jnp.sin(x) ** 3))
+        np.testing.assert_allclose(own(x[0], there[0]), wanted(x[0]), rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(
+            jax.vmap(own)(x, there), jax.vmap(wanted)(x), rtol=1e-12, atol=1e-14
+        )
