@@ -42,7 +42,8 @@ def max_in_batch(number: Int[Array, ""]) -> Int[Array, ""]:
 
 
 def made_once(x: PyTree[Array], there: Bool[Array, ""]) -> PyTree[Array]:
-    """The same arrays, and their cotangents, made once on a CPU; `there` is always true.
+    """The same arrays, and their cotangents, made once on a CPU; `there` must be true, in a way
+    that XLA does not know.
 
     XLA may merge what makes an array into each place that reads it, and the merged loops may be ten
     times slower than both, as where rows of stacked arrays are added up and read one by one. It

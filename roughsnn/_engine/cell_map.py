@@ -206,7 +206,7 @@ class CellMap(eqx.Module):
         carry, came = travelled(carry, self.delayed, x.slot, x.length, self.dt0, each)
         extra = x.extra[len(self.upward) + len(self.loops) :]
         total = lambda a, b: a if b is None else made_once(a + b, x.length >= 0)
-        came = list(map(total, came, extra))
+        came = [total(*pair) for pair in zip(came, extra, strict=True)]
         parts, time = self._parts(carry.cell), CellTime(x.length, x.late, x.clock)
         found: list[Spikes] = []
         states: list[PopulationState] = []

@@ -204,6 +204,8 @@ class ExactGroupCell(AbstractGroupCell):
         bends = filled(self.joint.slope(slopes, none if turn is None else turn), z)
         near = Near.of(self.joint, self.group.firing.threshold, z, slopes, bends, self.dt0)
         root = r + jnp.where(hit, near.step, 0)
+        first = jnp.zeros_like(r) if begin is None else begin
+        root = root + jax.lax.stop_gradient(jnp.clip(root, first, length) - root)
         if begin is not None:
             # What is above its threshold when it is free fires just then.
             root = jnp.where(hit & ~near.crosses & (r == begin), begin, root)
@@ -298,8 +300,8 @@ def _searched(part: ExactGroupCell, motion: Any, hold, begin, length: Scalar) ->
         # Of a spike nothing behind it counts.
         hit, x = found.found, jnp.where(found.found, found.x, 0) * span
         at = joint.moved(z, now, turn, x)
-        there_now = now if turn is None else added(now, [times(a, x) for a in turn])
-        moving = filled(joint.slope(at, there_now), z)
+        force_there = now if turn is None else added(now, [times(a, x) for a in turn])
+        moving = filled(joint.slope(at, force_there), z)
         bends = joint.slope(moving, [None] * len(z) if turn is None else turn)
         near = Near.of(joint, threshold, at, moving, bends, part.dt0)
         fault = jnp.maximum(way.fault, jnp.where(hit & ~near.crosses, GRAZED, OK))

@@ -186,7 +186,8 @@ class Near(NamedTuple):
         rises = (slope > 0) & (slope**2 > 32 * eps * scale * jnp.abs(bend))
         # Two steps of Newton's on the motion from there on: right in second derivatives, too.
         step = jnp.where(rises, -e, 0) / jnp.where(rises, slope, 1)
-        crosses = rises & (jnp.abs(step) < 1e-3 * unit)
+        # In short cells what rounding makes of the potential may be more than that.
+        crosses = rises & ((jnp.abs(step) < 1e-3 * unit) | (jnp.abs(e) < 256 * eps * scale))
         value, speed = e + step * (slope + step * bend / 2), slope + step * bend
         crosses = crosses & (speed > 0)
         step = step - jnp.where(crosses, value, 0) / jnp.where(crosses, speed, 1)

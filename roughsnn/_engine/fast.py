@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._misc import is_concrete, warn
+from .._model.firing import HardThreshold
 from .._model.network import SpikingNetwork
 from .._refine import StepWarning, refinement, seen_rates
 from .base import Lockstep
@@ -18,8 +19,8 @@ from .linear import is_linear
 
 
 def check_cell(network: SpikingNetwork, dt0: float, engine: Any, noisy: bool) -> None:
-    """Warns of a decay within less than a cell, or than the part of one that is moved over
-    exactly: at once where the time constants are known, and else, while the length of the cells is
+    """Warns of a decay within less than a cell, or within less than the part of one that exact maps
+    hold for: at once where the time constants are known, and else, while the length of the cells is
     checked, when the program runs."""
     taus = [bound.value for bound in network.bounds() if bound.name.startswith("tau")]
     if not taus:
@@ -40,7 +41,7 @@ def too_fast(rate: float, dt0: float, most: int) -> str:
     part = "a cell" if most == 1 else f"1/{most} of a cell"
     return (
         f"The shortest time constant of the network is {1 / rate:.3g}, less than {part} of "
-        f"dt0={dt0:.3g}: what happens within it is not seen. Choose a smaller `dt0`."
+        f"dt0={dt0:.3g}: what happens within it is lost. Choose a smaller `dt0`."
     )
 
 
@@ -48,5 +49,8 @@ def _most(network: SpikingNetwork, engine: Any, noisy: bool) -> int:
     """How many time constants a cell may hold."""
     if isinstance(engine, Lockstep):
         return 4 if engine.exact else 1
-    exact = not noisy and engine.solver is None and engine.controller is None
-    return 32 if exact and all(map(is_linear, network.simulated.values())) else 1
+    if noisy or engine.adaptive or engine.solver is not None or engine.root_finder is not None:
+        return 1
+    # A hazard is integrated by nodes in the step.
+    exact = lambda one: is_linear(one) and isinstance(one.firing, HardThreshold | None)
+    return 32 if all(map(exact, network.simulated.values())) else 1

@@ -25,7 +25,7 @@ def take(ring: Array, back: Array, columns: np.ndarray | None = None) -> tuple[A
 
 
 def write(ring: Array, row: Array, slot: int | Int[Array, ""]) -> Array:
-    """The ring with another row."""
+    """The ring with another row, at a place from 0 on."""
     return _write.bind(ring, row, jnp.asarray(slot))
 
 

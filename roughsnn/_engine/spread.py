@@ -23,6 +23,8 @@ from .samples import in_front, of_samples, summed
 _RANKS = (2, 2, 1, 2)
 # Up to so many neurons a product with all rows is quicker than finding those that fired.
 _FEW = 64
+# Of lists so many synapses are looked at at once.
+_AT_ONCE = 2**16
 
 
 def is_small(weights: Weights) -> TypeGuard[Array]:
@@ -114,7 +116,18 @@ def _chosen(sums, width, values, targets, hit, x, *, size):
 
         return one
 
-    every = lambda values, targets, hit, x: sums(values, targets, hit, x, None, zero)
+    def every(values, targets, hit, x):
+        if targets.size <= _AT_ONCE:
+            return sums(values, targets, hit, x, None, zero)
+        # As rarely as neurons fire at once, room for all their synapses would be most of the
+        # memory of a simulation.
+        step = max(1, _AT_ONCE // targets.shape[-1])
+        rows = jnp.arange(step, dtype=jnp.int32)
+        more = lambda k, total: sums(values, targets, hit, x, k * step + rows, total)
+        total = jax.lax.fori_loop(0, n // step, more, zero)
+        rest = jnp.arange(n - n % step, n, dtype=jnp.int32)
+        return sums(values, targets, hit, x, rest, total) if rest.size else total
+
     level = sum((number > few).astype(jnp.int32) for few in sizes)
     branches = [
         lambda *operands, one=one: of_samples(one, operands, _RANKS)

@@ -110,12 +110,13 @@ def delivered_later(
     cells, (offsets, strong) = lengths.shape[0], history.of(link)
     before, rows = offsets.shape[0] - cells, offsets.shape[1]
     delay = jnp.broadcast_to(link.delay, (rows,)).astype(offsets.dtype)
+    # From the last cell on, which a block may repeat, they may be shorter.
+    whole, last = jnp.sum(lengths > lengths[-1], dtype=jnp.int32), lengths[-1]
 
     def arrival(offsets, delay, emitted):
         later, after = Steps.of(delay, dt0).arrival(offsets, dt0)
         cell = emitted + later - before
-        # The last cell may be shorter than the others.
-        there = (cell < cells - 1) | ((cell == cells - 1) & (after <= lengths[cells - 1]))
+        there = (cell < whole) | ((cell < cells) & (after <= last))
         return cell, after, (cell >= 0) & there & jnp.isfinite(after)
 
     emitted = jnp.arange(offsets.shape[0], dtype=jnp.int32)[:, None]

@@ -46,8 +46,15 @@ class Group(eqx.Module):
         return self.firing if isinstance(self.firing, AbstractHazard) else None
 
     def for_each(self) -> "Group":
-        """The same with an entry for each neuron in every parameter that may have one."""
-        own = lambda x: x if x is None or not can_merge(x) else merged([x], [self.size])
+        """The same with an entry for each neuron in the numbers of neurons, firing rules and ports,
+        if all parameters of a part may have one."""
+
+        def own(part):
+            if part is None or not can_merge(part):
+                return part
+            each = merged([part], [self.size])
+            return jax.tree.map(lambda a, b: b if eqx.is_inexact_array(a) else a, part, each)
+
         ports = {name: own(port) for name, port in self.ports.items()}
         return dataclasses.replace(
             self, neuron=own(self.neuron), firing=own(self.firing), ports=ports

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 import roughsnn as rs
+from roughsnn._engine import spread as spread_module
 from roughsnn._engine.spread import spread
 
-from ..helpers import ENGINES, lif_network
+from ..helpers import ENGINES, lif_network, set_limit
 
 N = 100
 
@@ -78,6 +79,19 @@ def derivatives(weights: Any, change: Any, hit, x, y):
 @pytest.mark.parametrize("hits", [0, 1, 4, 5, 16, 17, 70, 100])
 def test_few_rows_give_what_all_give(kind, hits):
     """Values, both derivatives in both modes, alone and in batches."""
+    check_rows(kind, hits)
+
+
+@pytest.mark.parametrize("at_once", [15, 20, 1])
+def test_all_rows_of_lists_are_taken_in_pieces(at_once, monkeypatch):
+    """With and without a rest, and row by row."""
+    width = WEIGHTS["sparse"].targets.shape[1]
+    set_limit(monkeypatch, spread_module, "_AT_ONCE", at_once * width - (at_once == 1))
+    check_rows("sparse", N)
+
+
+def check_rows(kind: str, hits: int) -> None:
+    """Asserts that sums over the rows of neurons that fired are products with a matrix."""
     weights, rng = WEIGHTS[kind], np.random.default_rng(hits)
     hit = rng.permutation(N) < hits
     x, y = (rng.normal(size=(3, N)) for _ in range(2))

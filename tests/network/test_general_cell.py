@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import roughsnn as rs
+from roughsnn._model.layout import layout_of
 
 from ..helpers import ENGINES, in_float32, smooth, standard_error
 from ..own_neurons import Cubic, Gate, OnlyV, Plain, Theta
@@ -291,3 +292,18 @@ def test_arrivals_at_a_border_are_the_same_from_both_sides(synapse, delay):
     before, after = (last(c * (1 + s)) for s in (-1e-9, 1e-9))
     assert after[1] < border < before[1] and before[1] - after[1] < 1e-9
     assert abs(after[0]) > 1e-3 and abs(after[0] - before[0]) < 1e-8
+
+
+def test_parameters_for_each_neuron():
+    """Only numbers that may have derivatives, and of a part all or none."""
+    neuron = rs.neurons.MultiplicativeLIF(0.07, np.zeros(2), amplitude=jnp.tanh)
+    firing, ports = rs.HardThreshold(2.0), {"syn": rs.synapses.Exponential(0.05, (0.3,))}
+    net = rs.SpikingNetwork(rs.Population(3, neuron, firing, ports))
+    (group,) = layout_of(net, ((),)).groups
+    each = group.for_each()
+    assert each.neuron.tau.shape == (3,) and each.neuron.sigma.shape == (3, 2)
+    assert each.neuron.amplitude is neuron.amplitude
+    assert each.firing.threshold.shape == (3,) and each.ports["syn"].sigma.shape == (3, 1)
+    assert eqx.tree_equal(each, each.for_each())
+    moved = jax.tree.map(lambda x: x + jnp.linspace(0.1, 0.3, 3), neuron.initial())
+    np.testing.assert_array_equal(each.spike(moved).v, group.spike(moved).v)
