@@ -89,8 +89,8 @@ class StepCheck:
         fast = [(rate * dt0 / most, rate, dt0, most) for rate, dt0, most in seen_rates]
         fast = [one for one in fast if one[0] > 1]
         if fast:
-            _, *worst = max(fast)
-            warn(too_fast(*worst), StepWarning)
+            _, rate, dt0, most = max(fast)
+            warn(too_fast(rate, dt0, most), StepWarning)
 
 
 def _loss(problem: Problem, params, key: PRNGKey) -> Scalar:

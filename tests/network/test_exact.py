@@ -217,6 +217,7 @@ def test_a_drive_that_is_linear_in_time():
     np.testing.assert_allclose(v, threshold, rtol=1e-13)
 
 
+@pytest.mark.filterwarnings("ignore::roughsnn.StepWarning")
 def test_hidden_states_have_high_order():
     """Spikes of a rate on an exact potential: at the end of a step of order eight, and inside of
     it of order five, once for each spike."""

@@ -300,7 +300,7 @@ def test_parameters_for_each_neuron():
     firing, ports = rs.HardThreshold(2.0), {"syn": rs.synapses.Exponential(0.05, (0.3,))}
     net = rs.SpikingNetwork(rs.Population(3, neuron, firing, ports))
     (group,) = layout_of(net, ((),)).groups
-    each = group.for_each()
+    each: Any = group.for_each()
     assert each.neuron.tau.shape == (3,) and each.neuron.sigma.shape == (3, 2)
     assert each.neuron.amplitude is neuron.amplitude
     assert each.firing.threshold.shape == (3,) and each.ports["syn"].sigma.shape == (3, 1)

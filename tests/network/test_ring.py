@@ -1,5 +1,7 @@
 """Rows of a ring, and what is made once, against plain indexing."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -9,7 +11,7 @@ import pytest
 from roughsnn._engine.ring import take, write
 from roughsnn._misc import made_once
 
-BACK = {"rows": (jnp.array([3, 1]), None)}
+BACK: dict[str, Any] = {"rows": (jnp.array([3, 1]), None)}
 COLUMNS = np.array([0, 2, 2, 1, 0])
 BACK["entries"] = jnp.array([[0, 1, 4, 3, 2], [4, 0, 1, 1, 2]]), COLUMNS
 # Which of the ring, the rows, the places to read and the first to write each sample has for itself.
@@ -40,18 +42,19 @@ def test_derivatives_are_those_of_plain_indexing(name, batch):
     ring, rows = jr.normal(jr.key(0), (2, 5, 3)), jr.normal(jr.key(1), (2, 7, 3))
     every = ring, rows, jnp.stack([back, (back + 1) % 5]), jnp.array([0, 3], jnp.int32)
 
-    def slopes(plain):
+    def slopes(plain) -> Any:
         def of(ring, rows, back, first):
-            fn = lambda x: run(*x, back, first, columns, plain=plain)
+            fn = lambda x: run(x[0], x[1], back, first, columns, plain=plain)
             x = ring, rows
             second = jax.jacrev(jax.grad(fn))(x), jax.jacfwd(jax.grad(fn))(x)
             return fn(x), jax.grad(fn)(x), second, jax.jvp(fn, (x,), ((ring + 1, rows - 1),))
 
         if batch is None:
-            return jax.jit(of)(*(x[0] for x in every))
+            return jax.jit(of)(*jax.tree.map(lambda x: x[0], every))
         axes = BATCHES[batch]
         given = (x[0] if axis is None else x for x, axis in zip(every, axes, strict=True))
-        return jax.jit(jax.vmap(of, axes))(*given)
+        batched: Any = jax.vmap(of, axes)
+        return jax.jit(batched)(*given)
 
     for a, b in zip(*map(jax.tree.leaves, map(slopes, (False, True))), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)

@@ -142,7 +142,7 @@ def test_derivatives_are_those_of_the_whole_and_differences(travels, t1):
 
     def loss(p, engine):
         def one(key):
-            options = dict(travels=travels, hold=0.03 if travels else 0.0, t1=t1)
+            options: Any = dict(travels=travels, hold=0.03 if travels else 0.0, t1=t1)
             sim = run(p, engine, key, record={"v": "last"}, **options)
             ts = jnp.array([0.4, 0.9, t1])
             smooth = jnp.sum(rs.losses.filtered(sim.spikes, ts, 0.2) ** 2)
