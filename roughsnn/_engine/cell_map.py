@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from .._misc import joined, made_once, where_tree
+from .._misc import joined, where_tree
 from .._model.layout import Layout
 from .._model.links import Link
 from .._model.plasticity import Fired, Plastic
@@ -21,7 +21,7 @@ from .._solve.step import OK, OUTSIDE
 from .._types import Scalar
 from .arrivals import FromSource, SpikeArrivals
 from .cell_state import CellInput, GroupCarry, LockstepCarry, LockstepEmitted
-from .delivery import add_to, moments
+from .delivery import add_to, moments, with_more
 from .exact_cell import Exact
 from .final import Past
 from .group_cell import CROWDED, LATE, AbstractGroupCell, CellTime, Spikes
@@ -205,8 +205,7 @@ class CellMap(eqx.Module):
         each = self.exact is not None
         carry, came = travelled(carry, self.delayed, x.slot, x.length, self.dt0, each)
         extra = x.extra[len(self.upward) + len(self.loops) :]
-        total = lambda a, b: a if b is None else made_once(a + b, x.length >= 0)
-        came = [total(*pair) for pair in zip(came, extra, strict=True)]
+        came = [with_more(a, b, x.length) for a, b in zip(came, extra, strict=True)]
         parts, time = self._parts(carry.cell), CellTime(x.length, x.late, x.clock)
         found: list[Spikes] = []
         states: list[PopulationState] = []
@@ -275,9 +274,7 @@ class CellMap(eqx.Module):
                 continue
             sent = fired(link)
             sums = jnp.stack(sent.delivered(moments(x.length, sent.r)))
-            extra = x.extra[number]
-            sums = sums if extra is None else sums + extra
-            add_to(arrivals, link.port, sums)
+            add_to(arrivals, link.port, with_more(sums, x.extra[number], x.length))
         for link, sums in zip(self.delayed, came, strict=True):
             if link.group == n:
                 add_to(arrivals, link.port, sums)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from .._misc import at_most, matmul, max_in_batch
+from .._misc import at_most, made_once, matmul, max_in_batch
 from .._model.connectivity import SparseWeights
 from .._model.links import Weights
 from .cell_parts import ArrivalCell, NeuronCell, Quadratic
@@ -77,6 +77,11 @@ class ByMoments(NamedTuple):
 def add_to(arrivals: dict[str, Array], port: str, came: Array) -> None:
     """Adds moments to those that arrive at a port."""
     arrivals[port] = arrivals[port] + came if port in arrivals else came
+
+
+def with_more(came: Any, extra: Array | None, length: Float[Array, ""]) -> Any:
+    """What arrives in a cell, and what a change of the weights adds to it."""
+    return came if extra is None else made_once(came + extra, length >= 0)
 
 
 def moments(length: Array, r: Float[Array, "*neurons"]) -> list[Array]:

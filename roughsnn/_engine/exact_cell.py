@@ -29,7 +29,7 @@ from .._types import Scalar
 from .arrivals import FromSource, SpikeArrivals
 from .cell_parts import ArrivalCell, PortCell, Quadratic, filled
 from .cell_state import GroupInput
-from .exact_crossing import DEGREE, REACH, Near, polynomials
+from .exact_crossing import DEGREE, REACH, Root, polynomials
 from .flow import Flow, weighted
 from .group_cell import CROWDED, AbstractGroupCell, After, CellTime, Fired, First
 from .joint import Joint
@@ -202,7 +202,7 @@ class ExactGroupCell(AbstractGroupCell):
         now = motion.force if turn is None else added(motion.force, [times(a, r) for a in turn])
         slopes = filled(self.joint.slope(z, now), z)
         bends = filled(self.joint.slope(slopes, none if turn is None else turn), z)
-        near = Near.of(self.joint, self.group.firing.threshold, z, slopes, bends, self.dt0)
+        near = Root.of(self.joint, self.group.firing.threshold, z, slopes, bends, self.dt0)
         root = r + jnp.where(hit, near.step, 0)
         first = jnp.zeros_like(r) if begin is None else begin
         root = root + jax.lax.stop_gradient(jnp.clip(root, first, length) - root)
@@ -303,7 +303,7 @@ def _searched(part: ExactGroupCell, motion: Any, hold, begin, length: Scalar) ->
         force_there = now if turn is None else added(now, [times(a, x) for a in turn])
         moving = filled(joint.slope(at, force_there), z)
         bends = joint.slope(moving, [None] * len(z) if turn is None else turn)
-        near = Near.of(joint, threshold, at, moving, bends, part.dt0)
+        near = Root.of(joint, threshold, at, moving, bends, part.dt0)
         fault = jnp.maximum(way.fault, jnp.where(hit & ~near.crosses, GRAZED, OK))
         on = way._replace(t=jnp.where(moves, stop, t), z=there, fault=fault)
         return released(spiked(on, hit, t + x, at))

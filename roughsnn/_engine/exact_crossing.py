@@ -158,23 +158,23 @@ def _root(n: int, unit: float, motion: Motion, k: Array, best: Array) -> tuple[A
     moved = joint.slope(z, force if turn is None else added(force, scaled(turn, r)))
     none = [None] * len(z)
     bend = joint.slope(filled(moved, z), none if turn is None else turn)
-    near = Near.of(joint, of(group.firing.threshold), z, moved, bend, unit)
+    near = Root.of(joint, of(group.firing.threshold), z, moved, bend, unit)
     root = r + near.step
     root = root + jax.lax.stop_gradient(jnp.clip(root, 0, length) - root)
     return root, jnp.where(near.crosses, near.slope, 0)
 
 
-class Near(NamedTuple):
-    """What is near a crossing: the step to it, whether it is one that has a derivative, and the
-    slope of the potential."""
+class Root(NamedTuple):
+    """The root near a state: the step to it, whether it is a crossing that has a derivative, and
+    the slope of the potential."""
 
     step: Array
     crosses: Bool[Array, "..."]
     slope: Array
 
     @classmethod
-    def of(cls, joint: Joint, threshold, z, slopes: Vector, bends: Vector, unit: float) -> "Near":
-        """Near a state with these first and second derivatives, on steps of no more than `unit`."""
+    def of(cls, joint: Joint, threshold, z, slopes: Vector, bends: Vector, unit: float) -> "Root":
+        """That of a state with these first and second derivatives, in steps of up to `unit`."""
         (like,) = filled([joint.read(z)], [z[0]])
         e = like + (joint.level - threshold)
         slope, bend = (filled([joint.read(x)], [e])[0] for x in (slopes, bends))
@@ -182,11 +182,11 @@ class Near(NamedTuple):
         sizes = [jnp.abs(x) for x in parts if x is not None]
         scale = jax.lax.stop_gradient(sum(sizes, jnp.abs(joint.level) + jnp.abs(threshold)))
         eps = float(jnp.finfo(e.dtype).eps)
-        # So far above the threshold is the peak, twice, in units of what rounding makes of it.
+        # The peak is above the threshold by slope^2/(2 |bend|), not by what rounding makes of it.
         rises = (slope > 0) & (slope**2 > 32 * eps * scale * jnp.abs(bend))
         # Two steps of Newton's on the motion from there on: right in second derivatives, too.
         step = jnp.where(rises, -e, 0) / jnp.where(rises, slope, 1)
-        # In short cells what rounding makes of the potential may be more than that.
+        # In short steps rounding alone may move the root by more than that.
         crosses = rises & ((jnp.abs(step) < 1e-3 * unit) | (jnp.abs(e) < 256 * eps * scale))
         value, speed = e + step * (slope + step * bend / 2), slope + step * bend
         crosses = crosses & (speed > 0)

@@ -11,8 +11,7 @@ changed in place: in one step of the loop each is first written, and only then r
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad
 from jaxtyping import Array, Float, Int
 
 from .._model.connectivity import SparseWeights
@@ -20,7 +19,7 @@ from .._model.links import Link
 from .._solve.adjoint import Scratch
 from .cell_state import Launched
 from .recent import Recent
-from .samples import in_front, of_samples, summed
+from .samples import of_samples, primitive, summed
 from .travel import Steps
 
 # Up to so many synapses it is quicker to look at all of them in each cell.
@@ -211,29 +210,8 @@ def _in_values(ring, now, y, delay, offset, targets, hit, slot, *, order: int, d
 _RANKS = (1, 2, 2, 1, 2, 1, 0)
 
 
-def _primitive(name: str, run) -> Primitive:
-    p = Primitive(name)
-    p.multiple_results = True
-    p.def_impl(jax.jit(run, static_argnames=("order", "dt0")))
-
-    def abstract(*operands, order, dt0):
-        like = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in operands]
-        out = jax.eval_shape(lambda *xs: run(*xs, order=order, dt0=dt0), *like)
-        return [operands[0].update(shape=x.shape, dtype=x.dtype) for x in out]
-
-    p.def_abstract_eval(abstract)
-    mlir.register_lowering(p, mlir.lower_fun(run, multiple_results=True))
-
-    def batch(operands, dims, **static):
-        moved = [in_front(x, d) for x, d in zip(operands, dims, strict=True)]
-        return p.bind(*moved, **static), [0, 0]
-
-    batching.primitive_batchers[p] = batch
-    return p
-
-
-_advance = _primitive("advance_ring", _advanced)
-_recede = _primitive("recede_ring", _receded)
+_advance = primitive("advance_ring", _advanced, ("order", "dt0"))
+_recede = primitive("recede_ring", _receded, ("order", "dt0"))
 
 
 def _advance_jvp(primals, tangents, *, order, dt0):

@@ -7,11 +7,11 @@ each cell where what writes in it does not depend on all that reads it before.
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad
 from jaxtyping import Array, Int
 
 from .._misc import made_once
+from .samples import of_samples, primitive, summed
 
 
 def take(ring: Array, back: Array, columns: np.ndarray | None = None) -> tuple[Array, Array]:
@@ -26,42 +26,42 @@ def take(ring: Array, back: Array, columns: np.ndarray | None = None) -> tuple[A
 
 def write(ring: Array, row: Array, slot: int | Int[Array, ""]) -> Array:
     """The ring with another row, at a place from 0 on."""
-    return _write.bind(ring, row, jnp.asarray(slot))
+    return _write.bind(ring, row, jnp.asarray(slot))[0]
 
 
 def _taken(ring, back, columns):
-    def rows(ring):
+    def one(ring, back, columns):
         if columns.size:
-            return ring[back, columns]
+            return ring, ring[back, columns]
         own = [jax.lax.dynamic_index_in_dim(ring, k, keepdims=False) for k in back]
-        return jnp.stack(own)
+        return ring, jnp.stack(own)
 
-    return ring, _of_batch(rows, ring.ndim - 2)(ring)
+    return of_samples(one, (ring, back, columns), _RANKS)
 
 
 def _put_back(ring, rows, back, columns):
     """The transpose: these rows are added."""
 
-    def add(ring, rows):
+    def one(ring, rows, back, columns):
         if columns.size:
-            return ring.at[back, columns].add(rows)
+            return (ring.at[back, columns].add(rows),)
         for k, row in zip(back, rows, strict=True):
             now = jax.lax.dynamic_index_in_dim(ring, k, keepdims=False)
             ring = jax.lax.dynamic_update_index_in_dim(ring, now + row, k, 0)
-        return ring
+        return (ring,)
 
-    return _of_batch(add, ring.ndim - 2)(ring, rows)
+    return of_samples(one, (ring, rows, back, columns), _RANKS)
 
 
 def _written(ring, row, slot):
-    put = lambda ring, row: jax.lax.dynamic_update_index_in_dim(ring, row, slot, 0)
-    return _of_batch(put, ring.ndim - 2)(ring, row)
+    one = lambda ring, row, slot: (jax.lax.dynamic_update_index_in_dim(ring, row, slot, 0),)
+    return of_samples(one, (ring, row, slot), _RANKS)
 
 
 def _taken_out(ring, slot):
     """The transpose: the row is read, and zeros take its place."""
 
-    def take_out(ring):
+    def one(ring, slot):
         row = jax.lax.dynamic_index_in_dim(ring, slot, keepdims=False)
         # Before the zeros are written, which seem to depend on it: else XLA copies the ring.
         there = slot >= 0
@@ -69,99 +69,42 @@ def _taken_out(ring, slot):
         nothing = jnp.where(there, 0, row)
         return jax.lax.dynamic_update_index_in_dim(ring, nothing, slot, 0), row
 
-    return _of_batch(take_out, ring.ndim - 2)(ring)
+    return of_samples(one, (ring, slot), _RANKS)
 
 
-def _of_batch(fn, axes: int):
-    """The function of all samples of a batch."""
-    return fn if axes == 0 else jax.vmap(_of_batch(fn, axes - 1))
+# The number of axes of the ring of one sample.
+_RANKS = (2,)
+_take, _put = primitive("take_from_ring", _taken), primitive("put_into_ring", _put_back)
+_write, _take_out = (
+    primitive("write_into_ring", _written),
+    primitive("take_out_of_ring", _taken_out),
+)
 
 
-def _primitive(name: str, fn, moving: int, many: bool) -> Primitive:
-    """A function that is linear in its first arguments, so many, for all samples of a batch."""
-    new = Primitive(name)
-    new.multiple_results = many
-    new.def_impl(jax.jit(fn))
-    mlir.register_lowering(new, mlir.lower_fun(fn, multiple_results=many))
+def _is_linear(read, write) -> None:
+    """Derivatives of what reads a ring (ring, ...) and what writes in it (ring, rows, ...), linear
+    in these, each of which is the transpose of the other."""
 
-    def jvp(primals, tangents):
-        moved = [ad.instantiate_zeros(x) for x in tangents[:moving]]
-        fixed = primals[moving:]
-        return new.bind(*primals), new.bind(*moved, *fixed)
+    def jvp_of(p, moving: int):
+        def jvp(primals, tangents):
+            moved = [ad.instantiate_zeros(x) for x in tangents[:moving]]
+            return p.bind(*primals), p.bind(*moved, *primals[moving:])
 
-    def batched(operands, dims):
-        size = next(x.shape[d] for x, d in zip(operands, dims, strict=True) if d is not None)
-        if all(d is None for d in dims[moving:]):
-            front = [_front(x, d, size) for x, d in zip(operands[:moving], dims, strict=False)]
-            out = new.bind(*front, *operands[moving:])
-        else:
-            # Delays of its own for each sample.
-            out = jax.vmap(fn, dims)(*operands)
-        return (list(out), [0] * len(out)) if many else (out, 0)
+        return jvp
 
-    ad.primitive_jvps[new] = jvp
-    batching.primitive_batchers[new] = batched
-    return new
+    def of_read(cts, ring, *fixed):
+        (own,) = write.bind(*map(ad.instantiate_zeros, cts), *fixed)
+        return summed(own, ring), *[None] * len(fixed)
+
+    def of_write(cts, ring, rows, *fixed):
+        found = read.bind(*map(ad.instantiate_zeros, cts), *fixed)
+        pairs = zip(found, (ring, rows), strict=True)
+        own = [summed(x, like) if ad.is_undefined_primal(like) else None for x, like in pairs]
+        return *own, *[None] * len(fixed)
+
+    ad.primitive_jvps[read], ad.primitive_jvps[write] = jvp_of(read, 1), jvp_of(write, 2)
+    ad.primitive_transposes[read], ad.primitive_transposes[write] = of_read, of_write
 
 
-def _front(x, dim, size):
-    return jnp.broadcast_to(x, (size, *x.shape)) if dim is None else jnp.moveaxis(x, dim, 0)
-
-
-_take = _primitive("take_from_ring", _taken, 1, True)
-_put = _primitive("put_into_ring", _put_back, 2, False)
-_write = _primitive("write_into_ring", _written, 2, False)
-_take_out = _primitive("take_out_of_ring", _taken_out, 1, True)
-
-
-@_take.def_abstract_eval
-def _(ring, back, columns):
-    shape = back.shape if columns.size else (*back.shape, ring.shape[-1])
-    return ring, ring.update(shape=(*ring.shape[:-2], *shape))
-
-
-@_take_out.def_abstract_eval
-def _(ring, slot):
-    del slot
-    return ring, ring.update(shape=(*ring.shape[:-2], ring.shape[-1]))
-
-
-@_put.def_abstract_eval
-def _(ring, rows, back, columns):
-    del rows, back, columns
-    return ring
-
-
-@_write.def_abstract_eval
-def _(ring, row, slot):
-    del row, slot
-    return ring
-
-
-def _of_read(other: Primitive):
-    """The transpose of a read, by what writes."""
-
-    def transpose(cts, ring, *fixed):
-        del ring
-        return other.bind(*map(ad.instantiate_zeros, cts), *fixed), *[None] * len(fixed)
-
-    return transpose
-
-
-def _of_write(other: Primitive):
-    """The transpose of what writes, by a read."""
-
-    def transpose(ct, ring, rows, *fixed):
-        if type(ct) is ad.Zero:
-            return None, None, *[None] * len(fixed)
-        through, read = other.bind(ct, *fixed)
-        one = through if ad.is_undefined_primal(ring) else None
-        return one, read if ad.is_undefined_primal(rows) else None, *[None] * len(fixed)
-
-    return transpose
-
-
-ad.primitive_transposes[_take] = _of_read(_put)
-ad.primitive_transposes[_put] = _of_write(_take)
-ad.primitive_transposes[_write] = _of_write(_take_out)
-ad.primitive_transposes[_take_out] = _of_read(_write)
+_is_linear(_take, _put)
+_is_linear(_take_out, _write)

@@ -9,6 +9,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import Primitive
+from jax.interpreters import batching, mlir
 from jaxtyping import Array
 
 
@@ -23,6 +25,28 @@ def of_samples(fn: Callable[..., Any], operands: Sequence[Array], ranks: Sequenc
         # An axis of length 1 makes XLA's gather slow.
         return jax.tree.map(lambda x: x[None], inner(*operands))
     return jax.vmap(inner, [0 if many else None for many in own])(*operands)
+
+
+def primitive(name: str, run: Callable[..., Sequence[Array]], static: Sequence[str] = ()):
+    """An operation whose operands are those of all samples, with several results; how it is
+    differentiated is to be said."""
+    p = Primitive(name)
+    p.multiple_results = True
+    p.def_impl(jax.jit(run, static_argnames=static))
+
+    def abstract(*operands, **static):
+        like = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in operands]
+        out = jax.eval_shape(lambda *xs: run(*xs, **static), *like)
+        return [operands[0].update(shape=x.shape, dtype=x.dtype) for x in out]
+
+    def batch(operands, dims, **static):
+        out = p.bind(*map(in_front, operands, dims), **static)
+        return out, [0] * len(out)
+
+    p.def_abstract_eval(abstract)
+    mlir.register_lowering(p, mlir.lower_fun(run, multiple_results=True))
+    batching.primitive_batchers[p] = batch
+    return p
 
 
 def summed(x: Array, like: Any) -> Array:

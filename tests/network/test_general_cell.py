@@ -1,5 +1,6 @@
 """Neurons that are not linear, and conductances, in lockstep."""
 
+import dataclasses
 from typing import Any
 
 import diffrax as dfx
@@ -295,14 +296,17 @@ def test_arrivals_at_a_border_are_the_same_from_both_sides(synapse, delay):
 
 
 def test_parameters_for_each_neuron():
-    """Only numbers that may have derivatives, and of a part all or none."""
+    """Only numbers that may have derivatives."""
     neuron = rs.neurons.MultiplicativeLIF(0.07, np.zeros(2), amplitude=jnp.tanh)
+    whole: Any = eqx.tree_at(lambda n: n.reset_to, neuron, jnp.array(0))
     firing, ports = rs.HardThreshold(2.0), {"syn": rs.synapses.Exponential(0.05, (0.3,))}
     net = rs.SpikingNetwork(rs.Population(3, neuron, firing, ports))
     (group,) = layout_of(net, ((),)).groups
     each: Any = group.for_each()
     assert each.neuron.tau.shape == (3,) and each.neuron.sigma.shape == (3, 2)
     assert each.neuron.amplitude is neuron.amplitude
+    with_whole: Any = dataclasses.replace(group, neuron=whole).for_each()
+    assert with_whole.neuron.reset_to.shape == ()
     assert each.firing.threshold.shape == (3,) and each.ports["syn"].sigma.shape == (3, 1)
     assert eqx.tree_equal(each, each.for_each())
     moved = jax.tree.map(lambda x: x + jnp.linspace(0.1, 0.3, 3), neuron.initial())

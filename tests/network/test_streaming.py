@@ -146,7 +146,9 @@ def test_derivatives_are_those_of_the_whole_and_differences(travels, t1):
             sim = run(p, engine, key, record={"v": "last"}, **options)
             ts = jnp.array([0.4, 0.9, t1])
             smooth = jnp.sum(rs.losses.filtered(sim.spikes, ts, 0.2) ** 2)
-            return smooth + sum(jnp.sum(jnp.sin(x)) for x in jax.tree.leaves(sim.states))
+            # There is no window to go on from behind a shorter cell.
+            ends = sim.states, sim.final.state["n"]["v"] if t1 == 1.0 else None
+            return smooth + sum(jnp.sum(jnp.sin(x)) for x in jax.tree.leaves(ends))
 
         return jnp.mean(jax.vmap(one)(keys))
 

@@ -15,10 +15,12 @@ ENGINES = {"lockstep": rs.Lockstep(exact=True), "event": rs.EventByEvent()}
 each_engine = pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
 
 
-def kicked(engine, weight, dt, threshold: Any = 0.5, firing=None, **options) -> rs.Simulation:
+def kicked(
+    engine, weight, dt, threshold: Any = 0.5, firing=None, tau=0.5, **options
+) -> rs.Simulation:
     """A neuron at rest that an input spike at 1.3 kicks up, and that falls back at once."""
     firing = rs.HardThreshold(threshold) if firing is None else firing
-    ports = {"syn": rs.synapses.Alpha(0.5)}
+    ports = {"syn": rs.synapses.Alpha(tau)}
     out = rs.Population(1, rs.neurons.LIF(10.0, rs.Subtract(0.5)), firing, ports)
     feed = rs.Projection("in", "out", jnp.reshape(weight, (1, 1)))
     net = rs.SpikingNetwork({"in": rs.Source(1), "out": out}, [feed])
@@ -59,16 +61,18 @@ def test_cells_of_many_time_constants():
     """Exact maps take some; of more than they take there is a warning."""
     assert rs.StepWarning in [w.category for w in warned(ENGINES["lockstep"], 4.0)]
     assert not warned(ENGINES["event"], 16.0) and not warned(ENGINES["lockstep"], 2.0)
+    assert warned(ENGINES["event"], 16.0, tau=0.4)
     finder = rs.BracketedCrossing(rs.Chandrupatla())
     assert warned(rs.EventByEvent(root_finder=finder), 1.0)
     hazard = rs.StochasticFiring(rs.ExponentialIntensity(0.1, 1.0, 1.0), 0.03)
-    assert warned(ENGINES["event"], 1.0, hazard) and not warned(ENGINES["event"], 0.5, hazard)
+    assert warned(ENGINES["event"], 1.0, firing=hazard)
+    assert not warned(ENGINES["event"], 0.5, firing=hazard)
 
 
-def warned(engine, dt: float, firing: Any = None) -> list[warnings.WarningMessage]:
+def warned(engine, dt: float, **options: Any) -> list[warnings.WarningMessage]:
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
-        kicked(engine, 5.0, dt, firing=firing)
+        kicked(engine, 5.0, dt, **options)
     return found
 
 
