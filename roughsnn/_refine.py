@@ -24,10 +24,10 @@ class Refinement(NamedTuple):
 
 _active: ContextVar[Refinement | None] = ContextVar("refinement", default=None)
 _numbers = itertools.count()
-# The fastest rates of networks, the cells that were asked for, and how many time constants these
-# may hold, from programs that were traced inside. One list for all, as a program that is kept does
+# By how much cells that were asked for are too long for the time constants of networks, and the
+# warning, from programs that were traced inside. One list for all, as a program that is kept does
 # not know for whom it runs.
-seen_rates: list[tuple[float, float, int]] = []
+too_long: list[tuple[float, str]] = []
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import numpy as np
 from .._misc import is_concrete, warn
 from .._model.firing import HardThreshold
 from .._model.network import SpikingNetwork
-from .._refine import StepWarning, refinement, seen_rates
+from .._refine import StepWarning, refinement, too_long
 from .base import Lockstep
 from .linear import is_linear
 
@@ -29,18 +29,23 @@ def check_cell(network: SpikingNetwork, dt0: float, engine: Any, noisy: bool) ->
     if is_concrete(taus):
         shortest = min(float(np.min(np.asarray(tau))) for tau in taus)
         if dt0 > most * shortest and active is None:
-            warn(too_fast(1 / shortest, dt0, most), StepWarning)
+            warn(_too_fast(shortest, dt0, most), StepWarning)
     elif active is not None and active.factor == 1:
         shortest = jnp.min(jnp.stack([jnp.min(jax.lax.stop_gradient(tau)) for tau in taus]))
-        see = lambda tau: seen_rates.append((1 / float(np.min(tau)), dt0, most))
+
+        def see(tau):
+            tau = float(np.min(tau))
+            if dt0 > most * tau:
+                too_long.append((dt0 / (most * tau), _too_fast(tau, dt0, most)))
+
         jax.debug.callback(see, shortest)
 
 
-def too_fast(rate: float, dt0: float, most: int) -> str:
-    """The warning for a rate, where a cell may hold so many time constants."""
+def _too_fast(tau: float, dt0: float, most: int) -> str:
+    """The warning of a time constant, where a cell may hold so many."""
     part = "a cell" if most == 1 else f"1/{most} of a cell"
     return (
-        f"The shortest time constant of the network is {1 / rate:.3g}, less than {part} of "
+        f"The shortest time constant of the network is {tau:.3g}, less than {part} of "
         f"dt0={dt0:.3g}: what happens within it is lost. Choose a smaller `dt0`."
     )
 

@@ -6,9 +6,8 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from .._engine.fast import too_fast
 from .._misc import is_concrete, warn
-from .._refine import StepWarning, seen_rates
+from .._refine import StepWarning, too_long
 from .._step.check import one_by_one, quickly_compiled, report_of
 from .._step.ladder import Ladder, climb
 from .._step.report import StepReport
@@ -49,7 +48,7 @@ class StepCheck:
     def _look(self, when: str, state: State) -> None:
         if not self.lengths or not is_concrete(state, self.problem):
             return
-        seen_rates.clear()
+        too_long.clear()
         run = quickly_compiled(jax.default_backend())
 
         def evaluate(level: int) -> np.ndarray:
@@ -63,7 +62,9 @@ class StepCheck:
             message = f"Whether the loss depends on `dt0` could not be checked: {e}"
             warn(message, StepWarning)
             return
-        self._warn_of_rates()
+        jax.effects_barrier()
+        if too_long:
+            warn(max(too_long)[1], StepWarning)
         dts = [min(self.lengths) / 2**n for n in range(len(ladder.values))]
         report = report_of(dts, ladder, self._allowed(ladder), ["loss"], np.zeros(1, int))
         if report.verdict == "depends on dt0":
@@ -83,14 +84,6 @@ class StepCheck:
         least = np.maximum(_OF_GAIN * gained, _LEAST * size)
         exploited = np.abs(ladder.error - self.first.error) > least
         return np.minimum(_OF_SIZE * size, np.where(exploited, least, np.inf))
-
-    def _warn_of_rates(self) -> None:
-        jax.effects_barrier()
-        fast = [(rate * dt0 / most, rate, dt0, most) for rate, dt0, most in seen_rates]
-        fast = [one for one in fast if one[0] > 1]
-        if fast:
-            _, rate, dt0, most = max(fast)
-            warn(too_fast(rate, dt0, most), StepWarning)
 
 
 def _loss(problem: Problem, params, key: PRNGKey) -> Scalar:

@@ -56,7 +56,29 @@ def test_derivatives_are_those_of_plain_indexing(name, batch):
         batched: Any = jax.vmap(of, axes)
         return jax.jit(batched)(*given)
 
-    for a, b in zip(*map(jax.tree.leaves, map(slopes, (False, True))), strict=True):
+    assert_same(*map(slopes, (False, True)))
+
+
+@pytest.mark.parametrize("name", BACK)
+@pytest.mark.parametrize("batch", BATCHES)
+def test_derivatives_in_what_samples_share(name, batch):
+    """Of the sum over samples."""
+    back, columns = BACK[name]
+    ring, rows = jr.normal(jr.key(0), (2, 5, 3)), jr.normal(jr.key(1), (2, 7, 3))
+    every = ring, rows, jnp.stack([back, (back + 1) % 5]), jnp.array([0, 3], jnp.int32)
+    axes = BATCHES[batch]
+    given = [x[0] if axis is None else x for x, axis in zip(every, axes, strict=True)]
+
+    def slopes(plain) -> Any:
+        one: Any = jax.vmap(lambda a, b, c, d: run(a, b, c, d, columns, plain=plain), axes)
+        fn = lambda x: jnp.sum(one(x[0], x[1], *given[2:]))
+        return jax.jit(lambda x: (jax.grad(fn)(x), jax.jacrev(jax.grad(fn))(x)))(tuple(given[:2]))
+
+    assert_same(*map(slopes, (False, True)))
+
+
+def assert_same(found: Any, wanted: Any) -> None:
+    for a, b in zip(*map(jax.tree.leaves, (found, wanted)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
 
 

@@ -10,17 +10,19 @@ import numpy as np
 import pytest
 
 import roughsnn as rs
+from roughsnn._refine import refined, too_long
 
 ENGINES = {"lockstep": rs.Lockstep(exact=True), "event": rs.EventByEvent()}
 each_engine = pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
+noisy = lambda tau, sigma: rs.synapses.Exponential(tau, (sigma,))
 
 
 def kicked(
-    engine, weight, dt, threshold: Any = 0.5, firing=None, tau=0.5, **options
+    engine, weight, dt, threshold: Any = 0.5, firing=None, tau: Any = 0.5, sigma=None, **options
 ) -> rs.Simulation:
     """A neuron at rest that an input spike at 1.3 kicks up, and that falls back at once."""
     firing = rs.HardThreshold(threshold) if firing is None else firing
-    ports = {"syn": rs.synapses.Alpha(tau)}
+    ports = {"syn": rs.synapses.Alpha(tau) if sigma is None else noisy(tau, sigma)}
     out = rs.Population(1, rs.neurons.LIF(10.0, rs.Subtract(0.5)), firing, ports)
     feed = rs.Projection("in", "out", jnp.reshape(weight, (1, 1)))
     net = rs.SpikingNetwork({"in": rs.Source(1), "out": out}, [feed])
@@ -67,6 +69,19 @@ def test_cells_of_many_time_constants():
     hazard = rs.StochasticFiring(rs.ExponentialIntensity(0.1, 1.0, 1.0), 0.03)
     assert warned(ENGINES["event"], 1.0, firing=hazard)
     assert not warned(ENGINES["event"], 0.5, firing=hazard)
+    assert warned(ENGINES["event"], 1.0, sigma=0.01) and not warned(ENGINES["event"], 1.0)
+
+
+def test_cells_of_many_time_constants_that_programs_see():
+    """They are kept for who asked for the program, if the cells are too long."""
+    run = lambda tau, dt: kicked(ENGINES["lockstep"], 5.0, dt, tau=tau).spikes.times
+    for dt, number in ((2.0, 0), (4.0, 1)):
+        too_long.clear()
+        with refined(1):
+            jax.block_until_ready(jax.jit(lambda tau, dt=dt: run(tau, dt))(0.5))
+        jax.effects_barrier()
+        assert len(too_long) == number
+    assert too_long.pop()[0] == 2.0
 
 
 def warned(engine, dt: float, **options: Any) -> list[warnings.WarningMessage]:
@@ -97,3 +112,14 @@ def test_slow_rises_in_short_cells_have_derivatives_in_single_precision(engine, 
     assert found.dtype == jnp.float32
     np.testing.assert_allclose(found, tau * jnp.log((c - v) / (c - 1)), rtol=1e-2)
     np.testing.assert_allclose(slope, tau / (c - v) - tau / (c - 1), rtol=1e-2)
+
+
+@each_engine
+def test_above_the_threshold_by_rounding_at_the_start(engine):
+    """Not before it, however slowly the potential rises."""
+    net = rs.SpikingNetwork(rs.Population(1, rs.neurons.LIF(10.0), rs.HardThreshold(1.0)))
+    fixed: Any = dict(key=jr.key(0), max_spikes=2, engine=engine)
+    start = {"v": jnp.array([1 + 1e-15])}
+    drive = jnp.array([1 + 1e-12])
+    sim = rs.simulate(net, drive, rs.Window(0.0, 4.0, 0.5), initial=start, **fixed)
+    assert float(sim.spikes.times[0]) == 0.0
