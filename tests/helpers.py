@@ -37,7 +37,7 @@ def check_along_a_direction(run: Callable[[PyTree], Any], model: PyTree) -> None
     """Asserts that the derivative in all parameters of a model at once, along one direction, is the
     difference on the same noise, of a simulation with at least 8 spikes."""
     parameters, rest = eqx.partition(model, eqx.is_inexact_array)
-    rng, h = np.random.default_rng(1), 1e-6
+    rng, h = np.random.default_rng(1), 1e-7
     scaled = lambda x: jnp.asarray(0.2 * np.abs(x) * rng.normal(size=x.shape))
     way = jax.tree.map(scaled, parameters)
 

@@ -14,13 +14,14 @@ def group_cell_of(
     equations: Matrices | dict[str, Affine],
     length: Scalar,
     dt0: float,
+    hurst: float,
     exact: Exact | None,
 ) -> AbstractGroupCell:
-    """For cells of this length, by the equations of `linear.equations_of`; that moves exactly if
-    that is wanted."""
+    """For cells of this length, by the equations of `linear.equations_of`, under noise as rough as
+    `hurst` says; that moves exactly if that is wanted."""
     if exact is not None:
         assert isinstance(equations, Matrices)
         return ExactGroupCell.of(group, equations, length, dt0, exact.bent)
     if isinstance(equations, Matrices):
-        return LinearGroupCell.of(group, equations, length, dt0)
-    return GeneralGroupCell.of(group, equations, length, dt0)
+        return LinearGroupCell.of(group, equations, length, dt0, hurst)
+    return GeneralGroupCell.of(group, equations, length, dt0, hurst)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from .._misc import joined, where_tree
+from .._misc import joined, made_once, where_tree
 from .._model.layout import Layout
 from .._model.links import Link
 from .._model.plasticity import Fired, Plastic
@@ -43,14 +43,12 @@ class CellMap(eqx.Module):
     of their step, as is what arrives after a delay. Within a loop a spike at offset $r$ adds to its
     targets, at the end, the response of a linear neuron to an arrival after a time $h - r$. Inside
     of a cell states and the responses are quadratic in time, exact at both ends and in the first
-    slope, the hazard is linear. What the neurons of a loop do to one another *within* a cell is
-    left out but for the
-    hazard $\tfrac{\ell}{2}[\lambda(v + \Delta) - \lambda(v)]$, $\ell$ the time since the target's
-    own spike and $\Delta$ the delivered potential weighted by $(h - r)/h$: with a potential that
-    rises linearly from the spike on this is the trapezoidal rule's over the time behind it. So the
-    map and its derivative are continuous as a spike crosses the border of a cell, up to $O(h^2)$,
-    except for a target that fires in this very cell (its spike time then jumps by $O(h^2)$, which
-    is part of the error).
+    slope; the hazard is that of `cell_hazard`. What the neurons of a loop do to one another
+    *within* a cell is left out but for the hazard: Simpson's rule over the time since the target's
+    own spike, with what was delivered added to the potentials in its middle and at its end, as it
+    would be to those of a spike that was known before. So the map and its derivative are continuous
+    as a spike crosses the border of a cell, except for a target that fires in this very cell (its
+    spike time then jumps by $O(h^2)$, which is part of the error).
 
     A second crossing in a cell, or one by what was delivered at its end, leaves the neuron above
     its threshold. The next cell finds that spike at an offset $r = -E/\dot E < 0$: its time, and
@@ -71,10 +69,10 @@ class CellMap(eqx.Module):
     delayed: tuple[Link, ...]
     cells: int = eqx.field(static=True)
     dt0: float = eqx.field(static=True)
+    # How rough the noise is.
+    hurst: float = eqx.field(static=True)
     stop_after: int | None = eqx.field(static=True)
     emit_s: bool = eqx.field(static=True)
-    # Whether the noise changes along a cell.
-    bent: bool = eqx.field(static=True)
     observed: tuple[Bool[Array, " neurons"], ...] | None = None
     # How many spikes there were before the window.
     earlier: int | Int[Array, ""] = 0
@@ -252,7 +250,6 @@ class CellMap(eqx.Module):
             group,
             motion,
             time,
-            bent=self.bent,
             observed=observed,
             given=given,
             known=known,
@@ -311,7 +308,7 @@ class CellMap(eqx.Module):
                 sums = [s + extra[k] for k, s in enumerate(sums)]
             if link.port in own:
                 sums = [a + b for a, b in zip(own[link.port], sums, strict=True)]
-            own[link.port] = sums
+            own[link.port] = made_once(list(sums), x.length >= 0)
         return [
             {port: part.responses[port].targets(sums) for port, sums in own.items()}
             for part, own in zip(parts, found, strict=True)
@@ -383,7 +380,8 @@ class CellMap(eqx.Module):
                 motion = part.flat(group.y)
                 spikes = self._spikes(n, part, group, motion, time, given[n])
                 found.append(spikes)
-                states.append(PopulationState(part.state(spikes.x), group.y.ports, spikes.s))
+                y = PopulationState(part.state(spikes.x), group.y.ports, spikes.s)
+                states.append(part.delivered(y, spikes, time, {}))
             emitted = self._emit(carry, found, states, self._silent(carry))
             return self._next(carry, states, found), emitted
 

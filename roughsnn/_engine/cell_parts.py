@@ -12,6 +12,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._misc import at_least
 from .._types import Scalar
 from .linear import Affine
 from .phis import Entry, Matrix, Vector, added, entries, matrix_phis, plus, product, scaled, times
@@ -46,16 +47,10 @@ class Quadratic(NamedTuple):
 
 
 class Line(NamedTuple):
-    r"""A current at the start and at the end of a cell.
-
-    `lag` is $\sum w\,r\,(r/h - 1)$ over what jumps by w a time r before the end: the trapezoidal
-    rule over the cell counts what the jump adds to a potential, which rises from it on, as
-    $w r h/2$ instead of $w r^2/2$.
-    """
+    """A current at the start and at the end of a cell."""
 
     start: Entry
     end: Entry
-    lag: Entry = None
 
     def plus(self, other: "Line") -> "Line":
         """The sum of two currents."""
@@ -123,7 +118,6 @@ class ArrivalCell(eqx.Module):
     line: tuple[Quadratic, Quadratic]
     # The current just after a unit arrival.
     jump: Entry
-    length: Array
 
     @classmethod
     def of(cls, m: Affine, port: PortCell, length: Scalar) -> "ArrivalCell":
@@ -143,7 +137,6 @@ class ArrivalCell(eqx.Module):
             state=[Quadratic.through(a, b, end, length) for a, b, end in through],
             line=(end_of_line(-2.0, port.lines[0]), end_of_line(4.0, port.lines[1])),
             jump=jump,
-            length=jnp.asarray(length, m.matrix.dtype),
         )
 
     def __call__(self, moments: Float[Array, "3 neurons"]) -> tuple[Vector, Line]:
@@ -151,19 +144,17 @@ class ArrivalCell(eqx.Module):
         # Not by indices: their derivatives would be padded and added up.
         rows = [x[0] for x in jnp.split(moments, 3)]
         at = lambda q: plus(*(times(x, rows[k]) for k, x in enumerate(q)))
-        lag = times(self.jump, rows[2] / self.length - rows[1])
-        return [at(q) for q in self.state], Line(at(self.line[0]), at(self.line[1]), lag)
+        return [at(q) for q in self.state], Line(*map(at, self.line))
 
 
 class Motion(NamedTuple):
     """The smooth motion of a neuron in a cell: its components, and the potential, as quadratics;
-    the change of the potential's slope by the forcing, along the cell; and what is added to the
-    potential at the end for the trapezoidal rule."""
+    and how far apart the potentials are whose hazards make that in the middle of the cell, see
+    `apart_of`."""
 
     state: list[Quadratic]
     potential: Quadratic
-    bend: Entry
-    shift: Entry = None
+    apart: Entry = None
     # What drives it, where that is needed again.
     drive: Any = None
 
@@ -197,18 +188,17 @@ class NeuronCell(eqx.Module):
 
     def __call__(self, x: list[Array], current: Line, noise: Vector, change: Vector) -> Motion:
         """The motion from x on, with a forcing beside the current that begins with `noise`."""
-        first, moved, end = self.moved(x, current, noise, change)
+        first, end = self.moved(x, current, noise, change)
         state = [Quadratic.through(*ends, self.length) for ends in zip(x, first, end, strict=True)]
         of = lambda values: _dot(self.row, values)
         level = self.value([q.a for q in state])
         potential = Quadratic(level, of([q.b for q in state]), of([q.c for q in state]))
-        shift = times(of(self.gain), current.lag)
-        return Motion(state, potential, of(moved), shift)
+        return Motion(state, potential)
 
     def moved(
         self, x: list[Array], current: Line, noise: Vector, change: Vector
-    ) -> tuple[Vector, Vector, Vector]:
-        """The slope at the start, how the forcing changes, and the state at the end."""
+    ) -> tuple[Vector, Vector]:
+        """The slope at the start, and the state at the end."""
         rise = plus(current.end, *scaled([current.start], -1.0))
         first = added(
             product(self.matrix, list(x)),
@@ -218,7 +208,7 @@ class NeuronCell(eqx.Module):
         )
         moved = added([times(b, rise) for b in self.gain], change)
         end = added(list(x), product(self.forced, first), product(self.bent, moved))
-        return first, moved, end
+        return first, end
 
     def value(self, x: Vector) -> Array:
         """The potential."""
@@ -237,6 +227,32 @@ class NeuronCell(eqx.Module):
             Quadratic.through(None, times(b, arrival.jump), e, self.length)
             for b, e in zip(self.gain, end, strict=True)
         ]
+
+
+def apart_of(noise: Entry, change: Entry, length: float, hurst: float) -> Entry:
+    r"""How far above and below a potential in the middle of a cell of length h its hazard is read,
+    so that the mean of both sees the variance that the noise X gives it; elsewhere in the cell
+    times `ellipse`.
+
+    The slopes that come from the noise begin with `noise` and change by `change` along the cell.
+    Without a change they are those of a chord, half the increment in the middle, of the variance
+    $h^{2H}/4$ with the Hurst index H, where X has $(h/2)^{2H}$. With one, those of a parabola that
+    bends off the chord by -h/8 of the change: of the variance 3h/16 for a Brownian motion, which
+    has h/4. What is missing is made from the same numbers. Both signs, as it goes with no
+    increment: else hazards would go together with those of later cells too much, an error of first
+    order.
+    """
+    if change is not None:
+        return None if hurst != 0.5 else change * (length / (8 * 3**0.5))
+    return None if noise is None or hurst == 1 else noise * ((0.25**hurst - 0.25) ** 0.5 * length)
+
+
+def ellipse(r: Array, length: float) -> Array:
+    """Half an ellipse over a cell: 0 at both ends, and before it, and 1 in the middle; with a
+    finite slope at the ends."""
+    r = at_least(r, 0)
+    arc, steep = 4 * r * (length - r) / length**2, 1e-4
+    return jnp.where(arc > steep, jnp.sqrt(at_least(arc, steep)), arc / steep**0.5)
 
 
 def curve_of(m: Affine, length: Scalar) -> Matrix:

@@ -24,7 +24,7 @@ class Slopes(eqx.Module):
 class GroupInput(NamedTuple):
     """What drives a group in a cell, see `CellInput`."""
 
-    drive: tuple[Array, Array, Array | None]
+    drive: tuple[Array, Array]
     noise: Slopes | None
     change: Slopes | None
 
@@ -40,8 +40,8 @@ class CellInput(eqx.Module):
     clock: Float[Array, "*cells"]
     # How long before the cell's start a spike of it may have been.
     late: Float[Array, "*cells"]
-    # The drive just after the start and just before the end, and the lag of its jumps, see `Line`.
-    drive: tuple[tuple[Array, Array, Array | None], ...]
+    # The drive just after the start and just before the end.
+    drive: tuple[tuple[Array, Array], ...]
     # The noise at the start, and how it changes along the cell; `None` without noise.
     noise: tuple[Slopes | None, ...]
     change: tuple[Slopes | None, ...]

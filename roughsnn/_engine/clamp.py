@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from .._check import as_integers
-from .._misc import at_least, at_most
+from .._misc import at_most
 from .._model.connectivity import SparseWeights
 from .._model.layout import Group
 from .._model.links import Link
@@ -23,7 +23,6 @@ from .._random import RandomKey
 from .._results import RESULTS, Failure
 from .._solve.step import Grid
 from .._train.check import check_trains
-from .._train.marks import sum_by_mark
 from .._train.spike_train import SpikeTrain
 from .._types import Drive
 from .._window import Window, as_window
@@ -43,9 +42,17 @@ from .lockstep import (
     result_of,
     train_of,
 )
+from .past_spikes import check_history, joined_trains, with_history
 from .problem import Given, Problem, as_network, pose
 from .record import Plan
 from .sources import Arriving, in_cells
+from .spike_density import log_likelihood_of, quantiles_of, survived_by
+
+
+class GivenBefore(Given, total=False):
+    """What a clamped network may be given besides; see [`roughsnn.clamp`][]."""
+
+    history: SpikeTrain | None
 
 
 class Clamped(eqx.Module):
@@ -57,13 +64,16 @@ class Clamped(eqx.Module):
     **Attributes:**
 
     - `log_likelihood`: shape `(observed,)`: for each observed neuron the logarithm of the density
-        of its spikes, given its own past and that of all others, the noise and the hidden spikes.
+        of its spikes, given its own past and that of all others, the noise and the hidden spikes,
+        and the spikes of a `history`.
         In units of one over time for each spike.
     - `hazards`: shape `(spikes,)`: $\Lambda$ just before each observed spike, in the order of the
         train; 0 for padding.
     - `quantiles`: shape `(spikes,)`: $1 - e^{\alpha - \Lambda}$, uniform if the model is right
-        (time rescaling; [`roughsnn.scores.rescaled_quantiles`][] for trials); NaN for padding.
-    - `log_intensities`: shape `(spikes,)`: $\log\lambda$ just before each observed spike.
+        (behind a `history` given that there was none until t0; time rescaling,
+        [`roughsnn.scores.rescaled_quantiles`][] for trials); NaN for padding.
+    - `log_intensities`: shape `(spikes,)`: $\log\lambda$ just before each observed spike, as
+        $\lambda$ is in a cell of the simulation, a parabola; -inf in a refractory time.
     - `last_hazards`: shape `(observed,)`: $\Lambda$ at t1.
     - `spikes`: the train of all neurons of the network, the hidden ones as simulated.
     - `states`, `result`: as in a [`roughsnn.Simulation`][].
@@ -90,7 +100,7 @@ def clamp(
     max_spikes: int | None = None,
     engine: Lockstep | None = None,
     throw: bool = True,
-    **given: Unpack[Given],
+    **given: Unpack[GivenBefore],
 ) -> Clamped:
     r"""Runs a network whose observed neurons spike when they did, and the density of that.
 
@@ -104,11 +114,16 @@ def clamp(
     $-\infty$ if a spike is in a refractory part. With $\alpha = 0$ that is
     $\sum_n\log\lambda(v_{\tau_n-}) - \int_0^T\lambda\,dt$. Hidden neurons and noise are simulated,
     by the lockstep engine ([`roughsnn.simulate`][]). All of it is differentiable, in the
-    spike times too; the error is of second order in `dt0`.
+    spike times too; the error is of second order in `dt0`. The density is that of the simulation in
+    these cells: $\lambda$ and $\Lambda$ are read as it reads them. So the mean of
+    $\partial_\theta\log p$ over simulated trains is 0 at every `dt0`, with $\alpha = 0$ and
+    where a neuron fires once in a cell and spikes arrive in later cells (a delay, a refractory
+    time of `dt0` or more).
 
     **Arguments:**
 
-    - `network`: fires by [`roughsnn.StochasticFiring`][]; its neurons and synapses are linear.
+    - `network`: of any neurons and synapses; it fires by random thresholds, an
+        [`roughsnn.AbstractHazard`][] like [`roughsnn.StochasticFiring`][].
     - `drive`: as for [`roughsnn.simulate`][].
     - `train`: one train, of the observed neurons, on the window of the simulation; for a batch
         `jax.vmap` over it.
@@ -121,13 +136,19 @@ def clamp(
     - `engine`: a [`roughsnn.Lockstep`][]; it records at the borders of cells only.
     - `throw`: as for [`roughsnn.simulate`][].
     - `given`: `initial` (its `"s"` is for hidden neurons), `noise` and `inputs`, as for
-        [`roughsnn.simulate`][].
+        [`roughsnn.simulate`][]; and `history`, the spikes of the observed neurons before the
+        window, a train that ends where it begins. The network runs through them, and only what
+        comes behind them counts: given them, and that a neuron has not fired since its last one. It
+        begins where the history does: rows of the drive, `noise`, `inputs`, hidden neurons and
+        recorded states do, too. By default nothing was before the window, and neurons are at rest
+        or at `initial`.
 
     **Returns:** a [`roughsnn.Clamped`][].
 
     **Raises:** `TypeError` for hard thresholds; `ValueError` for a train that does not fit the
-    network, a missing `key` or `max_spikes`, and as [`roughsnn.simulate`][] in
-    lockstep; a runtime error for bursts of more spikes than there are cells.
+    network, a `history` that overlaps the window or is shorter than a delay, a missing `key` or
+    `max_spikes`, and as [`roughsnn.simulate`][] in lockstep; a runtime error for bursts of more
+    spikes than there are cells.
     """
     network = as_network(network)
     for n, p in enumerate(network.projections):
@@ -148,6 +169,12 @@ def clamp(
     window, engine = as_window(window), Lockstep() if engine is None else engine
     _check_window(train, window, engine)
     room = train.times.shape[-1] if max_spikes is None else max_spikes
+    inside, before, history = window, 0, given.pop("history", None)
+    if history is not None:
+        history = check_history(history, train, network)
+        window, before = with_history(window, history)
+        room += history.times.shape[-1] if max_spikes is None else 0
+        history = history.local()
     placeholder = jr.key(0) if key is None else key
     if isinstance(given.get("initial"), FinalState):
         raise TypeError(
@@ -168,10 +195,12 @@ def clamp(
             "the capacity for the spikes of all of them."
         )
     check_lockstep(problem, engine, window)
-    clamped, failure = _clamp(problem, train.local(), engine, index=tuple(index.tolist()))
+    past = None if history is None else (history, before)
+    clamped, failure = _clamp(problem, train.local(), engine, past, index=tuple(index.tolist()))
     clamped = failure.raised(clamped) if throw else clamped
     # On the clock of the train.
     spikes = clamped.spikes.in_frame(window)
+    spikes = spikes if history is None else spikes.window(inside.t0, inside.t1)
     spikes = dataclasses.replace(spikes, bits=train.bits, populations=network.sizes)
     return dataclasses.replace(clamped, spikes=spikes)
 
@@ -194,9 +223,18 @@ def _check_window(train: SpikeTrain, window: Window, engine: Lockstep) -> None:
 
 @eqx.filter_jit
 def _clamp(
-    problem: Problem, train: SpikeTrain, engine: Lockstep, *, index: tuple[int, ...]
+    problem: Problem,
+    train: SpikeTrain,
+    engine: Lockstep,
+    past: tuple[SpikeTrain, int] | None,
+    *,
+    index: tuple[int, ...],
 ) -> tuple[Clamped, Failure]:
-    """What [`roughsnn.clamp`][] returns, compiled once for functions and shapes."""
+    """What [`roughsnn.clamp`][] returns, compiled once for functions and shapes; `past` are the
+    spikes before, and their number of cells."""
+    wanted, places = train, None
+    if past is not None:
+        train, places = joined_trains(past[0], train)
     problem = problem.grouped()
     window, neurons, layout = problem.window, problem.neurons, problem.layout
     observed, room = np.array(index), problem.max_spikes
@@ -207,7 +245,7 @@ def _clamp(
     is_known = jnp.asarray(known)
     of_groups = lambda x: tuple(group.of_network(x) for group in layout.groups)
     cell_map = cell_map_of(
-        problem, key, plan, emit_s=False, observed=of_groups(is_known), free=free
+        problem, key, plan, emit_s=past is not None, observed=of_groups(is_known), free=free
     )
     # Those with delays read what all neurons did.
     links = (*cell_map.upward, *cell_map.loops)
@@ -261,11 +299,18 @@ def _clamp(
     join = lambda xs: layout.numbered(jnp.concatenate(xs))[observed]
     last = join([one.y.s for one in final.groups])
     alpha = join([_alpha(group, dtype) for group in layout.groups])
+    survived = None
+    if past is not None:
+        assert emitted.s is not None and places is not None
+        begun = layout.numbered(emitted.s[past[1] - 1])[observed] - alpha
+        survived = survived_by(begun, train, cell, past[0].count, past[1])
+        hazards, log_intensities, marks = (x[places] for x in (hazards, log_intensities, marks))
+    train = wanted
     excess = hazards - alpha[jnp.maximum(train.marks, 0)]
     clamped = Clamped(
-        log_likelihood=_log_likelihood(train, excess, log_intensities, last - alpha),
+        log_likelihood=log_likelihood_of(train, excess, log_intensities, last - alpha, survived),
         hazards=hazards,
-        quantiles=jnp.where(marks >= 0, -jnp.expm1(-at_least(excess, 0)), jnp.nan),
+        quantiles=quantiles_of(train, excess, survived),
         log_intensities=log_intensities,
         last_hazards=last,
         spikes=spikes,
@@ -341,13 +386,3 @@ def _given(
     column = jnp.where(marks >= 0, marks, shape[1])
     empty = jnp.full(shape, jnp.inf, offset.dtype)
     return cell, empty.at[cell, column].set(offset, mode="drop"), burst
-
-
-def _log_likelihood(train: SpikeTrain, excess, log_intensities, last):
-    """Of each neuron; `excess` and `last` are hazards beyond the refractory part."""
-    there = train.marks >= 0
-    refractory = there & (excess < 0)
-    each = jnp.where(there & ~refractory, log_intensities - excess, 0)
-    total = sum_by_mark(each, train.marks, train.num_neurons) - at_least(last, 0)
-    impossible = sum_by_mark(refractory.astype(jnp.int32), train.marks, train.num_neurons) > 0
-    return jnp.where(impossible, -jnp.inf, total)

@@ -7,56 +7,58 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from .._misc import at_most, made_once, matmul, max_in_batch
+from .._misc import made_once, matmul, max_in_batch
 from .._model.connectivity import SparseWeights
 from .._model.links import Weights
 from .cell_parts import ArrivalCell, NeuronCell, Quadratic
-from .phis import Vector, plus, product, times
+from .phis import Entry, Vector, added, plus, product, scaled, times
 from .spread import is_small, spread
 
 
 class Response(NamedTuple):
-    """How targets respond to a unit arrival at a port: the states of the port and of the neuron,
-    and the potential, after a time r; that they are for one port of one group."""
+    """How targets respond to a unit arrival at a port: the states of the port and of the neuron at
+    the cell's end, a time r after it, and the potential in the middle of the cell, that of the
+    motion under the line of the port; that they are for one port of one group."""
 
     port: list[Quadratic]
     neuron: list[Quadratic]
-    potential: Quadratic
-    length: Array
+    middle: Quadratic
 
     @classmethod
     def of(cls, neuron: NeuronCell, arrival: ArrivalCell, length: Array) -> "Response":
         """That of neurons to arrivals at a port, in cells of this length."""
-        state = neuron.response(arrival)
-        read = zip(*state, strict=True)
-        potential = Quadratic(*(product((tuple(neuron.row),), x)[0] for x in read))
-        return cls(arrival.state, state, potential, length)
+        state, row = neuron.response(arrival), (tuple(neuron.row),)
+        end = [product(row, list(x))[0] for x in zip(*state, strict=True)]
+        gain = product(row, neuron.gain)[0]
+        slope = [times(gain, x) for x in arrival.line[0]]
+        middle = added(scaled(end, 0.25), scaled(slope, length / 4))
+        return cls(arrival.state, state, Quadratic(*middle))
 
     def sources(self, r: Float[Array, "*neurons"]) -> list[Array]:
         """What is to be summed over spikes a time r before the end of the cell."""
-        early = at_most(r / self.length, 1)
-        if not self._own:
-            moving = [q for q in (*self.port, *self.neuron) if not q.is_zero]
-            return [*(q.of_all(r, r) for q in moving), self.potential.of_all(r, r) * early]
-        return [jnp.ones_like(r), r, r**2, early * r, early * r**2]
+        if self._own:
+            return [jnp.ones_like(r), r, r**2]
+        return [q.of_all(r, r) for q in self._all if not q.is_zero]
 
-    def targets(self, sums: Sequence[Array]) -> tuple[Vector, Vector, Array]:
-        """What the sums make of the states of port and neuron, and of the potential in the hazard,
-        where a spike counts with r as a fraction of the cell."""
-        if not self._own:
+    def targets(self, sums: Sequence[Array]) -> tuple[Vector, Vector, Entry]:
+        """What the sums make of the states of port and neuron, and of the potential in the
+        middle."""
+        if self._own:
+            of = lambda q: plus(*(times(x, sums[k]) for k, x in enumerate(q)))
+            each = [of(q) for q in self._all]
+        else:
             left = iter(sums)
-            each = [None if q.is_zero else next(left) for q in (*self.port, *self.neuron)]
-            return each[: len(self.port)], each[len(self.port) :], next(left)
-        of = lambda q: plus(*(times(x, sums[k]) for k, x in enumerate(q)))
-        q = self.potential
-        early = plus(times(q.b, sums[3]), times(q.c, sums[4]))
-        early = jnp.zeros_like(sums[0]) if early is None else early
-        return [of(q) for q in self.port], [of(q) for q in self.neuron], early
+            each = [None if q.is_zero else next(left) for q in self._all]
+        return each[: len(self.port)], each[len(self.port) : -1], each[-1]
+
+    @property
+    def _all(self) -> list[Quadratic]:
+        return [*self.port, *self.neuron, self.middle]
 
     @property
     def _own(self) -> bool:
         """Whether each target has its own response."""
-        values = [x for q in (*self.port, *self.neuron, self.potential) for x in q]
+        values = [x for q in self._all for x in q]
         return max((jnp.ndim(x) for x in values if x is not None), default=0) > 0
 
 

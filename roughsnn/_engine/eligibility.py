@@ -147,9 +147,13 @@ def _eligibility(problem: Problem, engine: EventByEvent) -> tuple[Eligibility, F
         fires, k = emitted.mark >= 0, jnp.maximum(emitted.mark, 0)
         # Neurons are uncoupled between spikes, so row j moves all synapses of j at once.
         left, push = jax.linearize(lambda y: stepper.flow(carry, y, local), carry.y)
+        # That of the step: the drift there may differ, where the noise is not resolved.
+        event_at = lambda r: equation.event.fn(t, stepper.flow(carry, carry.y, r), None)
+        speed = entry(jax.jvp(event_at, (local,), (jnp.ones_like(local),))[1], k)
+        speed = jnp.where(fires, speed, 1)
         traces = jax.vmap(push)(traces)
         u = stepper.labels.of(k, entry(new.counts, k), local.dtype)
-        dtau, after = _at_spike(equation, projection, t, left, traces, k, u)
+        dtau, after = _at_spike(equation, projection, t, left, speed, traces, k, u)
         traces = where_tree(fires, after, traces)
         return (new, traces), (emitted.time, emitted.mark, jnp.where(fires, dtau, 0))
 
@@ -170,9 +174,17 @@ def _eligibility(problem: Problem, engine: EventByEvent) -> tuple[Eligibility, F
 
 
 def _at_spike(
-    p: Equation, projection: Projection, t, left: NetworkState, traces: NetworkState, k, u
+    p: Equation,
+    projection: Projection,
+    t: Array,
+    left: NetworkState,
+    speed: Array,
+    traces: NetworkState,
+    k: Array,
+    u: Array,
 ):
-    """The derivatives of the time of a spike of `k`, and the traces just after it."""
+    """The derivatives of the time of a spike of `k`, and the traces just after it; just before it
+    the event function rises with `speed`."""
     assert projection.mask is not None
     fired = one_hot(k, projection.mask.shape[0])
     zero, one = jnp.zeros_like(t), jnp.ones_like(t)
@@ -183,9 +195,9 @@ def _at_spike(
     def jump(t, y):
         return p.event.transition(t, y, None, k, u)
 
-    mu = smooth_drift(p.terms, t, left, None)
     _, slope = jax.linearize(level, t, left)
-    dtau = -jax.vmap(lambda a: slope(zero, a))(traces) / slope(one, mu)
+    dtau = -jax.vmap(lambda a: slope(zero, a))(traces) / speed
+    mu = smooth_drift(p.terms, t, left, None)
     right, push = jax.linearize(jump, t, left)
     after = jax.vmap(lambda a: push(zero, a))(traces)
     gap = jax.tree.map(jnp.subtract, smooth_drift(p.terms, t, right, None), push(one, mu))

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._event.crossing import QuadraticCrossing
 from .._misc import joined
 from .._model.equation import Arrivals, Diffusion, Drift
 from .._model.firing import HardThreshold
@@ -26,10 +25,11 @@ from .._train.spike_train import SpikeTrain
 from .._window import Window
 from .base import Simulation
 from .boundary import boundary_of
+from .cell_hazard import HazardCrossing
 from .check_exact import bends
 from .exact import ExactStep
 from .exact_crossing import ExactCrossing
-from .exponential import ExponentialTrapezoid, LinearGroups
+from .exponential import ExponentialStep, LinearGroups
 from .in_coordinates import Coordinates, InCoordinates
 from .known import event_of
 from .labels import flat_labels, labels_of
@@ -67,10 +67,9 @@ def equation_of(
             solver = ExactStep.of(layout, problem.dtype, bent=bends(problem.drive))
             finder = ExactCrossing.of(solver, problem.window.dt0)
         else:
-            curved = path.arrays()[1] is not None
-            solver = ExponentialTrapezoid(LinearGroups.of(layout, problem.dtype, bent=curved))
+            solver = ExponentialStep(LinearGroups.of(layout, path, problem.dtype))
             if not any(isinstance(group.firing, HardThreshold) for group in layout.groups):
-                finder = QuadraticCrossing(pieces=2 if curved else 1)
+                finder = HazardCrossing()
         root_finder = finder if root_finder is None else root_finder
     coordinates = None
     if solver is None and not engine.adaptive:

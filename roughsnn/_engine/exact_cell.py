@@ -116,7 +116,7 @@ class ExactGroupCell(AbstractGroupCell):
         self, y: PopulationState, x: GroupInput, arrivals: dict[str, Any], time: CellTime
     ) -> tuple[Any, dict]:
         """See `AbstractGroupCell`."""
-        start, end, _ = x.drive
+        start, end = x.drive
         ports = [a for name in self.group.ports for a in components(y.ports[name])]
         z, none = [*components(y.neuron), *ports], [None] * len(ports)
         force = [*added([times(g, start) for g in self.gain], self.shift), *none]
@@ -173,9 +173,9 @@ class ExactGroupCell(AbstractGroupCell):
         level = jnp.broadcast_to(self.joint.level, x[0].shape)
         return level if read is None else read + level
 
-    def first(self, carry, motion: Any, time: CellTime, begin, *, bent, known, free):
+    def first(self, carry, motion: Any, time: CellTime, begin, hazard, *, known, free):
         """See `AbstractGroupCell`."""
-        del bent, free
+        del hazard, free
         none = First.none(motion.potential.a)
         if not isinstance(self.group.firing, HardThreshold):
             return none
@@ -184,7 +184,7 @@ class ExactGroupCell(AbstractGroupCell):
             return none._replace(hit=hit, offset=jnp.where(hit, known, 0))
         held = jax.lax.stop_gradient((self, motion, carry.hold, begin, time.length))
         way = _searched(*held)
-        return First(None, way.hit, way.r, way.fault)
+        return First(way.hit, way.r, way.fault)
 
     def landed(self, motion: Any, hit, offset, begin):
         """The roots near the offsets, with their derivatives, and the state there."""
@@ -222,7 +222,7 @@ class ExactGroupCell(AbstractGroupCell):
         jump = [*jump, *(jnp.zeros_like(a) for a in motion.z[own:])]
         left = self.flow.moved(jump, [None] * width, None, time.length - fired.offset)
         x = [a + b for a, b in zip(motion.end[:own], left[:own], strict=True)]
-        return After(free, x, self.potential(x))
+        return After((free, None, self.potential(x)), x)
 
     def delivered(self, y, found, time, received):
         """See `AbstractGroupCell`."""

@@ -7,17 +7,17 @@ import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
-from .._misc import at_least
 from .._model.layout import Layout
 from .._model.state import NetworkState, PopulationState
+from .._path.base import AbstractGridPath
 from .._solve.localise import combined_rate
-from .cell_parts import Line, NeuronCell, PortCell, filled
+from .cell_hazard import CellHazard
+from .cell_parts import Line, NeuronCell, PortCell, apart_of, ellipse, filled
 from .fresh_step import AbstractFreshStep
-from .group_cell import STRETCH
 from .linear import Matrices, assembled, components, matrices_of, state_shapes
-from .phis import Entry, Vector, plus, scaled
+from .phis import Entry, Vector, plus, times
 
 
 class LinearGroups(eqx.Module):
@@ -25,14 +25,17 @@ class LinearGroups(eqx.Module):
 
     layout: Layout
     matrices: tuple[Matrices, ...]
-    # Whether the noise changes within a step.
+    # The length of a cell, whether the noise changes within one, and how rough it is.
+    dt: float = eqx.field(static=True)
     bent: bool = eqx.field(static=True)
+    hurst: float = eqx.field(static=True)
 
     @classmethod
-    def of(cls, layout: Layout, dtype: Any, *, bent: bool) -> "LinearGroups":
-        """Those of a layout."""
+    def of(cls, layout: Layout, path: AbstractGridPath, dtype: Any) -> "LinearGroups":
+        """Those of a layout, under noise of its path."""
         matrices = tuple(matrices_of(group, dtype) for group in layout.groups)
-        return cls(layout, matrices, bent)
+        bent = path.arrays()[1] is not None
+        return cls(layout, matrices, path.dt, bent, path.hurst)
 
     def moved(
         self, y: NetworkState, force: NetworkState, change: NetworkState, length: Array
@@ -67,17 +70,23 @@ class LinearGroups(eqx.Module):
         # The forcing holds what the drift is at 0.
         cell = NeuronCell.of(m.neuron, length)
         cell = eqx.tree_at(lambda c: c.shift, cell, [None] * len(x))
-        _, _, end = cell.moved(x, line, components(force.neuron), components(change.neuron))
+        _, end = cell.moved(x, line, components(force.neuron), components(change.neuron))
         neuron = assembled(state_shapes(group.neuron, x[0].dtype), filled(end, x))
         return PopulationState(neuron, ports, y.s)
 
-    def bends(self, change: NetworkState) -> list[Array | None]:
-        """How the slope of the potentials changes by the forcing."""
+    def apart(self, noise: NetworkState, change: NetworkState) -> list[Entry]:
+        """How far apart noise of these slopes lets potentials be in the middle of a cell, see
+        `apart_of`."""
         found = []
-        for m, one in zip(self.matrices, change.groups, strict=True):
+        for m, *slopes in zip(self.matrices, noise.groups, change.groups, strict=True):
             row = [m.neuron.row[..., k] for k in range(len(m.neuron.reads))]
-            terms = zip(row, components(one.neuron), m.neuron.reads, strict=True)
-            found.append(plus(*(a * b for a, b, reads in terms if reads)))
+
+            def read(one: PopulationState, m=m, row=row) -> Entry:
+                values = zip(row, components(one.neuron), m.neuron.reads, strict=True)
+                return plus(*(times(a, b) for a, b, reads in values if reads))
+
+            start, bent = map(read, slopes)
+            found.append(apart_of(start, bent if self.bent else None, self.dt, self.hurst))
         return found
 
 
@@ -90,11 +99,7 @@ class _Dense(dfx.AbstractLocalInterpolation):
     y0: NetworkState
     force: NetworkState
     change: NetworkState
-    # The hazards at the start, how they rise to the end or, with a kink in the middle, as if there
-    # were none, and that kink times the length.
-    hazards: tuple[Float[Array, " neurons"] | None, ...]
-    rises: tuple[Float[Array, " neurons"] | None, ...]
-    kinks: tuple[Float[Array, " neurons"] | None, ...]
+    hazards: tuple[CellHazard | None, ...]
 
     def _at(self, t):
         length, r = self.t1 - self.t0, t - self.t0
@@ -102,14 +107,10 @@ class _Dense(dfx.AbstractLocalInterpolation):
         change = jax.tree.map(lambda d: d * theta, self.change)
         y = self.groups.moved(self.y0, self.force, change, r)
         groups = []
-        for one, hazard, rise, kink in zip(
-            y.groups, self.hazards, self.rises, self.kinks, strict=True
-        ):
+        for one, hazard in zip(y.groups, self.hazards, strict=True):
             s = one.s
-            if s is not None:
-                s = s + r * (hazard + rise * (theta / 2))
-                if kink is not None:
-                    s = s + length * kink * at_least(theta - 0.5, 0) ** 2 / 2
+            if s is not None and hazard is not None:
+                s = s + hazard.until(r)
             groups.append(PopulationState(one.neuron, one.ports, s))
         return y.with_groups(groups)
 
@@ -120,36 +121,16 @@ class _Dense(dfx.AbstractLocalInterpolation):
         return jax.tree.map(jnp.subtract, self._at(t1), self._at(t0))
 
 
-def _hazards(rates: NetworkState) -> list[Entry]:
-    return [one.s for one in rates.groups]
-
-
-def _differences(a: Vector, b: Vector) -> list[Entry]:
-    return [None if x is None or y is None else x - y for x, y in zip(a, b, strict=True)]
-
-
-def _risen(s: Entry, length: Array, hazard: Entry, rise: Entry, kink: Entry) -> Entry:
-    """The hidden state at the end of a step."""
-    if s is None or hazard is None or rise is None:
-        return s
-    s = s + length * (hazard + rise / 2)
-    return s if kink is None else s + length * kink / 8
-
-
-class ExponentialTrapezoid(AbstractFreshStep):
-    r"""An exponential trapezoidal rule: ports, then neurons, then hidden states.
+class ExponentialStep(AbstractFreshStep):
+    r"""An exponential rule: ports, then neurons, then hidden states.
 
     Ports and neurons obey linear equations with a forcing that is taken as linear in time: exact
     for the decay, for a constant or linear input, and for the chord and the parabola of a Brownian
     path, up to the fourth order in which neurons see the current of a port as a straight line (see
-    `cell_parts`). For the hazard it is the trapezoidal rule, whose nodes have the right
-    distribution, so that the unresolved noise inside a cell does not bias the mean hazard. Order
-    two, weak order two, one evaluation of the intensity per step end. (See Hochbruck & Ostermann,
-    *Exponential integrators*, Acta Numerica 19 (2010).)
-
-    Where the noise is bent the hazard is linear on each half of a step, with a third node on the
-    parabola of the Brownian motion, stretched so that it, too, has the right distribution: single
-    paths are closer to their limit, at the same weak order.
+    `cell_parts`). For the hazard it is Simpson's rule, see `cell_hazard`, whose nodes see the
+    variance of the potential, so that the unresolved noise inside a cell does not bias the mean
+    hazard. Order two, weak order two. (See Hochbruck & Ostermann, *Exponential integrators*, Acta
+    Numerica 19 (2010).)
     """
 
     groups: LinearGroups
@@ -165,37 +146,47 @@ class ExponentialTrapezoid(AbstractFreshStep):
         force = rate(t0, zero, args)
         change = jax.tree.map(jnp.subtract, rate(t1, zero, args), force)
         y1 = self.groups.moved(y0, force, change, length)
-        hazards = _hazards(rate(t0, y0, args))
-        rises = _differences(_hazards(rate(t1, y1, args)), hazards)
-        kinks: Vector = [None] * len(rises)
-        if self.groups.bent:
-            middle = self._middle(y0, force, change, length)
-            there = _hazards(rate(t0 + length / 2, middle, args))
-            whole, rises = rises, scaled(_differences(there, hazards), 2.0)
-            kinks = scaled(_differences(whole, rises), 2.0)
+        half = jax.tree.map(lambda d: d / 2, change)
+        middle = self.groups.moved(y0, force, half, length / 2)
+        apart = self._apart(terms, zero, args)
+
+        def read(t, y):
+            ends = [self._moved(y, apart, by * ellipse(t, self.groups.dt)) for by in (-1, 1)]
+            hazards = ([one.s for one in rate(t, there, args).groups] for there in ends)
+            mean: Any = lambda a, b: None if a is None else (a + b) / 2
+            return [mean(*each) for each in zip(*hazards, strict=True)]
+
+        rates = read(t0, y0), read(t0 + length / 2, middle), read(t1, y1)
+        hazards, groups = [], []
+        for one, *nodes in zip(y1.groups, *rates, strict=True):
+            s, hazard = one.s, None
+            if s is not None:
+                hazard = CellHazard(jnp.zeros_like(length), length, *nodes)
+                s = s + hazard.total
+            hazards.append(hazard)
+            groups.append(PopulationState(one.neuron, one.ports, s))
         info: dict[str, Any] = dict(groups=self.groups, y0=y0, force=force, change=change)
-        info |= dict(hazards=tuple(hazards), rises=tuple(rises), kinks=tuple(kinks))
-        groups = [
-            PopulationState(
-                one.neuron, one.ports, _risen(one.s, length, hazards[n], rises[n], kinks[n])
-            )
-            for n, one in enumerate(y1.groups)
-        ]
+        info["hazards"] = tuple(hazards)
         return y1.with_groups(groups), None, info, None, dfx.RESULTS.successful
 
-    def _middle(self, y0: NetworkState, force: NetworkState, change: NetworkState, length: Array):
-        """The state in the middle, with potentials of the right distribution."""
-        half = jax.tree.map(lambda d: d / 2, change)
-        y = self.groups.moved(y0, force, half, length / 2)
+    def _apart(self, terms: Any, zero: NetworkState, args: Any) -> list[Entry]:
+        """How far apart the noise, the second of the terms, lets potentials be in the middle of the
+        cell."""
+        noise, dt = combined_rate(terms.terms[1]), self.groups.dt
+        assert noise is not None
+        like = jnp.zeros((), jnp.result_type(*jax.tree.leaves(zero)))
+        start, end = noise(like, zero, args), noise(like + dt, zero, args)
+        return self.groups.apart(start, jax.tree.map(jnp.subtract, end, start))
+
+    def _moved(self, y: NetworkState, apart: list[Entry], by: Array) -> NetworkState:
+        """The state with potentials moved by so many times what they are apart."""
         groups = []
-        for m, one, bend in zip(
-            self.groups.matrices, y.groups, self.groups.bends(change), strict=True
-        ):
+        for m, one, more in zip(self.groups.matrices, y.groups, apart, strict=True):
             x = components(one.neuron)
-            if bend is not None and any(m.neuron.reads):
+            if more is not None and any(m.neuron.reads):
                 # Where the potential is read from one number, that one moves.
                 k = m.neuron.reads.index(True)
-                x[k] = x[k] - STRETCH * length * bend / m.neuron.row[..., k]
+                x[k] = x[k] + more * by / m.neuron.row[..., k]
             like = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), one.neuron)
             groups.append(PopulationState(assembled(like, x), one.ports, one.s))
         return y.with_groups(groups)

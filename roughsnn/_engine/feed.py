@@ -22,8 +22,8 @@ from .switches import switches_of
 class Given(eqx.Module):
     """What there is for all cells before any of them is made, with a row for each."""
 
-    # Rows of the drive at the start and the end of a cell, and its lag.
-    drive: tuple[Array, Array, Array | None] | None
+    # Rows of the drive at the start and the end of a cell.
+    drive: tuple[Array, Array] | None
     # Increments and areas of noise that was given.
     noise: tuple[Array, Array | None] | None
     # The moments of the spikes of sources, by port, for each group.
@@ -76,7 +76,8 @@ class Feed(eqx.Module):
         if switches is not None:
             drive = switches.lines()
         elif isinstance(problem.drive, Rows):
-            drive = problem.drive.values.astype(dtype), problem.drive.values.astype(dtype), None
+            values = problem.drive.values.astype(dtype)
+            drive = values, values
         arrivals: tuple[dict[str, Array], ...] = tuple({} for _ in layout.groups)
         for one in () if self.each else self.arriving:
             add_to(arrivals[one.link.group], one.link.port, one.moments(grid, lengths))
@@ -102,7 +103,7 @@ class Feed(eqx.Module):
                 rounding = float(jnp.finfo(dtype).eps) * (abs(begin) + grid.t1)
                 inwards = jnp.maximum(1e-4 * grid.dt0, 8 * rounding)
             at = jax.vmap(lambda t: evaluate_drive(drive, t).astype(dtype))
-            drives = at(clock + inwards), at(clock + lengths - inwards), None
+            drives = at(clock + inwards), at(clock + lengths - inwards)
         noise, change = self._slopes(first, local, lengths, given)
         # Nothing was before the first window.
         late = jnp.minimum(grid.clock.cells + numbers, LATE).astype(dtype) * grid.dt0
@@ -112,7 +113,7 @@ class Feed(eqx.Module):
             length=lengths,
             clock=clock,
             late=late,
-            drive=tuple(_of_group(group, drives) for group in layout.groups),
+            drive=tuple(_of_group(group, *drives) for group in layout.groups),
             noise=noise,
             change=change,
             arrivals=given.arrivals,
@@ -140,8 +141,6 @@ class Feed(eqx.Module):
         return start, jax.tree.map(jnp.subtract, slope(local, lengths), start)
 
 
-def _of_group(group: Group, line: tuple[Array, Array, Array | None]):
+def _of_group(group: Group, start: Array, end: Array) -> tuple[Array, Array]:
     """The drive of a group."""
-    start, end, lag = line
-    own = group.of_network
-    return own(start), own(end), None if lag is None else own(lag)
+    return group.of_network(start), group.of_network(end)

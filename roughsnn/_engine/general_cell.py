@@ -8,6 +8,7 @@ spike cuts the cell, and the same step goes on from the jump to the cell's end; 
 is known what came from neurons of the same level.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -20,11 +21,11 @@ from .._model.mapped import mapped
 from .._model.state import PopulationState
 from .._model.synapse import AbstractConductance
 from .._types import Scalar
-from .cell_parts import ArrivalCell, Line, Motion, PortCell, Quadratic
+from .cell_parts import ArrivalCell, Line, Motion, PortCell, Quadratic, apart_of
 from .cell_state import GroupInput
 from .coordinate import Coordinate
 from .delivery import ByMoments
-from .group_cell import AbstractGroupCell, After, CellTime, Fired, Spikes, trapezoid
+from .group_cell import AbstractGroupCell, After, CellTime, Fired, Spikes
 from .linear import Affine, components
 from .phis import Entry, Vector, added, plus, scaled, times
 
@@ -71,10 +72,12 @@ class CellDrive(eqx.Module):
 
 
 class Start(NamedTuple):
-    """Where and when the motion behind the spikes begins; the cell's start without one."""
+    """Where and when the motion behind the spikes begins, and where it ends; the cell's start
+    without one."""
 
     z: list[Array]
     begin: Array
+    end: list[Array]
     drive: CellDrive | None
 
 
@@ -87,10 +90,11 @@ class GeneralGroupCell(AbstractGroupCell):
     responses: dict[str, ByMoments]
     coordinate: Coordinate | None
     dt0: float = eqx.field(static=True)
+    hurst: float = eqx.field(static=True)
 
     @classmethod
     def of(
-        cls, group: Group, equations: dict[str, Affine], length: Scalar, dt0: float
+        cls, group: Group, equations: dict[str, Affine], length: Scalar, dt0: float, hurst: float
     ) -> "GeneralGroupCell":
         """For cells of this length."""
         # So that derivatives are summed over the neurons once, and not in each cell.
@@ -99,7 +103,7 @@ class GeneralGroupCell(AbstractGroupCell):
         arrivals = {name: ArrivalCell.of(m, ports[name], length) for name, m in equations.items()}
         responses = {name: ByMoments(length) for name in equations}
         coordinate = Coordinate.of(group, length.dtype)
-        return cls(group, ports, arrivals, responses, coordinate, dt0)
+        return cls(group, ports, arrivals, responses, coordinate, dt0, hurst)
 
     def smooth(self, y, x: GroupInput, arrivals, time: CellTime):
         """See `AbstractGroupCell`."""
@@ -125,20 +129,22 @@ class GeneralGroupCell(AbstractGroupCell):
         length = drive.length
         state = [Quadratic.through(*ends, length) for ends in zip(z, first, end, strict=True)]
         if self.coordinate is not None:
-            k = self.coordinate.index
-            return Motion(state, state[k], None, None, drive)
+            return Motion(state, state[self.coordinate.index], drive=drive)
         v, rise = jax.jvp(self.potential, (z,), (first,))
         potential = Quadratic.through(v, rise, self.potential(end), length)
-        bend = None
-        if drive.change:
-            bend = jax.jvp(self.potential, (z,), (self._noise(z, drive.change),))[1]
-        return Motion(state, potential, bend, None, drive)
+        apart = None
+        if drive.noise and self.group.hazard is not None:
+            moved = self._noise(z, drive.change or drive.noise)
+            slope = jax.jvp(self.potential, (z,), (moved,))[1]
+            whole = slope * (self.dt0 / length) if drive.change else None
+            apart = apart_of(slope, whole, self.dt0, self.hurst)
+        return Motion(state, potential, apart, drive)
 
     def flat(self, y: PopulationState) -> Motion:
         """See `AbstractGroupCell`."""
         z = self._moving(components(y.neuron))
         state = [Quadratic(a, None, None) for a in z]
-        return Motion(state, Quadratic(self.potential(z), jnp.zeros_like(z[0]), None), None)
+        return Motion(state, Quadratic(self.potential(z), jnp.zeros_like(z[0]), None))
 
     def _moving(self, x: list[Array]) -> list[Array]:
         """The numbers in which steps are made, of the components of the state."""
@@ -257,19 +263,26 @@ class GeneralGroupCell(AbstractGroupCell):
         begins = [_all(q.a, offset) for q in motion.state]
         z = [jnp.where(fired.hit, a, b) for a, b in zip(spiked, begins, strict=True)]
         end = z if drive is None else self._step(drive, z, begin, begin * 0 + length)
-        free = spiked
+        free, middle, again = self.potential(spiked), None, offset
+        start = Start(z, begin, end, drive)
+        at = lambda r: self.potential(z if drive is None else self._between(start)(r))
         if fired.free_at is not None and drive is not None:
-            free = self._between(drive, z, end, begin, fired.free_at)
-        v = self.potential(end)
-        return After(self.potential(free), components(self._state(end)), v, Start(z, begin, drive))
+            again = fired.free_at
+            free = at(again)
+        if self.group.hazard is not None:
+            middle = at((again + length) / 2)
+        v = free, middle, self.potential(end)
+        return After(v, components(self._state(end)), start)
 
-    def _between(self, drive: CellDrive, z, end, begin: Array, r: Array) -> list[Array]:
-        """At a time of the motion from `z` to `end`."""
+    def _between(self, start: Start) -> Callable[[Array], list[Array]]:
+        """The motion as a function of time."""
+        z, begin, end, drive = start
+        assert drive is not None
         length = drive.length - begin
         some = jnp.where(length > 0, length, 1)
         first = self._slope(drive, z, begin, drive.noise_at(begin))
-        ends = zip(z, first, end, strict=True)
-        return [Quadratic.through(*own, some).of_all(r - begin, r) for own in ends]
+        each = [Quadratic.through(*own, some) for own in zip(z, first, end, strict=True)]
+        return lambda r: [q.of_all(r - begin, r) for q in each]
 
     def delivered(
         self,
@@ -280,22 +293,21 @@ class GeneralGroupCell(AbstractGroupCell):
     ) -> PopulationState:
         """See `AbstractGroupCell`."""
         if not received:
-            return y
+            return PopulationState(y.neuron, y.ports, self.risen(found, time))
         ports, lines = dict(y.ports), {}
         for name, moments in received.items():
             came, lines[name] = self.arrivals[name](moments)
             values = added(components(y.ports[name]), came)
             ports[name] = self.port_state(name, [a for a in values if a is not None])
-        z, begin, drive = found.start
-        drive = drive.with_arrivals(lines)
-        end = self._step(drive, z, begin, begin * 0 + time.length)
-        s = y.s
-        if found.hazard is not None:
-            assert s is not None
-            more = self.group.rate(time.clock + time.length, self.potential(end))
-            s = trapezoid(s, found.since, more, -found.hazard)
-        neuron = self._state(end)
-        return PopulationState(neuron, ports, s)
+        old = found.start
+        drive = old.drive.with_arrivals(lines)
+        end = self._step(drive, old.z, old.begin, old.begin * 0 + time.length)
+        middle, more = None, self.potential(end) - self.potential(old.end)
+        if found.last is not None:
+            half, new = found.last.r[1], Start(old.z, old.begin, end, drive)
+            there, before = (self.potential(self._between(x)(half)) for x in (new, old))
+            middle = there - before
+        return PopulationState(self._state(end), ports, self.risen(found, time, middle, more))
 
 
 def _all(x: Any, like: Array) -> Array:

@@ -1,24 +1,27 @@
 """The neurons of one group in one cell: their motion, and the first spike of each."""
 
 import abc
+import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from .._event.crossing import first_of_pieces
-from .._misc import at_least, at_most
+from .._misc import at_least, at_most, made_once
 from .._model.firing import HardThreshold
 from .._model.layout import Group
 from .._model.state import PopulationState
 from .._solve.step import GRAZED, OK, OUTSIDE, RETRIGGERED
 from .._types import Scalar
-from .cell_parts import ArrivalCell, Line, Motion, PortCell, Quadratic, filled
+from .cell_hazard import CellHazard, Nodes, simpson
+from .cell_parts import ArrivalCell, Line, Motion, PortCell, ellipse, filled
 from .cell_state import GroupCarry, GroupInput
 from .delivery import ByMoments, Response
 from .linear import assembled, components, state_shapes
-from .phis import Vector, added
+from .phis import Entry, Vector, added
 
 if TYPE_CHECKING:
     from typing import ClassVar as AbstractVar
@@ -29,10 +32,6 @@ else:
 CROWDED = OUTSIDE + 1
 # By how many cells a spike may be found late.
 LATE = 4
-# In the middle of a cell the parabola in place of a Brownian motion W has the variance 3h/16 about
-# the chord, W has h/4: what it bends v by there is to grow by the factor sqrt(4/3). A parabola that
-# bends v by x changes v' by -8 x/h along the cell.
-STRETCH = ((4 / 3) ** 0.5 - 1) / 8
 
 
 class Spikes(NamedTuple):
@@ -43,14 +42,11 @@ class Spikes(NamedTuple):
     fault: Array
     # When the neurons may fire, after the cell's end; `None` without refractoriness.
     hold: Array | None
-    # How long ago the hidden state started: at the spike, the end of the refractory time, or the
-    # cell's start.
-    since: Float[Array, " neurons"]
     x: list[Array]
+    # The hidden state where the last part of the cell begins: at the spike, the end of the
+    # refractory time, or the cell's start; and that part.
     s: Array | None
-    # The potential that the hazard sees at the end, and the hazard.
-    v: Array
-    hazard: Array | None
+    last: Nodes | None
     # Of given spikes.
     density: tuple[Array, Array] | None
     # What the motion behind the spikes began with.
@@ -66,18 +62,16 @@ class CellTime(NamedTuple):
 
 
 class First(NamedTuple):
-    """The hidden state at the end of a cell without spikes, which neurons fire by themselves and
-    when, and faults."""
+    """Which neurons fire by themselves and when, and faults."""
 
-    s_end: Array | None
     hit: Bool[Array, " neurons"]
     offset: Float[Array, " neurons"]
     fault: Array
 
     @classmethod
-    def none(cls, like: Array, s_end: Array | None = None) -> "First":
+    def none(cls, like: Array) -> "First":
         """Of no neuron."""
-        return cls(s_end, jnp.zeros(like.shape, bool), jnp.zeros_like(like), jnp.int32(OK))
+        return cls(jnp.zeros(like.shape, bool), jnp.zeros_like(like), jnp.int32(OK))
 
 
 class Fired(NamedTuple):
@@ -92,17 +86,12 @@ class Fired(NamedTuple):
 class After(NamedTuple):
     """The neurons behind their spikes."""
 
-    # The potential where those that fired are free to fire again.
-    v_free: Array
-    # The components of the state at the cell's end, and the potential that the hazard sees there.
+    # The potential where those that fired are free to fire again, half way from there, where there
+    # is a hazard, and at the end.
+    v: tuple[Array, Array | None, Array]
+    # The components of the state at the cell's end.
     x: list[Array]
-    v: Array
     start: Any = None
-
-
-def trapezoid(s: Array, length: Array, start: Array, end: Array) -> Array:
-    """The hidden state after a time over which the hazard is linear."""
-    return s + length / 2 * (start + end)
 
 
 class AbstractGroupCell(eqx.Module):
@@ -144,18 +133,25 @@ class AbstractGroupCell(eqx.Module):
         motion: Any,
         time: CellTime,
         begin: Array | None,
+        hazard: CellHazard | None,
         *,
-        bent: bool,
         known: Array | None,
         free: bool,
     ) -> First:
         """The first spike of each neuron that is free at the time `begin`, if neurons fire by
         themselves; if a search has found them before, they are `known`."""
         del known
-        s_end, levels, slopes = self._events(carry.y.s, motion, time, bent, begin)
+        if hazard is None:
+            length = time.length if begin is None else time.length - begin
+            (start, end), slope = self._levels(motion, time.length, begin)
+            found = first_of_pieces(length, [start, end], [slope])
+        else:
+            assert carry.y.s is not None
+            start, slope = carry.y.s, hazard.start
+            found, end = hazard.crossing(start), start + hazard.total
         if not free:
-            return First.none(slopes[0], s_end)
-        return First(s_end, *self._crossing(levels, slopes, time, carry.hold))
+            return First.none(slope)
+        return First(*self._crossing(found, start, end, slope, time, carry.hold))
 
     def landed(self, motion: Any, hit: Array, offset: Array, begin) -> tuple[Array, list[Array]]:
         """The times of spikes, known more closely if that can be, and the numbers there."""
@@ -170,7 +166,8 @@ class AbstractGroupCell(eqx.Module):
     def delivered(
         self, y: PopulationState, found: Spikes, time: CellTime, received: dict[str, Any]
     ) -> PopulationState:
-        """The state at the cell's end with what arrived from neurons of this level."""
+        """The state at the cell's end with what arrived from neurons of this level, and what the
+        hidden states are there."""
 
     def ports_over(
         self,
@@ -205,56 +202,46 @@ class AbstractGroupCell(eqx.Module):
         assert isinstance(self.group.firing, HardThreshold)
         return v - self.group.firing.threshold
 
-    def _events(self, s, motion: Motion, time: CellTime, bent: bool, begin: Array | None):
-        """The hidden state at the cell's end, and for each piece of the cell: the event function
-        at its borders and its slope at its start; from `begin` on, if that is not the start."""
-        path, length = motion.potential, time.length
+    def _levels(self, motion: Motion, length: Scalar, begin: Array | None):
+        """The event function of a hard threshold at both ends of a cell, and its slope at the
+        start; from `begin` on, if that is not the start."""
+        path = motion.potential
         assert path.a is not None
-        end = path.of_all(length, path.a)
-        first = 0.0 if begin is None else begin
-        start = self._stretched(motion, begin, length) if bent else self._at(path, begin)
+        start = path.a if begin is None else path.of_all(begin, path.a)
         slope = jnp.zeros_like(start) if path.b is None else path.b
         if begin is not None and path.c is not None:
             slope = slope + 2 * path.c * begin
-        if self.group.hazard is None:
-            return None, [self.level(start), self.level(end)], [slope]
-        rate = lambda r, v: self.group.rate(time.clock + r, v)
-        levels, slopes, step = [s], [rate(first, start)], length - first
-        if bent:
-            step = step / 2
-            middle = first + step
-            slopes.append(rate(middle, self._stretched(motion, middle, length)))
-            levels.append(trapezoid(s, step, *slopes))
-        end = end if motion.shift is None else end + motion.shift
-        s_end = trapezoid(levels[-1], step, slopes[-1], rate(length, end))
-        return s_end, [*levels, s_end], slopes
+        return (self.level(start), self.level(path.of_all(length, path.a))), slope
 
-    def _at(self, path: Quadratic, r: Array | None) -> Array:
-        assert path.a is not None
-        return path.a if r is None else path.of_all(r, path.a)
+    def _nodes(self, motion: Motion, length: Scalar, begin: Array | None) -> Nodes:
+        """Of a cell without spikes, from `begin` on, if that is not the start."""
+        first = jnp.zeros_like(length) if begin is None else begin
+        like, times = motion.potential.a, (first, (first + length) / 2, length)
+        assert like is not None
+        at = lambda r: motion.potential.of_all(r, like)
+        start = like if begin is None else at(begin)
+        return Nodes(times, (start, at(times[1]), at(length)), self._apart(motion, times[1]))
 
-    def _stretched(self, motion: Motion, r: Array | None, length: Scalar) -> Array:
-        """The potential at a time, with the variance of a Brownian motion."""
-        v = self._at(motion.potential, r)
-        if motion.bend is None or r is None:
-            return v
-        # Of a parabola that is 1 in the middle.
-        return v - STRETCH * length * motion.bend * (4 * r * (length - r) / length**2)
+    def _apart(self, motion: Motion, r: Array) -> Array | None:
+        """How far apart hazards are read at a time, see `apart_of`."""
+        return None if motion.apart is None else motion.apart * ellipse(r, self.dt0)
 
-    def _crossing(self, levels, slopes, time: CellTime, hold: Array | None):
+    def _crossing(
+        self, found, level: Array, level_end: Array, slope: Array, time: CellTime, hold
+    ) -> tuple[Array, Array, Array]:
         """Which neurons fire by themselves, when, and which have a fault; none before the end of
-        its `hold`."""
+        its `hold`. They are `found` to cross, rise from `level` to `level_end`, and with `slope` at
+        the start."""
         begin, late, free, limited = 0.0, time.late, jnp.array(True), jnp.array(False)
         if hold is not None:
             begin, free = at_most(at_least(hold, 0), time.length), hold < time.length
             late = at_least(at_most(-hold, time.late), 0)
             limited = late < time.late
         length = time.length - begin
-        crosses, inside, speed = first_of_pieces(length, levels, slopes)
-        level, level_end, b = levels[0], levels[-1], slopes[0]
+        crosses, inside, speed = found
         overdue = (level > 0) & free
-        moving = overdue & (b > 0)
-        before = jnp.where(moving, level, 0) / jnp.where(moving, b, 1)
+        moving = overdue & (slope > 0)
+        before = jnp.where(moving, level, 0) / jnp.where(moving, slope, 1)
         crowded = overdue & (before > LATE * self.dt0) & (time.late > 0) & ~limited
         offset = begin + jnp.where(overdue, -at_most(before, late), inside)
         scale = jnp.maximum(jnp.abs(level), jnp.abs(level_end))
@@ -269,7 +256,6 @@ class AbstractGroupCell(eqx.Module):
         motion: Any,
         time: CellTime,
         *,
-        bent: bool,
         observed: Bool[Array, " neurons"] | None,
         given: Float[Array, " neurons"] | None,
         known: Float[Array, " neurons"] | None,
@@ -277,14 +263,18 @@ class AbstractGroupCell(eqx.Module):
     ) -> Spikes:
         """The first spike of each neuron, and where that leaves it at the cell's end."""
         group, s, length, hold = self.group, carry.y.s, time.length, carry.hold
-        hazard = group.hazard
         begin = None if hold is None else at_most(at_least(hold, 0), length)
         v = motion.potential.a
         assert v is not None
-        found = First.none(v)
+        found, hazard, nodes = First.none(v), None, None
+        if group.hazard is not None:
+            nodes = self._nodes(motion, length, begin)
+            hazard = CellHazard(nodes.r[0], nodes.length, *self._rates(nodes, time))
         if group.firing is not None:
-            found = self.first(carry, motion, time, begin, bent=bent, known=known, free=free)
-        s_end, hit, offset, fault = found
+            found = self.first(carry, motion, time, begin, hazard, known=known, free=free)
+        hit, offset, fault = found
+        # All that a spike does is made from it.
+        offset = made_once(offset, length >= 0)
         if observed is not None:
             hit, fault = hit & ~observed, jnp.where(observed, OK, fault)
         if given is not None:
@@ -301,32 +291,20 @@ class AbstractGroupCell(eqx.Module):
             hold = at_least(hold - length, -LATE * self.dt0)
         after = self.after(motion, there, Fired(hit, offset, free_at), time)
         again = offset if free_at is None else free_at
-        whole = length if begin is None else length - begin
-        since = jnp.where(hit, length - again, whole)
-        density, hazard_end = None, None
+        (start, middle, end), density = after.v, None
         if hazard is not None:
-            assert s is not None and s_end is not None and carry.u is not None
-            rate = lambda r, v: group.rate(time.clock + r, v)
-            hazard_end = rate(length, after.v)
+            assert s is not None and carry.u is not None and nodes is not None
             drawn = group.threshold(carry.u)
             if observed is not None:
-                at_spike = self.potential(there)
-                first = 0.0 if begin is None else begin
-                v_first = self._at(motion.potential, begin)
-                ahead = trapezoid(s, offset - first, rate(first, v_first), rate(offset, at_spike))
-                log_rate = group.log_rate(time.clock + offset, at_spike)
-                if carry.hold is not None:
-                    refractory = hit & (offset < carry.hold)
-                    log_rate = jnp.where(refractory, -jnp.inf, log_rate)
-                    ahead = jnp.where(refractory, s, ahead)
-                # Not below 0 by rounding, or by the error of a second spike in a cell.
-                density = at_least(ahead, 0), log_rate
+                density = self._density(carry, hazard, nodes, offset, self.potential(there), time)
                 drawn = jnp.where(observed, jnp.zeros_like(s), drawn)
             s = jnp.where(hit, drawn, s)
-            rest = trapezoid(s, since, rate(again, after.v_free), hazard_end)
-            s_end = jnp.where(hit, rest, s_end)
+            assert middle is not None
+            at = again, (again + length) / 2, length
+            ahead = Nodes(at, (start, middle, end), self._apart(motion, at[1]))
+            nodes = jax.tree.map(functools.partial(jnp.where, hit), ahead, nodes)
         if group.firing is not None:
-            level = self.level(after.v_free) if hazard is None or s is None else s
+            level = self.level(start) if hazard is None or s is None else s
             # Behind a refractory time that is another spike.
             stays = hit & (level > 0) & (again <= offset)
             fault = jnp.max(jnp.where(stays, RETRIGGERED, fault))
@@ -336,11 +314,52 @@ class AbstractGroupCell(eqx.Module):
             offset=offset,
             fault=fault,
             hold=hold,
-            since=since,
             x=after.x,
-            s=s_end,
-            v=after.v,
-            hazard=hazard_end,
+            s=s,
+            last=nodes,
             density=density,
             start=after.start,
         )
+
+    def risen(
+        self, found: Spikes, time: CellTime, middle: Entry = None, end: Entry = None
+    ) -> Array | None:
+        """The hidden states at the end of the cell, where what arrived adds so much to the
+        potentials in the middle of its last part and at the end."""
+        if found.last is None:
+            return None
+        assert found.s is not None
+        start, *v = found.last.v
+        half, last = (a if b is None else a + b for a, b in zip(v, (middle, end), strict=True))
+        nodes = found.last._replace(v=(start, half, last))
+        return found.s + nodes.length * simpson(*self._rates(nodes, time))
+
+    def _rates(self, nodes: Nodes, time: CellTime) -> list[Array]:
+        """The hazards at these nodes."""
+        return nodes.rates(lambda r, v: self.group.rate(time.clock + r, v))
+
+    def _density(
+        self,
+        carry: GroupCarry,
+        hazard: CellHazard,
+        nodes: Nodes,
+        offset: Array,
+        v: Array,
+        time: CellTime,
+    ) -> tuple[Array, Array]:
+        """The integrated hazard at spikes, where potentials are v, and the logarithm of the hazard:
+        that of the cell, and of the potential where a spike is late."""
+        s, log_rate = carry.y.s, lambda r, v: self.group.log_rate(time.clock + r, v)
+        assert s is not None
+        late = offset < hazard.begin
+        back = (offset - hazard.begin) / 2
+        before = back * (hazard.start + self.group.rate(time.clock + offset, v))
+        ahead = s + jnp.where(late, before, hazard.until(offset))
+        logarithm = hazard.log_at(offset, nodes.logs(log_rate))
+        logarithm = jnp.where(late, log_rate(offset, v), logarithm)
+        if carry.hold is not None:
+            refractory = offset < carry.hold
+            ahead = jnp.where(refractory, s, ahead)
+            logarithm = jnp.where(refractory, -jnp.inf, logarithm)
+        # Not below 0 by rounding, or by the error of a second spike in a cell.
+        return at_least(ahead, 0), logarithm

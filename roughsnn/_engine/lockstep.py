@@ -118,10 +118,12 @@ def cell_map_of(
 
     equations = [equations_of(group, dtype) for group in layout.groups]
 
+    hurst = 0.5 if problem.noise is None else problem.noise.hurst
+
     def parts(length):
         length = jnp.asarray(length, dtype)
         pairs = zip(layout.groups, equations, strict=True)
-        return tuple(group_cell_of(group, m, length, grid.dt0, exact) for group, m in pairs)
+        return tuple(group_cell_of(group, m, length, grid.dt0, hurst, exact) for group, m in pairs)
 
     last = grid.t1 - (grid.cells - 1) * grid.dt0
     whole = abs(last - grid.dt0) <= 1e-6 * grid.dt0
@@ -136,8 +138,8 @@ def cell_map_of(
         delayed=links_of(network, layout, "delayed"),
         cells=grid.cells,
         dt0=grid.dt0,
+        hurst=hurst,
         stop_after=problem.window.stop_after,
-        bent=problem.bent,
         record=plan.at_cells,
         reduce=plan.on_the_way,
         emit_origin=plan.at_times,

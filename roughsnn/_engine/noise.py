@@ -46,7 +46,8 @@ def flat_path(layout: Layout, path: AbstractGridPath) -> GridPath:
 
     increments, areas = path.arrays()
     areas = None if areas is None else flat(areas)
-    return GridPath(flat(increments), t0=path.t0, t1=path.t1, dt=path.dt, areas=areas)
+    fixed: Any = dict(dt=path.dt, areas=areas, hurst=path.hurst)
+    return GridPath(flat(increments), t0=path.t0, t1=path.t1, **fixed)
 
 
 def drawn_path(

@@ -150,13 +150,6 @@ class Problem(eqx.Module):
             coming=coming_of(arriving),
         )
 
-    @property
-    def bent(self) -> bool:
-        """Whether the noise changes along a cell."""
-        if self.noise is not None:
-            return jax.eval_shape(self.noise.arrays)[1] is not None
-        return any(self.channels) and self.interpolation == "parabola"
-
     def start(self) -> tuple[NetworkState, RandomKey]:
         """The state at the start, and the key of the thresholds."""
         _, event_key = split(self.key)

@@ -189,7 +189,8 @@ class _InsideOfCells(NamedTuple):
         r = jnp.where(at_start, x.length, at_most(r, x.length))
         groups = self.cell_map.layout.groups
         pairs = zip(groups, self.equations, strict=True)
-        parts = tuple(group_cell_of(group, m, r, dt0, self.cell_map.exact) for group, m in pairs)
+        how = self.cell_map.hurst, self.cell_map.exact
+        parts = tuple(group_cell_of(group, m, r, dt0, *how) for group, m in pairs)
         cell_map = dataclasses.replace(self.cell_map, parts=parts, last=None)
         if cell_map.slots:
             assert self.history is not None
@@ -204,12 +205,11 @@ class _InsideOfCells(NamedTuple):
         """The first part, of length r, of what drives a cell."""
         problem, layout, lengths = self.feed.problem, self.cell_map.layout, self.inputs.length
         share = r / x.length
-        drive = tuple((a, a + (b - a) * share, lag) for a, b, lag in x.drive)
+        drive = tuple((a, a + (b - a) * share) for a, b in x.drive)
         switches = switches_of(problem.drive, problem.grid, lengths)
         if switches is not None:
             line = switches.line_until(number, r)
-            own = [tuple(g.of_network(end) for end in line) for g in layout.groups]
-            drive = tuple((a, b, lag) for a, b, lag in own)
+            drive = tuple((g.of_network(line[0]), g.of_network(line[1])) for g in layout.groups)
         arrivals: tuple[dict[str, Array], ...] = tuple({} for _ in layout.groups)
         for one in () if self.feed.each else self.feed.arriving:
             came = one.moments_until(problem.grid, lengths, number, r)

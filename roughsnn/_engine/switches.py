@@ -39,9 +39,8 @@ class Switches(NamedTuple):
     grid: Grid
     lengths: Float[Array, " cells"]
 
-    def lines(self) -> tuple[Array, Array, Array]:
-        """The drive at the start and the end of each cell, and its lag, see `Line`; of shape
-        `(cells, neurons)`."""
+    def lines(self) -> tuple[Array, Array]:
+        """The drive at the start and the end of each cell, of shape `(cells, neurons)`."""
         cell, since = self._places()
         cells = jnp.arange(self.grid.cells, dtype=jnp.int32)
         # By the same numbers of cells as the jumps, so that none is there twice.
@@ -52,12 +51,7 @@ class Switches(NamedTuple):
         x = jnp.maximum(self.lengths[place] - since, 0) / self.lengths[place]
         change = jnp.where(inside[:, None], jnp.diff(values, axis=0), 0)
         add = lambda share, to: to.at[place].add(share[:, None] * change)
-        lag = self.lengths[place] * (x**2 - x)
-        return (
-            add(3 * x**2 - 2 * x, values[done]),
-            add(4 * x - 3 * x**2, values[done]),
-            add(lag, jnp.zeros_like(values[done])),
-        )
+        return add(3 * x**2 - 2 * x, values[done]), add(4 * x - 3 * x**2, values[done])
 
     def line_until(self, cell: Int[Array, ""], length: Float[Array, ""]):
         """The same in the first part, of this length, of one cell."""
@@ -69,7 +63,7 @@ class Switches(NamedTuple):
         change = jnp.where(inside[:, None], jnp.diff(values, axis=0), 0)
         total = lambda share: jnp.sum(share[:, None] * change, axis=0)
         start, end = total(3 * x**2 - 2 * x), total(4 * x - 3 * x**2)
-        return values[done] + start, values[done] + end, total(length * (x**2 - x))
+        return values[done] + start, values[done] + end
 
     def _places(self) -> tuple[Array, Array]:
         """The cell of each jump, and how long after its start it is."""

@@ -84,17 +84,21 @@ class QuadraticCrossing(AbstractCrossing):
         at = [length * (k / self.pieces) for k in range(self.pieces)]
         slopes = [jax.jvp(along, (r,), (one,))[1] for r in at]
         levels = [e0, *(along(r) for r in at[1:]), e1]
-        crosses, roots, speed = first_of_pieces(length, levels, slopes)
-        # What argmin does, in two reductions that vectorise.
-        fixed = jax.lax.stop_gradient(roots)
-        candidates = jnp.where(crosses | fires_at_once(e0), fixed, jnp.inf)
-        first = jnp.min(candidates)
-        hit = first < jnp.inf
-        numbers = jnp.arange(e0.shape[0], dtype=jnp.int32)
-        index = jnp.min(jnp.where(candidates == first, numbers, e0.shape[0] - 1))
-        offset = jnp.sum(jnp.where(one_hot(index, e0.shape[0]), roots, 0))
-        slope = jnp.where(entry(e0, index) > 0, jnp.inf, entry(speed, index))
-        return Crossing(hit, offset, index, jax.lax.stop_gradient(slope))
+        return earliest(e0, *first_of_pieces(length, levels, slopes))
+
+
+def earliest(e0: Array, crosses: Array, roots: Array, speed: Array) -> Crossing:
+    """The first of the crossings of all coordinates, from what `first_of_pieces` returns."""
+    # What argmin does, in two reductions that vectorise.
+    fixed = jax.lax.stop_gradient(roots)
+    candidates = jnp.where(crosses | fires_at_once(e0), fixed, jnp.inf)
+    first = jnp.min(candidates)
+    hit = first < jnp.inf
+    numbers = jnp.arange(e0.shape[0], dtype=jnp.int32)
+    index = jnp.min(jnp.where(candidates == first, numbers, e0.shape[0] - 1))
+    offset = jnp.sum(jnp.where(one_hot(index, e0.shape[0]), roots, 0))
+    slope = jnp.where(entry(e0, index) > 0, jnp.inf, entry(speed, index))
+    return Crossing(hit, offset, index, jax.lax.stop_gradient(slope))
 
 
 def first_of_pieces(

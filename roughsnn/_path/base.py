@@ -38,6 +38,8 @@ class AbstractGridPath(AbstractCellPath):
 
     t0: AbstractVar[float]
     t1: AbstractVar[float]
+    # How rough it is where it is not known: increments over short times h are like h^hurst.
+    hurst: AbstractVar[float]
 
     @abc.abstractmethod
     def arrays(

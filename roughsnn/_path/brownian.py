@@ -198,6 +198,7 @@ class BrownianPath(AbstractGridPath):
     t0: float = eqx.field(static=True)
     t1: float = eqx.field(static=True)
     dt: float = eqx.field(static=True)
+    hurst: float = eqx.field(static=True)
 
     def __init__(
         self,
@@ -213,6 +214,7 @@ class BrownianPath(AbstractGridPath):
         first: IntScalar = 0,
     ):
         self.t0, self.t1, self.dt = check_window(t0, t1, dt, "dt")
+        self.hurst = 0.5
         _check_interpolation(interpolation)
         shape = check_shape(shape)
         self.columns, self.width = _check_columns(columns, shape), shape[-1] if shape else 0

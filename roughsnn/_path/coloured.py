@@ -43,7 +43,7 @@ def ornstein_uhlenbeck_path(
     **Raises:** `ValueError`/`TypeError` for an empty window, `dt <= 0`, `timescale <= 0`.
     """
     xi, _ = _process(t0, t1, dt, timescale, shape, key, dtype)
-    return _grid_path(xi[1:] - xi[:-1], t0, t1, dt)
+    return GridPath(xi[1:] - xi[:-1], t0=t0, t1=t1, dt=dt)
 
 
 def coloured_path(
@@ -69,11 +69,8 @@ def coloured_path(
     **Raises:** as [`roughsnn.ornstein_uhlenbeck_path`][].
     """
     _, integrals = _process(t0, t1, dt, timescale, shape, key, dtype)
-    return _grid_path(integrals / (2 * float(timescale)) ** 0.5, t0, t1, dt)
-
-
-def _grid_path(increments: Array, t0, t1, dt) -> GridPath:
-    return GridPath(increments, t0=t0, t1=t1, dt=dt)
+    increments = integrals / (2 * float(timescale)) ** 0.5
+    return GridPath(increments, t0=t0, t1=t1, dt=dt, hurst=1.0)
 
 
 def _variance_of_integral(x: float) -> float:

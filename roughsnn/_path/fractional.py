@@ -70,7 +70,7 @@ def fractional_path(
     cells, size = num_cells(t0, t1, dt), math.prod(check_shape(shape))
     root = jnp.asarray(_root_spectrum(cells, hurst), dtype)
     increments = dt**hurst * _drawn(seeds(key), root, size)
-    return GridPath(increments.reshape(cells, *shape), t0=t0, t1=t1, dt=dt)
+    return GridPath(increments.reshape(cells, *shape), t0=t0, t1=t1, dt=dt, hurst=hurst)
 
 
 @eqx.filter_jit

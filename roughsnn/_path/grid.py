@@ -1,12 +1,22 @@
 """A driver given by numbers, and what is made of several."""
 
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from .._check import check_kind
-from .._misc import as_float_array, check_positive_int, check_window, einsum, is_concrete, num_cells
+from .._misc import (
+    as_float_array,
+    check_positive_int,
+    check_window,
+    einsum,
+    is_concrete,
+    num_cells,
+    static_float,
+)
 from .._types import IntScalar, Numeric, RealScalar
 from .base import AbstractGridPath, CellPolynomial
 
@@ -24,8 +34,12 @@ class GridPath(AbstractGridPath):
     - `t0`, `t1`, `dt`: the window and the length of a cell; concrete numbers.
     - `areas`: the space-time areas $\\frac1h\\int_0^h (x(r) - \\tfrac rh x(h))\\,dr$ of the cells,
         shape `(cells, *shape)`: parabolas in place of chords.
+    - `hurst`: the Hurst index, how rough the driver is inside of cells: its increments over short
+        times h are like $h^H$. 1/2 is as rough as Brownian motion, 1 is smooth. The hazard in the
+        middle of a cell is read where the potential has the variance that this makes.
 
-    **Raises:** `ValueError` for shapes that do not fit, and numbers that are not finite.
+    **Raises:** `ValueError` for shapes that do not fit, numbers that are not finite, and a `hurst`
+        outside of (0, 1].
     """
 
     increments: Float[Array, " cells *shape"]
@@ -33,6 +47,7 @@ class GridPath(AbstractGridPath):
     t0: float = eqx.field(static=True)
     t1: float = eqx.field(static=True)
     dt: float = eqx.field(static=True)
+    hurst: float = eqx.field(static=True)
 
     def __init__(
         self,
@@ -42,7 +57,11 @@ class GridPath(AbstractGridPath):
         t1: RealScalar,
         dt: RealScalar,
         areas: Numeric | None = None,
+        hurst: float = 0.5,
     ):
+        self.hurst = static_float("hurst", hurst)
+        if not 0 < self.hurst <= 1:
+            raise ValueError(f"`hurst` must be in (0, 1], 1/2 for Brownian motion, got {hurst}.")
         self.t0, self.t1, self.dt = check_window(t0, t1, dt, "dt")
         self.increments = as_float_array("increments", increments)
         self.areas = None if areas is None else as_float_array("areas", areas)
@@ -79,7 +98,8 @@ def local_path(path: AbstractGridPath) -> AbstractGridPath:
     if path.t0 == 0:
         return path
     increments, areas = path.arrays()
-    return GridPath(increments, t0=0.0, t1=path.t1 - path.t0, dt=path.dt, areas=areas)
+    fixed: Any = dict(dt=path.dt, areas=areas, hurst=path.hurst)
+    return GridPath(increments, t0=0.0, t1=path.t1 - path.t0, **fixed)
 
 
 def divided(path: AbstractGridPath, factor: int) -> AbstractGridPath:
@@ -102,7 +122,8 @@ def divided(path: AbstractGridPath, factor: int) -> AbstractGridPath:
     dt = path.dt / factor
     cells = num_cells(path.t0, path.t1, dt)
     areas = None if areas is None else areas[:cells]
-    return GridPath(parts[:cells], t0=path.t0, t1=path.t1, dt=dt, areas=areas)
+    # Smooth in them.
+    return GridPath(parts[:cells], t0=path.t0, t1=path.t1, dt=dt, areas=areas, hurst=1.0)
 
 
 def coarsened(path: AbstractGridPath, factor: int) -> GridPath:
@@ -131,7 +152,8 @@ def coarsened(path: AbstractGridPath, factor: int) -> GridPath:
         start = jnp.cumsum(d, 1) - d
         inside = areas.reshape(d.shape) + start + d / 2
         areas = jnp.mean(inside, 1) - whole / 2
-    return GridPath(whole, t0=path.t0, t1=path.t1, dt=path.dt * factor, areas=areas)
+    dt = path.dt * factor
+    return GridPath(whole, t0=path.t0, t1=path.t1, dt=dt, areas=areas, hurst=path.hurst)
 
 
 def correlated(
@@ -182,6 +204,7 @@ def correlated(
         t1=path.t1,
         dt=path.dt,
         areas=None if areas is None else mix(areas),
+        hurst=path.hurst,
     )
 
 

@@ -28,7 +28,7 @@ class EventByEvent(eqx.Module):
         and at least three on parabolas. By default, for networks of linear neurons and synapses:
         without noise the exact solution, whatever `dt0` (hazards are integrated on it to fifth
         order and more; a drive that is a function of time is a straight line on a step), with
-        noise an exponential trapezoidal rule. Else `diffrax.Heun`, and `diffrax.Tsit5` for
+        noise an exponential rule (hazards: Simpson's). Else `diffrax.Heun`, and `diffrax.Tsit5` for
         adaptive steps and on parabolas; cells are stepped over in the `coordinate` of neurons that
         have one. Adaptive steps, and those of a solver that is given, are made in the state itself.
     - `root_finder`: an `optimistix` root finder, by default [`roughsnn.Chandrupatla`][] to machine

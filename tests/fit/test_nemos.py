@@ -113,7 +113,7 @@ def test_likelihood_and_filters_are_those_of_nemos(train):
     found = scipy.optimize.minimize(loss, np.ones(3), jac=True, tol=1e-10)
     ours = float(value_and_gradient(found.x, train)[0])
     filters, densities = [], []
-    for dt in (2e-3, 1e-3):
+    for dt in (5e-4, 2.5e-4):
         model, x, y = poisson(train, dt)
         # Its rates are per bin.
         level = float(model.intercept_[0]) - np.log(dt)

@@ -73,7 +73,8 @@ CALLS: dict[str, Call] = {
     ),
     "clamp": Call(
         rs.clamp,
-        g.RUN | dict(network=g.QUIET, train=g.TRAIN, observed=[0, 1], engine=rs.Lockstep()),
+        g.RUN
+        | dict(network=g.QUIET, train=g.TRAIN, observed=[0, 1], engine=rs.Lockstep(), history=None),
     ),
     "SparseWeights": Call(
         rs.SparseWeights, dict(targets=np.array([[1], [0]]), values=np.ones((2, 1)), size=2)

@@ -26,7 +26,9 @@ CALLS: dict[str, Call] = {
         rs.ornstein_uhlenbeck_path, g.GRID | g.SHAPE | dict(timescale=0.1)
     ),
     "fractional_path": Call(rs.fractional_path, g.GRID | g.SHAPE | dict(hurst=0.4)),
-    "GridPath": Call(rs.GridPath, g.GRID | dict(increments=np.ones((4, 2)), areas=np.ones((4, 2)))),
+    "GridPath": Call(
+        rs.GridPath, g.GRID | dict(increments=np.ones((4, 2)), areas=np.ones((4, 2)), hurst=0.5)
+    ),
     "coarsened": Call(rs.coarsened, dict(path=g.NOISE, factor=2)),
     "correlated": Call(rs.correlated, dict(path=g.NOISE, factor=jnp.eye(2))),
     "correlated.covariance": Call(rs.correlated, dict(path=g.NOISE, covariance=np.eye(2))),

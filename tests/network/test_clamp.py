@@ -171,9 +171,11 @@ def test_it_is_continuous_as_a_spike_crosses_the_border_of_a_cell(train):
 
 def test_spikes_at_both_ends_of_the_window():
     train = observed([[0.0, T1], [], [0.5, T1]])
-    found = rs.clamp(network(), drive(), train, rs.Window(train.t0, train.t1, 0.005))
-    assert found.log_intensities[0] == pytest.approx(-BETA - np.log(TIMESCALE))
-    assert found.hazards[0] == 0 and abs(found.last_hazards[0]) < 1e-15
+    for dt in (0.00125, 0.005):
+        found = rs.clamp(network(), drive(), train, rs.Window(train.t0, train.t1, dt))
+        # Of second order, as the hazard is a straight line between nodes.
+        assert abs(found.log_intensities[0] + BETA + np.log(TIMESCALE)) < 30 * dt**2
+        assert found.hazards[0] == 0 and abs(found.last_hazards[0]) < 1e-15
     # The spike at t0 acts like one just behind it.
     near = [np.array([1e-12, T1]), np.zeros(0), np.array([0.5, T1])]
     np.testing.assert_allclose(found.log_likelihood, exact(near), rtol=1e-3)
@@ -185,7 +187,7 @@ def test_several_spikes_in_one_cell(at, bound):
     lists = [np.array([0.2, at, at + 0.002, at + 0.004]), np.array([0.7]), np.array([at + 0.003])]
     train = observed(lists)
     reference, log_rates = exact(lists), exact_log_rates(lists)
-    for dt, tolerance in ((0.02, bound), (0.01, bound), (0.00125, 1e-4)):
+    for dt, tolerance in ((0.02, bound), (0.01, bound), (0.000625, 1e-4)):
         found = rs.clamp(network(), drive(), train, rs.Window(train.t0, train.t1, dt))
         np.testing.assert_allclose(found.spikes.times, train.times, rtol=1e-12)
         log_intensities = np.asarray(found.log_intensities)[: len(log_rates)]

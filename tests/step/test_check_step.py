@@ -32,8 +32,8 @@ def network(mu, weights: Any = WEIGHTS, sigma: Any = None, size: int | None = No
     return lif_network(firing, weights, mu=mu, sigma=sigma, size=size)
 
 
-def statistics(mu, key, window=WINDOW):
-    train = rs.simulate(network(mu), INPUT, window, max_spikes=100, key=key).spikes
+def statistics(mu, key, window=WINDOW, **options):
+    train = rs.simulate(network(mu), INPUT, window, max_spikes=100, key=key, **options).spikes
     return {"count": train.counts().astype(float), "times": train.per_neuron(60)}
 
 
@@ -52,7 +52,8 @@ def test_an_output_is_settled_and_its_limit_is_that_of_short_cells():
 
 
 def test_an_output_that_depends_on_dt0():
-    coarse = lambda mu, key: statistics(mu, key, rs.Window(0.0, 1.0, 0.02))
+    engine, window = rs.EventByEvent(solver=dfx.Euler()), rs.Window(0.0, 1.0, 0.02)
+    coarse = lambda mu, key: statistics(mu, key, window, engine=engine)
     report = rs.testing.check_step(coarse, SLOW, jr.key(0), samples=256, tolerance=5e-3)
     assert report.verdict == "depends on dt0" and len(report.dts) > 2
     line = report.lines[0]
