@@ -94,6 +94,8 @@ from ._engine.clamp import clamp as clamp
 from ._engine.eligibility import Eligibility as Eligibility
 from ._engine.eligibility import eligibility as eligibility
 from ._engine.final import FinalState as FinalState
+from ._engine.online import OnlineSimulation as OnlineSimulation
+from ._engine.online import simulate_online as simulate_online
 from ._engine.simulate import simulate as simulate
 
 # kernels

@@ -200,7 +200,7 @@ record = {"v": ("cells", np.array([0.05, 0.1]), "mean", "max"), "s": "last"}
 recorder = rs.Lockstep(record=record)
 late = rs.Projection("n", "n", WEIGHTS, delay=0.03)
 apart = rs.SpikingNetwork({"n": population(SILENT, rs.HardThreshold(1.0))}, [late])
-trace(functools.partial(simulated, net=apart, engine=rs.Lockstep(exact=True)), C)
+trace(lambda c: simulated(c, net=apart, engine=rs.Lockstep(exact=True)), C)
 trace(lambda c: rs.simulate(network(), c * jnp.ones((20, 2)), **ROOM, engine=recorder), C)
 saveat = dfx.SaveAt(ts=[0.05, 0.15], steps=True, t0=True, t1=True, dense=True)
 step = rs.StepPath([0.1, 0.2], [[0.0, 0.0], [3.0, 2.0], [0.0, 0.0]])
@@ -208,8 +208,8 @@ saved = lambda: rs.simulate(hard, step, **ROOM, engine=rs.EventByEvent(saveat=sa
 trace(lambda: rs.marcus_lift(saved().path()), derivatives=False)
 adaptive = rs.EventByEvent(controller=dfx.PIDController(1e-6, 1e-6), solver=dfx.Tsit5())
 trace(lambda c: simulated(c, net=hard, engine=adaptive), C)
-eligibility = lambda w: rs.eligibility(network(w), np.ones(2), **ROOM)
-trace(eligibility, WEIGHTS, derivatives=False)
+trace(lambda w: rs.eligibility(network(w), np.ones(2), **ROOM), WEIGHTS, derivatives=False)
+trace(lambda c: rs.simulate_online(lambda c: (hard, [c, c]), c, c, **ROOM), C, derivatives=False)
 rs.check(rs.simulate(network(), np.ones(2), **ROOM, throw=False))
 
 # Event equations of one's own, driven by jumps.

@@ -22,7 +22,8 @@ NOT_CALLED = {
     "a base class": {name for name in vars(rs) if name.startswith("Abstract")},
     "a function returns it": {
         *("Boundary", "Clamped", "ConditionReport", "Eligibility", "FinalState", "Fit"),
-        *("LogLikelihood", "Multilevel", "OnlineGradient", "Saved", "Simulation", "Solution"),
+        *("LogLikelihood", "Multilevel", "OnlineGradient", "OnlineSimulation", "Saved"),
+        *("Simulation", "Solution"),
         *("losses.TwoSampleTest", "scores.ConnectivityRecovery", "scores.Explosions"),
         *("testing.GradientReport", "testing.RescalingTest", "testing.StepLine"),
         *("testing.StepReport", "io.Finding", "io.Recording", "io.Report"),
@@ -56,6 +57,8 @@ ALLOWED = {
     ("io.Session", "names", "words"): "these are names",
     ("online_gradient", "params"): "what nan does to them is a matter of the problem",
     ("online_gradient", "direction"): "nan has a derivative of nan",
+    ("simulate_online", "params"): "what nan does to them is a matter of the model",
+    ("simulate_online", "direction"): "nan has a derivative of nan",
     ("CadlagPath", "ys"): "a path that was saved may be nan behind its end",
     ("losses.kernel_score", "y"): "it may be one train",
     ("plot.matrix", "values"): "entries that are nan stay white",

@@ -72,6 +72,23 @@ def network(neuron: str, synapse: str) -> rs.SpikingNetwork:
     return rs.SpikingNetwork(population(neuron, synapse), weights=WEIGHTS)
 
 
+def delayed(neuron: str, noisy: bool = True, firing=None) -> rs.SpikingNetwork:
+    """Two populations of a neuron that is refractory, with delays within and between them."""
+    whole = population(neuron, "Exponential", noisy, firing)
+    part = lambda size: rs.Population(
+        size, whole.neuron, whole.firing, whole.ports, refractory=0.011
+    )
+    delays = 0.03 + 0.01 * np.arange(6).reshape(3, 2)
+    return rs.SpikingNetwork(
+        {"a": part(3), "b": part(2)},
+        [
+            rs.Projection("a", "a", WEIGHTS, delay=0.023),
+            rs.Projection("a", "b", np.abs(WEIGHTS[:, :2]) + 0.2, delay=delays),
+            rs.Projection("b", "a", -0.3 * np.ones((2, 3))),
+        ],
+    )
+
+
 class Run(NamedTuple):
     """How a neuron with a peak is driven: it fires some times before `t1`."""
 

@@ -78,9 +78,8 @@ class CellHazard(NamedTuple):
 
     def until(self, r: Array) -> Array:
         """Its integral up to a time since the cell's start."""
-        x, shape = self._place(r), _shape(*self[2:])
-        before, own = x * shape[0], _integral(at_least(x, 0), *shape)
-        return self.length * jnp.where(x < 0, before, own)
+        # A part of no length has a derivative in its end.
+        return (r - self.begin) * _mean(at_least(self._place(r), 0), *_shape(*self[2:]))
 
     def rate(self, r: Array) -> Array:
         """What it is at a time since the cell's start."""
@@ -141,9 +140,14 @@ def _rate(x: Array, start: Array, end: Array, bend: Array) -> Array:
     return start + x * (end - start - bend + bend * x)
 
 
-def _integral(x: Array, start: Array, end: Array, bend: Array) -> Array:
+def _mean(x: Array, start: Array, end: Array, bend: Array) -> Array:
+    """Its mean until then."""
+    return start + x * ((end - start - bend) / 2 + bend / 3 * x)
+
+
+def _integral(x: Array, *shape: Array) -> Array:
     """Its integral, in the same units."""
-    return x * (start + x * ((end - start - bend) / 2 + bend / 3 * x))
+    return x * _mean(x, *shape)
 
 
 @jax.custom_jvp

@@ -248,11 +248,11 @@ def apart_of(noise: Entry, change: Entry, length: float, hurst: float) -> Entry:
 
 
 def ellipse(r: Array, length: float) -> Array:
-    """Half an ellipse over a cell: 0 at both ends, and before it, and 1 in the middle; with a
-    finite slope at the ends."""
-    r = at_least(r, 0)
-    arc, steep = 4 * r * (length - r) / length**2, 1e-4
-    return jnp.where(arc > steep, jnp.sqrt(at_least(arc, steep)), arc / steep**0.5)
+    """Half an ellipse over a cell: next to 0 at both ends, and before it, and 1 in the middle. Its
+    square, which is what a mean on both sides depends on, is as steep at the ends as it should be,
+    while it has a finite slope itself."""
+    arc, least = 4 * r * (length - r) / length**2, 1e-8 if r.dtype.itemsize == 8 else 1e-4
+    return jnp.sqrt((at_least(arc, -least / 2) + least) / (1 + least))
 
 
 def curve_of(m: Affine, length: Scalar) -> Matrix:

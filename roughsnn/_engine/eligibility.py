@@ -7,27 +7,33 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int, PyTree
 
 from .._conditions.fields import smooth_drift
-from .._misc import entry, one_hot, where_tree
-from .._model.equation import Spike, received
+from .._misc import one_hot, where_tree
+from .._model.connectivity import SparseWeights
+from .._model.dale import DaleWeights
+from .._model.layout import Layout
+from .._model.links import links_of
 from .._model.network import SpikingNetwork
-from .._model.projection import Projection
+from .._model.population import Source
 from .._model.state import NetworkState
+from .._model.stdp import PairSTDP
+from .._model.waiting import Agenda
 from .._path.base import AbstractGridPath
 from .._path.brownian import Brownian
 from .._random import RandomKey
 from .._results import RESULTS, Failure
-from .._solve.engine import EventByEvent, as_event_by_event
+from .._solve.engine import EventByEvent
 from .._solve.failure import failure_of, result_of
-from .._solve.recursion import event_or_stop
+from .._solve.recursion import Happening, by_cells, happening
 from .._solve.setup import Equation, compact, set_up
 from .._train.spike_train import SpikeTrain
 from .._types import Drive
 from .._window import Window
-from .event_by_event import equation_of
-from .problem import Problem, pose
+from .event_by_event import agenda_of, equation_of, judged, numbered_marks, train_of
+from .known import event_of
+from .problem import Problem, as_network, pose
 
 
 class Eligibility(eqx.Module):
@@ -38,6 +44,7 @@ class Eligibility(eqx.Module):
     - `spikes`: the [`roughsnn.SpikeTrain`][].
     - `time_derivatives`: shape `(max_spikes, neurons)`; entry `[n, j]` is
         $\partial\tau_n/\partial w_{jk}$ for the neuron $k$ that fired spike n, padded with 0.
+        Neurons are numbered as in the network, population after population.
     - `result`: a [`roughsnn.RESULTS`][].
     """
 
@@ -77,24 +84,22 @@ def eligibility(
     signal times an eligibility, is a local learning rule. It is the gradient of $L$ in the
     weights onto neurons whose spikes reach no others that could act back on them or on $L$
     (the last layer of a feed-forward network), as `dt0` → 0; for others it leaves out what
-    goes by way of other neurons, unless the learning signal holds it. All derivatives at
-    once: [`roughsnn.online_gradient`][].
+    goes by way of other neurons, unless the learning signal holds it. Along one
+    direction, with all of that: [`roughsnn.simulate_online`][].
 
     Costs neurons² per step; memory does not grow with time.
 
     **Arguments:** as for [`roughsnn.simulate`][] with a [`roughsnn.EventByEvent`][], of which
-    solver and root finder are used; the network must be one population with a matrix of weights.
+    solver and root finder are used. The network may have several populations, delays and
+    refractory times; its projections hold matrices of weights, at most one for each pair of
+    populations, and no [`roughsnn.Source`][] sends spikes.
 
     **Returns:** an [`roughsnn.Eligibility`][].
 
-    **Raises:** as [`roughsnn.simulate`][].
+    **Raises:** as [`roughsnn.simulate`][]; `ValueError` for other networks.
     """
-    engine = as_event_by_event(engine)
-    if engine.adaptive or engine.saveat is not None:
-        raise ValueError(
-            "`eligibility` makes steps of the length of a cell and saves no states: leave out "
-            "`controller` and `saveat` of the engine."
-        )
+    engine = by_cells(engine, "eligibility")
+    _check_network(as_network(network))
     problem = pose(
         network,
         drive,
@@ -105,7 +110,6 @@ def eligibility(
         initial=initial,
         noise=noise,
     )
-    _projection(problem.network)
     found, failure = _eligibility(problem, engine)
     found = failure.raised(found) if throw else found
     spikes = found.spikes.in_frame(window)
@@ -113,107 +117,165 @@ def eligibility(
     return dataclasses.replace(found, spikes=spikes)
 
 
-def _projection(network: SpikingNetwork) -> Projection:
-    """The only projection, and its mask."""
+def _check_network(network: SpikingNetwork) -> None:
+    """Refuses networks whose synapses are not pairs of neurons."""
     projections = network.projections
-    if len(network.parts) != 1 or len(projections) != 1 or projections[0].mask is None:
+    held = [p.weights.raw if isinstance(p.weights, DaleWeights) else p.weights for p in projections]
+    dense = [not isinstance(weights, SparseWeights) for weights in held]
+    if not projections or not all(dense):
         raise ValueError(
-            "`network` must be one population with a matrix of weights onto itself: the "
-            "derivatives are with respect to them, and one is kept for each pair of neurons. Use "
-            "`SparseWeights.to_dense()`."
+            "`network` must have matrices of weights: the derivatives are with respect to them, "
+            "and one is kept for each pair of neurons. Use `SparseWeights.to_dense()`."
         )
-    if network.waits or projections[0].plasticity is not None:
-        raise ValueError(
-            "`network` must have no delays, no refractory times and no plasticity: what is to "
-            "come, and what a spike leaves behind at synapses, has no eligibility traces."
-        )
-    return projections[0]
+    for name, population in network.populations.items():
+        if isinstance(population, Source):
+            raise ValueError(
+                f"`network` must have no roughsnn.Source, got {name!r}: its neurons have no "
+                "number. Let a population that is simulated send its spikes, or use jax.jvp."
+            )
+    pairs = [(p.pre, p.post) for p in projections]
+    for n, (pair, p) in enumerate(zip(pairs, projections, strict=True)):
+        if pair in pairs[:n]:
+            raise ValueError(
+                f"`projections[{n}]` is the second from {p.pre!r} to {p.post!r}: a derivative is "
+                "known by its pair of neurons, so there may be one."
+            )
+        if isinstance(p.plasticity, PairSTDP):
+            raise ValueError(
+                f"`projections[{n}]` learns, by a PairSTDP: derivatives are with respect to "
+                "weights that stay as they are."
+            )
 
 
 @eqx.filter_jit
 def _eligibility(problem: Problem, engine: EventByEvent) -> tuple[Eligibility, Failure]:
     """What [`roughsnn.eligibility`][] returns, compiled once for functions and shapes."""
     problem = problem.grouped()
-    window, neurons, projection = problem.window, problem.neurons, _projection(problem.network)
-    max_spikes = problem.max_spikes
+    layout, room = problem.layout, problem.max_spikes
+    agenda = agenda_of(problem, engine)
     equation, engine, _ = equation_of(problem, engine)
-    stepper, start, length = set_up(equation, engine, window=window, max_events=max_spikes)
-    traces = jax.tree.map(lambda x: jnp.zeros((neurons, *x.shape), x.dtype), equation.y0)
+    stepper, start, length = set_up(equation, engine, window=problem.window, max_events=room)
+    traces = jax.tree.map(lambda x: jnp.zeros((layout.size, *x.shape), x.dtype), equation.y0)
+    sent = _Sent.of(problem, agenda)
 
     def body(carry, _):
         carry, traces = carry
         new, emitted = stepper(carry)
-        t, local = event_or_stop(stepper, carry, new, emitted)
-        fires, k = emitted.mark >= 0, jnp.maximum(emitted.mark, 0)
+        here = happening(stepper, carry, new, emitted)
         # Neurons are uncoupled between spikes, so row j moves all synapses of j at once.
-        left, push = jax.linearize(lambda y: stepper.flow(carry, y, local), carry.y)
-        # That of the step: the drift there may differ, where the noise is not resolved.
-        event_at = lambda r: equation.event.fn(t, stepper.flow(carry, carry.y, r), None)
-        speed = entry(jax.jvp(event_at, (local,), (jnp.ones_like(local),))[1], k)
-        speed = jnp.where(fires, speed, 1)
+        left, push = jax.linearize(lambda y: stepper.flow(carry, y, here.local), carry.y)
         traces = jax.vmap(push)(traces)
-        u = stepper.labels.of(k, entry(new.counts, k), local.dtype)
-        dtau, after = _at_spike(equation, projection, t, left, speed, traces, k, u)
-        traces = where_tree(fires, after, traces)
-        return (new, traces), (emitted.time, emitted.mark, jnp.where(fires, dtau, 0))
+        dtau, after = _at_event(equation, sent, here, left, traces)
+        traces = where_tree(here.event, after, traces)
+        return (new, traces), (emitted.time, emitted.mark, jnp.where(emitted.mark >= 0, dtau, 0))
 
     (final, _), (times, marks, dtaus) = jax.lax.scan(body, (start, traces), length=length)
-    times, dtaus, marks = compact(marks, max_spikes, (times, jnp.inf), (dtaus, 0.0), (marks, -1))
+    times, dtaus, marks = compact(marks, room, (times, jnp.inf), (dtaus, 0.0), (marks, -1))
     result = result_of(final)
-    train = SpikeTrain(
-        times=times,
-        marks=marks,
-        count=final.num_events,
-        overflow=result != RESULTS.successful,
-        t0=0.0,
-        t1=window.t1,
-        num_neurons=neurons,
-    )
-    found = Eligibility(train, dtaus, result)
-    return found, failure_of(result, stepper, final)
+    result, failure = judged(result, failure_of(result, stepper, final), final.y)
+    marks = numbered_marks(marks, layout)
+    train = train_of(problem, times, marks, final.num_events, result)
+    return Eligibility(train, layout.numbered(dtaus), result), failure
 
 
-def _at_spike(
-    p: Equation,
-    projection: Projection,
-    t: Array,
-    left: NetworkState,
-    speed: Array,
-    traces: NetworkState,
-    k: Array,
-    u: Array,
-):
-    """The derivatives of the time of a spike of `k`, and the traces just after it; just before it
-    the event function rises with `speed`."""
-    assert projection.mask is not None
-    fired = one_hot(k, projection.mask.shape[0])
-    zero, one = jnp.zeros_like(t), jnp.ones_like(t)
+def _at_event(
+    p: Equation, sent: "_Sent", here: Happening, left: NetworkState, traces: NetworkState
+) -> tuple[Float[Array, " neurons"], NetworkState]:
+    """The derivatives of the time of an event, and the traces just after it."""
+    t, zero, one = here.t, jnp.zeros_like(here.t), jnp.ones_like(here.t)
 
     def level(t, y):
-        return jnp.sum(jnp.where(fired, p.event.fn(t, y, None), 0))
+        values = p.event.fn(t, y, None)
+        return jnp.sum(jnp.where(one_hot(here.k, values.shape[0]), values, 0))
 
     def jump(t, y):
-        return p.event.transition(t, y, None, k, u)
+        return p.event.transition(t, y, None, here.k, here.u)
 
     _, slope = jax.linearize(level, t, left)
-    dtau = -jax.vmap(lambda a: slope(zero, a))(traces) / speed
+    dtau = -jax.vmap(lambda a: slope(zero, a))(traces) / here.speed
     mu = smooth_drift(p.terms, t, left, None)
     right, push = jax.linearize(jump, t, left)
     after = jax.vmap(lambda a: push(zero, a))(traces)
     gap = jax.tree.map(jnp.subtract, smooth_drift(p.terms, t, right, None), push(one, mu))
-    # The spike moves with the weights onto its own neuron; to the others it is given.
-    own = lambda a, g: a - jnp.where(fired[None], dtau[:, None] * g[None], 0)
-    after = jax.tree.map(own, after, gap)
-    # A unit more of the weights of k arrives at its targets.
-    assert isinstance(p.event.transition, Spike) and projection.port is not None
-    layout, name = p.event.transition.layout, projection.port
-    unit = jnp.ones_like(fired, dtau.dtype)
-    arrive = lambda w: received(layout, left, 0, name, w)
-    came = jax.jvp(arrive, (jnp.zeros_like(unit),), (unit,))[1].groups[0].ports[name]
-    delivered = fired[:, None] & projection.mask
-    port = jax.tree.map(
-        lambda a, c: a + delivered.astype(a.dtype) * c[None],
-        after.groups[0].ports[name],
-        came,
-    )
-    return dtau, eqx.tree_at(lambda y: y.groups[0].ports[name], after, port)
+
+    def own(a, gap, mask):
+        rows = dtau.reshape(-1, *(1,) * gap.ndim)
+        return a - jnp.where(mask[None], rows * gap[None], 0)
+
+    # The event moves with the weights onto its own neuron; to the others it is given.
+    after = jax.tree.map(own, after, gap, sent.own(here.k, left))
+    # A unit more of the weights of its neuron arrives at its targets.
+    came, sender = sent.arrived(t, left, here)
+    row = one_hot(sender, dtau.shape[0])
+
+    def arrive(a, came):
+        return a + jnp.where(row.reshape(-1, *(1,) * came.ndim), came[None], 0)
+
+    return dtau, jax.tree.map(arrive, after, came)
+
+
+class _Sent(eqx.Module):
+    """What events do, as functions of the weights, and the derivatives in all that there are."""
+
+    moving: PyTree
+    unit: PyTree
+    rest: PyTree
+    agenda: Agenda | None
+    layout: Layout
+
+    @staticmethod
+    def of(problem: Problem, agenda: Agenda | None) -> "_Sent":
+        network, layout = problem.network, problem.layout
+        weights: list[Array] = []
+        for p in network.projections:
+            own = p.effective()
+            assert not isinstance(own, SparseWeights)
+            weights.append(own)
+
+        def jumps(weights):
+            changed = eqx.tree_at(lambda x: [p.weights for p in x.projections], network, weights)
+            links = () if agenda is None else links_of(changed, layout, "delayed")
+            moved = None if agenda is None else dataclasses.replace(agenda, links=links)
+            return event_of(changed, layout, moved).transition
+
+        _, rest = eqx.partition(jumps(weights), eqx.is_inexact_array)
+        ones = [
+            jnp.ones_like(w) if p.mask is None else p.mask.astype(w.dtype)
+            for w, p in zip(weights, network.projections, strict=True)
+        ]
+        arrays = lambda weights: eqx.filter(jumps(weights), eqx.is_inexact_array)
+        moving, unit = jax.jvp(arrays, (weights,), (ones,))
+        return _Sent(moving, unit, rest, agenda, layout)
+
+    def own(self, k: Int[Array, ""], y: NetworkState) -> NetworkState:
+        """What belongs to the neuron of an event: its state, and the end of its refractory time."""
+        releases = 0 if self.agenda is None else self.agenda.releases
+        number = jnp.where(k < self.layout.size, k, k - self.layout.size)
+        fired = one_hot(number, self.layout.size) & (k < self.layout.size + releases)
+        groups = [
+            jax.tree.map(lambda x, f=f: jnp.broadcast_to(_behind(f, x), x.shape), group)
+            for group, f in zip(y.groups, self.layout.split(fired), strict=True)
+        ]
+        masks = jax.tree.map(lambda x: jnp.zeros(x.shape, bool), y).with_groups(groups)
+        if y.waiting is None or releases == 0:
+            return masks
+        ends = jnp.pad(fired, (0, y.waiting.left.shape[0] - releases))
+        return eqx.tree_at(lambda y: y.waiting.left, masks, ends)
+
+    def arrived(
+        self, t: Array, left: NetworkState, here: Happening
+    ) -> tuple[NetworkState, Int[Array, ""]]:
+        """What a unit of all weights brings at an event, and the neuron that sent it."""
+
+        def jump(moving):
+            return eqx.combine(moving, self.rest)(t, left, None, here.k, here.u)
+
+        came = jax.jvp(jump, (self.moving,), (self.unit,))[1]
+        if self.agenda is None or left.waiting is None:
+            return came, here.k
+        return came, self.agenda.sender(left.waiting, here.k)
+
+
+def _behind(mask: Array, x: Array) -> Array:
+    """A mask over neurons for an array with neurons first."""
+    return mask.reshape(-1, *(1,) * (x.ndim - 1))

@@ -7,11 +7,12 @@ from typing import Any
 import diffrax as dfx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from .._misc import joined
 from .._model.equation import Arrivals, Diffusion, Drift
 from .._model.firing import HardThreshold
+from .._model.layout import Layout
 from .._model.links import links_of
 from .._model.state import NetworkState
 from .._model.waiting import Agenda
@@ -170,38 +171,61 @@ def run_event_by_event(problem: Problem, engine: EventByEvent) -> tuple[Simulati
         max_events=problem.max_spikes,
         conditions=problem.conditions,
     )
-    if not layout.in_order:
-        marks = solution.event_marks
-        numbers = jnp.asarray(layout.indices)[jnp.maximum(marks, 0)]
-        marks = jnp.where(marks >= 0, numbers, -1)
-        solution = dataclasses.replace(solution, event_marks=marks)
-    train = SpikeTrain(
-        times=solution.event_times,
-        marks=solution.event_marks,
-        count=solution.event_count,
-        overflow=solution.result != RESULTS.successful,
-        t0=0.0,
-        t1=window.t1,
-        num_neurons=problem.neurons,
+    solution = dataclasses.replace(
+        solution, event_marks=numbered_marks(solution.event_marks, layout)
+    )
+    result, failure = judged(solution.result, failure, solution.y1)
+    solution = dataclasses.replace(solution, result=result)
+    train = train_of(
+        problem, solution.event_times, solution.event_marks, solution.event_count, result
     )
     if random:
         s = excess(solution.y1)[None]
         if window.edges:
             s = jnp.concatenate([solution.ys, s])
         train = dataclasses.replace(train, boundary=boundary_of(problem, train, s, equation.key))
-    if solution.y1.waiting is not None:
-        lost = solution.y1.waiting.lost > 0
-        result = RESULTS.where(lost, RESULTS.too_many_pending, solution.result)
-        solution = dataclasses.replace(solution, result=result)
-        train = dataclasses.replace(train, overflow=result != RESULTS.successful)
-        index = jnp.where(lost, len(failure.messages), failure.index)
-        message = RESULTS[RESULTS.too_many_pending]
-        failure = Failure(index, (*failure.messages, message))
     states = solution if wanted else None
-    good = solution.result == RESULTS.successful
+    good = result == RESULTS.successful
     told = jnp.zeros_like(final.counts)
     end = problem.end(solution.y1, final.counts, told, engine, good, None, arriving)
-    return Simulation(train, states, solution.result, end, problem.conditions), failure
+    return Simulation(train, states, result, end, problem.conditions), failure
+
+
+def numbered_marks(marks: Int[Array, " events"], layout: Layout) -> Int[Array, " events"]:
+    """The numbers in the network of the neurons that fired; -1 for padding."""
+    if layout.in_order:
+        return marks
+    numbers = jnp.asarray(layout.indices)[jnp.maximum(marks, 0)]
+    return jnp.where(marks >= 0, numbers, -1)
+
+
+def train_of(
+    problem: Problem,
+    times: Float[Array, " events"],
+    marks: Int[Array, " events"],
+    count: Int[Array, ""],
+    result: RESULTS,
+) -> SpikeTrain:
+    """The train of a solve that went on from event to event."""
+    return SpikeTrain(
+        times=times,
+        marks=marks,
+        count=count,
+        overflow=result != RESULTS.successful,
+        t0=0.0,
+        t1=problem.window.t1,
+        num_neurons=problem.neurons,
+    )
+
+
+def judged(result: RESULTS, failure: Failure, end: NetworkState) -> tuple[RESULTS, Failure]:
+    """The outcome, also if there was no place for what waits."""
+    if end.waiting is None:
+        return result, failure
+    lost = end.waiting.lost > 0
+    index = jnp.where(lost, len(failure.messages), failure.index)
+    result = RESULTS.where(lost, RESULTS.too_many_pending, result)
+    return result, Failure(index, (*failure.messages, RESULTS[RESULTS.too_many_pending]))
 
 
 def hidden(y: NetworkState) -> Float[Array, " neurons"]:

@@ -110,6 +110,19 @@ class Agenda(eqx.Module):
         left, used = jnp.where(own, 1, waiting.left), jnp.where(own, 0, waiting.used)
         return dataclasses.replace(waiting, left=left, used=used), amounts
 
+    def sender(self, waiting: Waiting, k: Int[Array, ""]) -> Int[Array, ""]:
+        """The neuron, group after group, whose spike an event is or brings; behind the last one for
+        the end of a refractory time."""
+        size, place = self.layout.size, k - self.layout.size
+        rows = [
+            np.repeat(link.indices, np.prod(_delays(link)) // len(link.indices))
+            for link in self.links
+        ]
+        senders = np.concatenate([*rows, [size]]).astype(np.int32)
+        number = jnp.sum(jnp.where(one_hot(place, self.places), waiting.what, 0)).astype(jnp.int32)
+        arrived = jnp.asarray(senders)[jnp.clip(number, 0, len(senders) - 1)]
+        return jnp.where(k < size, k, jnp.where(place >= self.releases, arrived, size))
+
 
 def _strong(link: Link, entries: Array, amplitudes: dict[str, Array]) -> Array:
     """How strong what arrives is."""

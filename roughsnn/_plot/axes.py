@@ -3,6 +3,8 @@
 from typing import Any
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#bbbbbb"
+# Colours of several things that the colour-blind can tell apart (Okabe & Ito, 2008).
+SEVERAL = (BLUE, ORANGE, "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 
 def make_axes(ax: Any, **options: Any) -> Any:

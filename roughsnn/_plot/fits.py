@@ -112,27 +112,28 @@ def training(fit: Any, *, ax: Any = None, names: tuple[str, ...] | None = None) 
 
 
 def weights(estimate: np.ndarray | Array, truth: np.ndarray | Array, *, ax: Any = None) -> Any:
-    """Estimated against true weights, off the diagonal.
+    """Estimated against true weights.
 
     **Arguments:**
 
-    - `estimate`, `truth`: matrices `[pre, post]`.
+    - `estimate`, `truth`: matrices `[pre, post]`; of square ones the diagonal is left out.
     - `ax`: `matplotlib` axes; by default new ones.
 
     **Returns:** the axes.
     """
     found, true = _as_matrix("estimate", estimate), _as_matrix("truth", truth)
-    if found.shape != true.shape or found.shape[0] != found.shape[1]:
+    if found.shape != true.shape:
         raise ValueError(
-            "`estimate` and `truth` must be square matrices of one shape, got "
-            f"{found.shape} and {true.shape}."
+            f"`estimate` and `truth` must be matrices of one shape, got {found.shape} and "
+            f"{true.shape}."
         )
     if np.any(np.isnan(found)) or np.any(np.isnan(true)):
         raise ValueError("`estimate` and `truth` must not hold nan.")
     ax = make_axes(ax)
-    off = ~np.eye(len(true), dtype=bool)
+    square = true.shape[0] == true.shape[1]
+    shown = ~np.eye(len(true), dtype=bool) if square else np.ones(true.shape, bool)
     ax.axline((0, 0), slope=1, color=GREY)
-    ax.plot(true[off], found[off], ".", color=BLUE, ms=4, alpha=0.6)
+    ax.plot(true[shown], found[shown], ".", color=BLUE, ms=4, alpha=0.6)
     ax.set(xlabel="true weight", ylabel="estimate")
     return ax
 

@@ -10,20 +10,21 @@ from .._loss.statistics import psth as psth_of
 from .._misc import described
 from .._train.check import check_same_kind, check_trains
 from .._train.spike_train import SpikeTrain
-from .axes import BLUE, ORANGE, make_axes
+from .axes import BLUE, ORANGE, SEVERAL, make_axes
 
 _SPIKES = "#222222"
 
 
-def raster(train: SpikeTrain, *, ax: Any = None, neuron: int | None = None, color=_SPIKES) -> Any:
+def raster(train: SpikeTrain, *, ax: Any = None, neuron: int | None = None, color=None) -> Any:
     """A raster plot: a row for each neuron of one train, or for each trial of a batch.
 
     **Arguments:**
 
-    - `train`: one train, or a batch of trials.
+    - `train`: one train, or a batch of trials. (Of one population: `train["exc"]`.)
     - `ax`: `matplotlib` axes; by default new ones.
     - `neuron`: of a batch, the neuron to show; by default the spikes of all.
-    - `color`: of the spikes.
+    - `color`: of the spikes; by default several populations of one train have a colour each, and
+        their names stand beside them.
 
     **Returns:** the axes.
     """
@@ -37,8 +38,15 @@ def raster(train: SpikeTrain, *, ax: Any = None, neuron: int | None = None, colo
     elif neuron is not None:
         raise ValueError("`neuron` is for a batch; of one train use train.only([n]).")
     ax = make_axes(ax)
-    ax.eventplot(rows, colors=color, linelengths=0.8, linewidths=0.8)
+    several = () if batch or len(train.populations) < 2 else train.populations
+    colors = [SEVERAL[n % len(SEVERAL)] for n, (_, size) in enumerate(several) for _ in range(size)]
+    ax.eventplot(rows, colors=color or colors or _SPIKES, linelengths=0.8, linewidths=0.8)
     ax.set(xlabel="time", ylabel=label, xlim=(train.t0, train.t1), ylim=(len(rows) - 0.5, -0.5))
+    if several:
+        sizes = np.array([size for _, size in several])
+        ends = np.cumsum(sizes)
+        ax.set_yticks(ends - (sizes + 1) / 2, [name for name, _ in several])
+        ax.set_ylabel("population")
     return ax
 
 

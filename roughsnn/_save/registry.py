@@ -113,6 +113,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 # Fields that a class has got since its files were first written, and what they were before.
 LATER_FIELDS: dict[str, dict[str, dict[str, Any]]] = {
     "roughsnn.SpikeTrain": {"static": {"populations": ()}},
+    "roughsnn.GridPath": {"static": {"hurst": 0.5}},
     "roughsnn.Population": {"fields": {"refractory": None}},
     "roughsnn.Projection": {
         "fields": {"delay": None, "plasticity": None},

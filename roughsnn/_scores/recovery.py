@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._check import check_flag
 from .._loss.missing import Missing, accepted
 from .._misc import as_plain
 from .._train.check import check_trains
@@ -32,37 +33,43 @@ class ConnectivityRecovery:
 
 
 def connectivity_recovery(
-    weights: Float[Array, "neurons neurons"] | np.ndarray,
-    truth: Float[Array, "neurons neurons"] | np.ndarray,
+    weights: Float[Array, "pre post"] | np.ndarray,
+    truth: Float[Array, "pre post"] | np.ndarray,
+    *,
+    diagonal: bool | None = None,
 ) -> ConnectivityRecovery:
-    """Compares estimated weights with the true ones, off the diagonal.
+    """Compares estimated weights with the true ones.
 
     **Arguments:**
 
-    - `weights`, `truth`: `[pre, post]`, of the observed neurons; where the truth is 0 there is no
-        connection.
+    - `weights`, `truth`: `[pre, post]`, of the observed neurons, or of two populations; where the
+        truth is 0 there is no connection.
+    - `diagonal`: whether the diagonal counts, as it does between two populations. By default it
+        does unless the matrices are square.
 
     **Returns:** a [`roughsnn.scores.ConnectivityRecovery`][].
 
     **Raises:** `TypeError` for what are no numbers; `ValueError` for matrices of different shapes,
-    or that are not finite.
+    that are not finite, or of fewer than two pairs.
     """
     found, true = as_plain("weights", weights), as_plain("truth", truth)
-    if found.shape != true.shape or found.ndim != 2 or found.shape[0] != found.shape[1]:
+    if found.shape != true.shape or found.ndim != 2:
         raise ValueError(
-            f"`weights` and `truth` must be square matrices of one shape, got {found.shape} and "
+            f"`weights` and `truth` must be matrices of one shape, got {found.shape} and "
             f"{true.shape}."
         )
-    if len(true) < 2:
+    diagonal = true.shape[0] != true.shape[1] if diagonal is None else diagonal
+    counts = ~np.eye(*true.shape, dtype=bool) | check_flag("diagonal", diagonal)
+    if counts.sum() < 2:
+        without = "" if diagonal else ", without the diagonal"
         raise ValueError(
-            "`weights` and `truth` must be of at least two neurons, as the diagonal does not "
-            f"count, got shape {true.shape}."
+            "`weights` and `truth` must be of at least two pairs of neurons, got shape "
+            f"{true.shape}{without}."
         )
     for name, matrix in (("weights", found), ("truth", true)):
         if not np.all(np.isfinite(matrix)):
             raise ValueError(f"`{name}` must be finite, got {matrix}.")
-    off = ~np.eye(len(true), dtype=bool)
-    found, true = found[off], true[off]
+    found, true = found[counts], true[counts]
     there = true != 0
     auroc = np.nan
     if 0 < there.sum() < len(there):

@@ -2,12 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from .._check import check_function
 from .._conditions.fields import smooth_drift
@@ -15,7 +16,7 @@ from .._event.event import Event
 from .._misc import as_numbers, described, entry, one_hot, where_tree
 from .._random import RandomKey, check_key
 from .._results import RESULTS, Failure
-from .._types import Args, Numeric, State
+from .._types import Args, Numeric, Scalar, State
 from .._window import Clock, Window, as_window, check_capacity
 from .engine import EventByEvent, as_event_by_event
 from .failure import failure_of, result_of
@@ -91,28 +92,11 @@ def online_gradient(
 
     **Raises:** as [`roughsnn.eventsolve`][].
     """
-    window, engine = as_window(window), as_event_by_event(engine)
+    window, engine = as_window(window), by_cells(engine, "online_gradient")
     max_events = check_capacity("max_events", max_events, window)
-    if engine.adaptive or engine.saveat is not None:
-        raise ValueError(
-            "`online_gradient` makes steps of the length of a cell and saves no states: leave out "
-            "`controller` and `saveat` of the engine."
-        )
-    if jax.tree.structure(params) != jax.tree.structure(direction):
-        raise ValueError(
-            "`direction` must have the structure of `params`: got "
-            f"{jax.tree.structure(direction)} and {jax.tree.structure(params)}."
-        )
-
     check_function("problem", problem, "problem(params)")
     check_jump_ts(jump_ts)
-    for name, tree in (("params", params), ("direction", direction)):
-        for leaf in jax.tree.leaves(tree):
-            if not jnp.issubdtype(as_numbers(name, leaf).dtype, jnp.floating):
-                raise ValueError(f"`{name}` must hold floating arrays, got {described(leaf)}.")
-    sizes = [jax.tree.map(jnp.shape, tree) for tree in (params, direction)]
-    if sizes[0] != sizes[1]:
-        raise ValueError(f"`direction` must have the shapes of `params`, got {sizes[::-1]}.")
+    check_direction(params, direction)
 
     def checked(params):
         posed = problem(params)
@@ -139,6 +123,33 @@ def online_gradient(
     return dataclasses.replace(found, event_times=found.event_times + window.t0)
 
 
+def by_cells(engine: Any, name: str) -> EventByEvent:
+    """The engine, whose steps are cells and which saves no states; a clear error for another."""
+    engine = as_event_by_event(engine)
+    if engine.adaptive or engine.saveat is not None:
+        raise ValueError(
+            f"`{name}` makes steps of the length of a cell and saves no states: leave out "
+            "`controller` and `saveat` of the engine."
+        )
+    return engine
+
+
+def check_direction(params: PyTree, direction: PyTree) -> None:
+    """A clear error unless both are floating arrays of one structure and the same shapes."""
+    if jax.tree.structure(params) != jax.tree.structure(direction):
+        raise ValueError(
+            "`direction` must have the structure of `params`: got "
+            f"{jax.tree.structure(direction)} and {jax.tree.structure(params)}."
+        )
+    for name, tree in (("params", params), ("direction", direction)):
+        for leaf in jax.tree.leaves(tree):
+            if not jnp.issubdtype(as_numbers(name, leaf).dtype, jnp.floating):
+                raise ValueError(f"`{name}` must hold floating arrays, got {described(leaf)}.")
+    sizes = [jax.tree.map(jnp.shape, tree) for tree in (params, direction)]
+    if sizes[0] != sizes[1]:
+        raise ValueError(f"`direction` must have the shapes of `params`, got {sizes[::-1]}.")
+
+
 @eqx.filter_jit
 def _online_gradient(
     problem, params, direction, key, engine, jump_ts, clock, *, window, max_events
@@ -153,26 +164,14 @@ def _online_gradient(
             "`online_gradient` does not take drivers that jump. Use jax.jvp through "
             "roughsnn.eventsolve."
         )
-    y0_derivative = jax.jvp(lambda p: problem(p)[2], (params,), (direction,))[1]
 
-    def body(carry, _):
-        carry, dy = carry
-        new, emitted = stepper(carry)
-        t, local = event_or_stop(stepper, carry, new, emitted)
-        fires, k = emitted.mark >= 0, jnp.maximum(emitted.mark, 0)
+    def stepper_at(params):
+        terms, event, _, args = problem(params)
+        return dataclasses.replace(stepper, terms=terms, event=event, args=args)
 
-        def left_at(params, y):
-            terms, event, _, args = problem(params)
-            there = dataclasses.replace(stepper, terms=terms, event=event, args=args)
-            return there.flow(carry, y, local)
-
-        left, dleft = jax.jvp(left_at, (params, carry.y), (direction, dy))
-        u = stepper.labels.of(k, entry(new.counts, k), local.dtype)
-        dtau, dright = _jump(problem, params, direction, t, left, dleft, k, u)
-        dy = where_tree(fires, dright, dleft)
-        return (new, dy), (emitted.time, emitted.mark, jnp.where(fires, dtau, 0))
-
-    (final, dy1), (times, marks, dtaus) = jax.lax.scan(body, (start, y0_derivative), length=length)
+    dy0 = jax.jvp(lambda p: problem(p)[2], (params,), (direction,))[1]
+    final, dy1, emitted = carried_forward(stepper_at, params, direction, start, dy0, length)
+    times, marks, dtaus = emitted
     times, marks, dtaus = compact(marks, max_events, (times, jnp.inf), (marks, -1), (dtaus, 0.0))
     result = result_of(final)
     found = OnlineGradient(
@@ -187,31 +186,85 @@ def _online_gradient(
     return found, failure_of(result, stepper, final)
 
 
-def event_or_stop(stepper: Stepper, carry: Carry, new: Carry, emitted: Emitted):
-    """The time to which an iteration went, and the same in the cell's local time."""
+def carried_forward(
+    stepper_at: Callable[[PyTree], Stepper],
+    params: PyTree,
+    direction: PyTree,
+    start: Carry,
+    dy0: State,
+    length: int,
+) -> tuple[Carry, State, tuple[Array, Array, Array]]:
+    """Theorem 3.2 along a path: its end, the derivative of the state there, and the times, the
+    marks and the derivatives of the times that the iterations emitted."""
+    stepper = stepper_at(params)
+
+    def body(carry, _):
+        carry, dy = carry
+        new, emitted = stepper(carry)
+        here = happening(stepper, carry, new, emitted)
+        left_at = lambda params, y: stepper_at(params).flow(carry, y, here.local)
+        left, dleft = jax.jvp(left_at, (params, carry.y), (direction, dy))
+        dtau, dright = _jump(stepper_at, params, direction, here, left, dleft)
+        dy = where_tree(here.event, dright, dleft)
+        return (new, dy), (emitted.time, emitted.mark, jnp.where(emitted.mark >= 0, dtau, 0))
+
+    (final, dy1), emitted = jax.lax.scan(body, (start, dy0), length=length)
+    return final, dy1, emitted
+
+
+class Happening(NamedTuple):
+    """What an iteration came to: whether an event of coordinate k, with the random number u and the
+    event function rising with `speed`; and when that is, also in the cell."""
+
+    event: Bool[Array, ""]
+    k: Int[Array, ""]
+    u: Scalar
+    t: Scalar
+    local: Scalar
+    speed: Scalar
+
+
+def happening(stepper: Stepper, carry: Carry, new: Carry, emitted: Emitted) -> Happening:
+    """What the iteration from `carry` to `new` came to."""
     begin, stop, *_ = stepper.interval(carry)
-    local = jnp.where(emitted.mark >= 0, new.offset, stop)
-    return begin + local, local
+    # An event that nobody is told of is one, too.
+    event = jnp.isfinite(emitted.time) & (new.last >= 0)
+    k = jnp.maximum(new.last, 0)
+    local = jnp.where(event, new.offset, stop)
+    own = jnp.where(k < new.counts.shape[0], k, 0)
+    # That of the step: the drift there may differ, where the noise is not resolved.
+    along = lambda r: stepper.event.fn(begin + r, stepper.flow(carry, carry.y, r), stepper.args)
+    speed = entry(jax.jvp(along, (local,), (jnp.ones_like(local),))[1], k)
+    return Happening(
+        event=event,
+        k=k,
+        u=stepper.labels.of(own, entry(new.counts, own), local.dtype),
+        t=begin + local,
+        local=local,
+        speed=jnp.where(event & (speed > 0), speed, 1),
+    )
 
 
-def _jump(problem: Problem, params, direction, t, left, dleft, k, u) -> tuple[Array, State]:
+def _jump(
+    stepper_at, params, direction, here: Happening, left: State, dleft: State
+) -> tuple[Array, State]:
     """The derivative of the event time, and that of the state at fixed time after it."""
-    terms, _, _, args = problem(params)
+    stepper, t = stepper_at(params), here.t
+    terms, args = stepper.terms, stepper.args
 
-    def event_at(params, t, y):
-        _, event, _, args = problem(params)
-        values = event.fn(t, y, args)
-        return jnp.sum(jnp.where(one_hot(k, values.shape[0]), values, 0))
+    def event_at(params, y):
+        stepper = stepper_at(params)
+        values = stepper.event.fn(t, y, stepper.args)
+        return jnp.sum(jnp.where(one_hot(here.k, values.shape[0]), values, 0))
 
     def jump_at(params, t, y):
-        _, event, _, args = problem(params)
-        return event.transition(t, y, args, k, u)
+        stepper = stepper_at(params)
+        return stepper.event.transition(t, y, stepper.args, here.k, here.u)
 
-    mu, one = smooth_drift(terms, t, left, args), jnp.ones_like(t)
-    moved = lambda fn: jax.jvp(lambda p, y: fn(p, t, y), (params, left), (direction, dleft))
-    carried = lambda fn: jax.jvp(lambda t, y: fn(params, t, y), (t, left), (one, mu))[1]
-    speed = carried(event_at)
-    dtau = -moved(event_at)[1] / jnp.where(speed > 0, speed, 1)
-    right, dright = moved(jump_at)
+    mu = smooth_drift(terms, t, left, args)
+    moved = lambda fn: jax.jvp(fn, (params, left), (direction, dleft))
+    dtau = -moved(event_at)[1] / here.speed
+    right, dright = moved(lambda p, y: jump_at(p, t, y))
+    carried = jax.jvp(lambda t, y: jump_at(params, t, y), (t, left), (jnp.ones_like(t), mu))[1]
     after = smooth_drift(terms, t, right, args)
-    return dtau, jax.tree.map(lambda d, a, b: d - (a - b) * dtau, dright, after, carried(jump_at))
+    return dtau, jax.tree.map(lambda d, a, b: d - (a - b) * dtau, dright, after, carried)

@@ -43,6 +43,15 @@ class Boundary(eqx.Module):
             return None
         return Boundary(self.excess[..., :size, :], self.at_risk[..., :size, :], self.ts[:size])
 
+    def merged(self, groups: np.ndarray, number: int) -> "Boundary":
+        """That of groups of neurons: one more spike of a group is one of any of its neurons, so
+        those that could fire add up."""
+        excess = jnp.where(self.at_risk, self.excess, 0)
+        shape = (*excess.shape[:-1], number)
+        total = jnp.zeros(shape, excess.dtype).at[..., groups].add(excess)
+        there = jnp.zeros(shape, bool).at[..., groups].max(self.at_risk)
+        return Boundary(total, there, self.ts)
+
     def only(self, neurons: Int[Array, " n"]) -> "Boundary":
         """The part that belongs to some neurons."""
         return Boundary(self.excess[..., neurons], self.at_risk[..., neurons], self.ts)

@@ -43,6 +43,22 @@ def check_sizes(populations: Sizes, total: int) -> Sizes:
     return populations
 
 
+def groups_of(groups: Any, populations: Sizes, total: int) -> tuple[np.ndarray, Sizes]:
+    """The number of the group of each neuron, and names and sizes of these; by default a group is a
+    population."""
+    if groups is None:
+        sizes = [size for _, size in populations or ((ONLY, total),)]
+        index = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+        return index, tuple((name, 1) for name, _ in populations)
+    wanted = f"{total} integers, one for each neuron"
+    index = as_integers("groups", groups, wanted)
+    if index.shape != (total,):
+        raise ValueError(f"`groups` must be {wanted}, got shape {index.shape}.")
+    if index.min() < 0:
+        raise ValueError(f"`groups` must not be negative, got {index.min()}.")
+    return index.astype(np.int32), ()
+
+
 def numbers_of(name: Any, populations: Sizes, total: int) -> range:
     """The numbers of the neurons of a population, or an error that says which there are."""
     if not isinstance(name, str):

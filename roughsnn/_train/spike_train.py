@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from .._check import as_integers, as_tuple, check_kind
+from .._check import as_tuple, check_kind
 from .._misc import (
     as_array,
     as_numbers,
@@ -28,7 +28,7 @@ from .borders import before
 from .boundary import Boundary
 from .lists import flattened
 from .marks import count_by_mark, find_first
-from .neurons import Sizes, check_neurons, check_sizes, numbers_of
+from .neurons import Sizes, check_neurons, check_sizes, groups_of, numbers_of
 
 
 class SpikeTrain(eqx.Module):
@@ -282,22 +282,18 @@ class SpikeTrain(eqx.Module):
             overflow=part.overflow | (part.count > room),
         )
 
-    def merged(self, groups: Sequence[int] | np.ndarray) -> "SpikeTrain":
+    def merged(self, groups: Sequence[int] | np.ndarray | None = None) -> "SpikeTrain":
         """The spikes of each group of neurons as those of one: multi-unit activity.
 
-        `groups` holds the number of the group of each neuron, from 0 on.
+        `groups` holds the number of the group of each neuron, from 0 on; by default each population
+        is a group, and gives it its name.
         """
-        wanted = f"{self.num_neurons} integers, one for each neuron"
-        index = as_integers("groups", groups, wanted)
-        if index.shape != (self.num_neurons,):
-            raise ValueError(f"`groups` must be {wanted}, got shape {index.shape}.")
-        if index.min() < 0:
-            raise ValueError(f"`groups` must not be negative, got {index.min()}.")
-        group = jnp.asarray(index.astype(np.int32))
+        index, populations = groups_of(groups, self.populations, self.num_neurons)
+        group, number = jnp.asarray(index), int(index.max()) + 1
         marks = jnp.where(self.marks >= 0, group[self.marks], -1)
-        number = int(index.max()) + 1
+        boundary = None if self.boundary is None else self.boundary.merged(index, number)
         return dataclasses.replace(
-            self, marks=marks, num_neurons=number, boundary=None, populations=()
+            self, marks=marks, num_neurons=number, boundary=boundary, populations=populations
         )
 
     def with_spike(self, neuron: IntScalar) -> "SpikeTrain":

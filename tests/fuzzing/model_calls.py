@@ -15,6 +15,10 @@ def _problem(c):
     return dfx.ODETerm(lambda t, y, a: 3 * a - y), g.EVENT, jnp.zeros(2), c
 
 
+def _model(c):
+    return g.NETWORK, c * jnp.ones(2)
+
+
 CALLS: dict[str, Call] = {
     "drop_failed": Call(rs.drop_failed, dict(batch=g.SIMULATIONS)),
     "check": Call(rs.check, dict(outcome=g.SIMULATED)),
@@ -91,6 +95,20 @@ CALLS: dict[str, Call] = {
     ),
     "constrained": Call(rs.constrained, dict(model=g.NETWORK)),
     "DaleWeights": Call(rs.DaleWeights, dict(weights=g.WEIGHTS, excitatory=np.array([True, True]))),
+    "simulate_online": Call(
+        rs.simulate_online,
+        dict(
+            model=_model,
+            params=jnp.ones(()),
+            direction=jnp.ones(()),
+            window=g.WINDOW,
+            max_spikes=9,
+            key=g.KEY,
+            engine=g.ENGINE,
+            initial=g.STATE,
+            noise=g.NOISE,
+        ),
+    ),
     "eligibility": Call(
         rs.eligibility, g.RUN | dict(network=g.NETWORK, initial=g.STATE, noise=g.NOISE)
     ),

@@ -241,20 +241,6 @@ def test_hazards_are_the_thresholds_that_were_drawn(sigma):
     assert found.spikes.equals(train)
 
 
-def test_hazards_are_those_of_the_event_engine(train):
-    """`time_rescaling_test` imposes spikes on the event engine."""
-    marks, number = np.asarray(train.marks), int(train.count)
-    later = [n for n in range(number) if np.any(marks[:n] == marks[n])]
-    gaps = []
-    for dt in (0.02, 0.005):
-        other = rs.testing.time_rescaling_test(train, network(), drive(), dt0=dt)
-        found = np.asarray(
-            rs.clamp(network(), drive(), train, rs.Window(train.t0, train.t1, dt)).quantiles
-        )[later]
-        gaps.append(np.abs(np.sort(found) - other.quantiles).max())
-    assert gaps[1] < 1e-3 and gaps[1] < 0.2 * gaps[0]
-
-
 def hidden_pair(sigma=((0.4,), (0.3,))):
     weights = jnp.array([[0.0, 1.5], [-0.8, 0.0]])
     return network(sigma=sigma, weights=weights)

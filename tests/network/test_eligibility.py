@@ -12,6 +12,7 @@ import pytest
 
 import roughsnn as rs
 
+from .. import zoo
 from ..helpers import lif_network
 
 T1 = 0.8
@@ -109,5 +110,119 @@ def test_it_works_in_batches_and_reports_like_simulate():
     failed = rs.eligibility(feed_forward(WEIGHTS, True), broken, WINDOW, throw=False, **ROOM)
     assert failed.result == rs.RESULTS.nonfinite_state and bool(failed.spikes.overflow)
     uncoupled = lif_network(rs.HardThreshold(), mu=(5.0, 1.0), size=5)
-    with pytest.raises(ValueError, match="with a matrix of weights"):
+    with pytest.raises(ValueError, match="must have matrices of weights"):
         rs.eligibility(uncoupled, drive, WINDOW, **ROOM)
+
+
+def layered(
+    weights, neuron: str, hard: bool, noisy: bool, delay, plasticity=None
+) -> rs.SpikingNetwork:
+    """Three neurons that act on each other and on two more, all of them refractory."""
+    firing = rs.StochasticFiring(rs.ExponentialIntensity(beta=5.0), 0.03)
+    sigma = ((0.2, 0.0), (0.0, 0.2)) if noisy else (None, None)
+    part = lambda size: rs.Population(
+        size,
+        zoo.NEURONS[neuron](sigma[0]),
+        rs.HardThreshold() if hard else firing,
+        {"syn": rs.synapses.Exponential(0.05, sigma[1])},
+        refractory=0.011,
+    )
+    inner = rs.Projection("a", "a", zoo.WEIGHTS, delay=0.023)
+    mask = np.array([[True, True], [True, False], [True, True]])
+    later: Any = dict(delay=delay, max_delay=0.1) if delay else {}
+    outer = rs.Projection("a", "b", weights, mask=mask, plasticity=plasticity, **later)
+    return rs.SpikingNetwork({"a": part(3), "b": part(2)}, [inner, outer])
+
+
+def layered_errors(
+    neuron: str, hard: bool, noisy: bool, cells: int, delay: float = 0.03, plasticity=None
+):
+    """As `errors`, of the second layer in what the first one sends to it."""
+    level = zoo.MORE.get(neuron, 1.0) * np.array([1.5, 1.3, 1.2, 1.1, 1.25])
+    weights = np.abs(zoo.WEIGHTS[:, :2]) + 0.2
+    setting: Any = dict(window=rs.Window(0.0, 0.8, 0.8 / cells), max_spikes=80, key=jr.key(5))
+    setting["engine"] = rs.EventByEvent()
+
+    def times(weights):
+        net = layered(weights, neuron, hard, noisy, delay, plasticity)
+        found = rs.simulate(net, jnp.asarray(level), **setting).spikes
+        return found.times, found
+
+    exact, train = jax.device_get(jax.jit(jax.jacfwd(times, has_aux=True))(weights))
+    net = layered(weights, neuron, hard, noisy, delay, plasticity)
+    found = rs.eligibility(net, jnp.asarray(level), **setting)
+    np.testing.assert_allclose(found.spikes.times, train.times, rtol=1e-9)
+    assert found.spikes.populations == (("a", 3), ("b", 2))
+    last = np.flatnonzero(train.marks >= 3)
+    assert len(last) >= 4
+    wanted = np.stack([exact[n, :, train.marks[n] - 3] for n in last])
+    got = np.asarray(found.time_derivatives)[last]
+    # The neuron without that synapse.
+    silent = train.marks[last] == 4
+    assert np.all(got[silent, 1] == 0) and np.all(got[:, 3:] == 0)
+    return np.max(np.abs(got[:, :3] - wanted)) / np.max(np.abs(wanted))
+
+
+@pytest.mark.parametrize(
+    ("neuron", "hard"),
+    [("LIF", True), ("AdaptiveLIF", False), ("GLIF5", False), ("ResonateAndFire", True)],
+)
+def test_layers_with_delays_and_refractory_times(neuron, hard):
+    assert layered_errors(neuron, hard, False, 60) < (1e-9 if hard else 2e-6)
+
+
+def test_layers_without_delays():
+    assert layered_errors("LIF", False, False, 60, 0.0) < 2e-6
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.03])
+def test_synapses_that_tire(delay):
+    tires = rs.synapses.TsodyksMarkram(0.4, 0.2, 0.05)
+    assert layered_errors("LIF", True, False, 60, delay, tires) < 1e-9
+
+
+def test_weights_that_keep_their_signs():
+    """Derivatives are with respect to the weights, however these are made."""
+    net = layered(np.abs(zoo.WEIGHTS[:, :2]) + 0.2, "LIF", True, False, 0.03)
+    first, second = net.projections
+    made = rs.DaleWeights(np.abs(zoo.WEIGHTS[:, :2]) + 0.2, np.ones(3, bool))
+    dale = rs.Projection("a", "b", made, delay=0.03, max_delay=0.1, mask=second.mask)
+    options: Any = dict(window=rs.Window(0.0, 0.8, 0.02), max_spikes=80, key=jr.key(5))
+    level = jnp.array([1.5, 1.3, 1.2, 1.1, 1.25])
+    found, wanted = (
+        rs.eligibility(rs.SpikingNetwork(net.populations, [first, other]), level, **options)
+        for other in (dale, second)
+    )
+    assert np.any(np.asarray(wanted.time_derivatives) != 0)
+    np.testing.assert_allclose(
+        found.time_derivatives, wanted.time_derivatives, rtol=1e-6, atol=1e-9
+    )
+
+
+def test_noisy_layers_with_delays():
+    coarse, fine = (layered_errors("LIF", False, True, cells) for cells in (60, 480))
+    assert fine < 5e-3 and fine < coarse / 2, (coarse, fine)
+
+
+STDP = rs.synapses.PairSTDP(0.01, 0.01, tau_plus=0.02, tau_minus=0.02, w_max=2.0)
+
+
+def test_what_has_no_traces():
+    net = layered(np.ones((3, 2)), "LIF", False, False, 0.03)
+    first, second = net.projections
+    a, b = net.populations["a"], net.populations["b"]
+    sparse = rs.Projection("a", "b", rs.SparseWeights.from_dense(np.ones((3, 2))))
+    source = {"a": a, "b": b, "in": rs.Source(2)}
+    learns = rs.Projection("a", "b", np.ones((3, 2)), plasticity=STDP)
+    level = np.ones(5)
+    for populations, projections, message in (
+        ({"a": a, "b": b}, [first, sparse], "must have matrices of weights"),
+        ({"a": a, "b": b}, [first, second, second], r"`projections\[2\]` is the second from 'a'"),
+        (source, [first], "must have no roughsnn.Source, got 'in'"),
+        ({"a": a, "b": b}, [learns], r"`projections\[0\]` learns, by a PairSTDP"),
+    ):
+        given: Any = dict(ROOM, window=WINDOW)
+        if "in" in populations:
+            projections = [*projections, rs.Projection("in", "a", np.ones((2, 3)))]
+        with pytest.raises(ValueError, match=message):
+            rs.eligibility(rs.SpikingNetwork(populations, projections), level, **given)

@@ -159,3 +159,25 @@ def test_mistakes_are_named():
         train[wrong]
     with pytest.raises(ValueError, match="must have 5 neurons in all"):
         dataclasses.replace(train, populations=(("a", 2),))
+
+
+def test_populations_as_one_neuron_each():
+    """Multi-unit activity by population, with the derivatives of the counts."""
+    train = simulated().spikes
+    merged = train.merged()
+    assert merged.populations == (("a", 1), ("b", 1)) and merged.num_neurons == 2
+    np.testing.assert_array_equal(merged.times, train.times)
+    for n, name in enumerate(("a", "b")):
+        assert int(merged.counts()[n]) == int(train[name].count)
+    boundary, own = train.boundary, merged.boundary
+    assert boundary is not None and own is not None
+    excess = np.where(boundary.at_risk, boundary.excess, 0)
+    np.testing.assert_allclose(
+        own.excess, np.stack([excess[:, :2].sum(1), excess[:, 2:].sum(1)], 1)
+    )
+    risk = np.asarray(boundary.at_risk)
+    np.testing.assert_array_equal(
+        own.at_risk, np.stack([risk[:, :2].any(1), risk[:, 2:].any(1)], 1)
+    )
+    alone = dataclasses.replace(train, populations=())
+    assert alone.merged().num_neurons == 1 and alone.merged().populations == ()

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import matplotlib
@@ -38,6 +40,21 @@ def test_rasters():
         rs.plot.raster(TRAIN, neuron=1)
     with pytest.raises(TypeError, match="must be a roughsnn.SpikeTrain"):
         rs.plot.raster(TRAIN.times)  # pyright: ignore[reportArgumentType]
+
+
+def test_populations_have_a_colour_and_a_name():
+    named = dataclasses.replace(
+        rs.SpikeTrain.from_lists([[0.1], [0.2], [0.3]], t0=0.0, t1=1.0),
+        populations=(("exc", 2), ("inh", 1)),
+    )
+    ax = rs.plot.raster(named)
+    colors = [tuple(c.get_colors()[0]) for c in ax.collections]
+    assert colors[0] == colors[1] != colors[2]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["exc", "inh"]
+    np.testing.assert_allclose(ax.get_yticks(), [0.5, 2.0])
+    same = {tuple(c.get_colors()[0]) for c in rs.plot.raster(named, color="k").collections}
+    assert same == {(0.0, 0.0, 0.0, 1.0)}
+    assert rs.plot.raster(named["exc"]).get_ylabel() == "neuron"
 
 
 def test_psths():

@@ -102,6 +102,7 @@ def test_the_file_is_read_without_roughsnn(tmp_path):
 # What is no part of a fitted model: what simulations and fits return, and how they are made.
 NO_MODELS = {
     *("Clamped", "Eligibility", "Fit", "LogLikelihood", "Multilevel", "OnlineGradient", "Saved"),
+    "OnlineSimulation",
     *("Simulation", "Solution", "TwoSampleTest", "CadlagPath", "BrownianPath", "Validation"),
     *("Chandrupatla", "CheckpointAdjoint", "DirectAdjoint", "QuadraticCrossing", "Objective"),
     *("BracketedCrossing", "Event", "EventByEvent", "Lockstep", "RESULTS"),

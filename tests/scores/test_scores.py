@@ -130,9 +130,14 @@ def test_connectivity_recovery():
     assert abs(chance.auroc - 0.5) < 4 * ((n + m + 1) / (12 * n * m)) ** 0.5
     assert np.isnan(S.connectivity_recovery(noise, np.zeros((30, 30))).auroc)
     assert S.connectivity_recovery(truth.tolist(), jnp.asarray(truth)) == perfect
+    # Between two populations all pairs count.
+    whole = S.connectivity_recovery(noise[:, :20], truth[:, :20])
+    assert whole.mean_error == pytest.approx(np.abs(noise - truth)[:, :20].mean())
+    square = S.connectivity_recovery(noise, truth, diagonal=True)
+    assert square.mean_error == pytest.approx(np.abs(noise - truth).mean())
     for given, message in (
-        ((noise, truth[:5]), "square matrices of one shape"),
-        ((noise[:1, :1], truth[:1, :1]), "at least two neurons"),
+        ((noise, truth[:5]), "matrices of one shape"),
+        ((noise[:1, :1], truth[:1, :1]), "at least two pairs of neurons"),
         ((np.nan * noise, truth), "`weights` must be finite"),
         ((noise, np.inf * noise), "`truth` must be finite"),
         (("heavy", truth), "`weights` must be a number or an array of numbers, got 'heavy'"),
