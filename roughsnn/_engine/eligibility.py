@@ -13,6 +13,7 @@ from .._conditions.fields import smooth_drift
 from .._misc import one_hot, where_tree
 from .._model.connectivity import SparseWeights
 from .._model.dale import DaleWeights
+from .._model.equation import Spike
 from .._model.layout import Layout
 from .._model.links import links_of
 from .._model.network import SpikingNetwork
@@ -24,14 +25,13 @@ from .._path.base import AbstractGridPath
 from .._path.brownian import Brownian
 from .._random import RandomKey
 from .._results import RESULTS, Failure
-from .._solve.engine import EventByEvent
-from .._solve.failure import failure_of, result_of
-from .._solve.recursion import Happening, by_cells, happening
+from .._solve.engine import EventByEvent, by_cells
+from .._solve.recursion import Happening, happening
 from .._solve.setup import Equation, compact, set_up
 from .._train.spike_train import SpikeTrain
 from .._types import Drive
 from .._window import Window
-from .event_by_event import agenda_of, equation_of, judged, numbered_marks, train_of
+from .event_by_event import ended, equation_of
 from .known import event_of
 from .problem import Problem, as_network, pose
 
@@ -152,11 +152,10 @@ def _eligibility(problem: Problem, engine: EventByEvent) -> tuple[Eligibility, F
     """What [`roughsnn.eligibility`][] returns, compiled once for functions and shapes."""
     problem = problem.grouped()
     layout, room = problem.layout, problem.max_spikes
-    agenda = agenda_of(problem, engine)
     equation, engine, _ = equation_of(problem, engine)
     stepper, start, length = set_up(equation, engine, window=problem.window, max_events=room)
     traces = jax.tree.map(lambda x: jnp.zeros((layout.size, *x.shape), x.dtype), equation.y0)
-    sent = _Sent.of(problem, agenda)
+    sent = _Sent.of(problem, equation)
 
     def body(carry, _):
         carry, traces = carry
@@ -171,10 +170,7 @@ def _eligibility(problem: Problem, engine: EventByEvent) -> tuple[Eligibility, F
 
     (final, _), (times, marks, dtaus) = jax.lax.scan(body, (start, traces), length=length)
     times, dtaus, marks = compact(marks, room, (times, jnp.inf), (dtaus, 0.0), (marks, -1))
-    result = result_of(final)
-    result, failure = judged(result, failure_of(result, stepper, final), final.y)
-    marks = numbered_marks(marks, layout)
-    train = train_of(problem, times, marks, final.num_events, result)
+    train, result, failure = ended(problem, stepper, final, times, marks)
     return Eligibility(train, layout.numbered(dtaus), result), failure
 
 
@@ -188,15 +184,17 @@ def _at_event(
         values = p.event.fn(t, y, None)
         return jnp.sum(jnp.where(one_hot(here.k, values.shape[0]), values, 0))
 
-    def jump(t, y):
-        return p.event.transition(t, y, None, here.k, here.u)
+    def jump(t, y, numbers):
+        return eqx.combine(numbers, sent.rest)(t, y, None, here.k, here.u)
 
+    still = jax.tree.map(jnp.zeros_like, (left, sent.numbers))
     _, slope = jax.linearize(level, t, left)
     dtau = -jax.vmap(lambda a: slope(zero, a))(traces) / here.speed
     mu = smooth_drift(p.terms, t, left, None)
-    right, push = jax.linearize(jump, t, left)
-    after = jax.vmap(lambda a: push(zero, a))(traces)
-    gap = jax.tree.map(jnp.subtract, smooth_drift(p.terms, t, right, None), push(one, mu))
+    right, push = jax.linearize(jump, t, left, sent.numbers)
+    after = jax.vmap(lambda a: push(zero, a, still[1]))(traces)
+    carried = push(one, mu, still[1])
+    gap = jax.tree.map(jnp.subtract, smooth_drift(p.terms, t, right, None), carried)
 
     def own(a, gap, mask):
         rows = dtau.reshape(-1, *(1,) * gap.ndim)
@@ -205,8 +203,8 @@ def _at_event(
     # The event moves with the weights onto its own neuron; to the others it is given.
     after = jax.tree.map(own, after, gap, sent.own(here.k, left))
     # A unit more of the weights of its neuron arrives at its targets.
-    came, sender = sent.arrived(t, left, here)
-    row = one_hot(sender, dtau.shape[0])
+    came = push(zero, still[0], sent.unit)
+    row = one_hot(sent.sender(here.k, left), dtau.shape[0])
 
     def arrive(a, came):
         return a + jnp.where(row.reshape(-1, *(1,) * came.ndim), came[None], 0)
@@ -215,17 +213,19 @@ def _at_event(
 
 
 class _Sent(eqx.Module):
-    """What events do, as functions of the weights, and the derivatives in all that there are."""
+    """What events do, by the numbers in it and the rest, and the derivative of the numbers in all
+    weights that there are."""
 
-    moving: PyTree
+    numbers: PyTree
     unit: PyTree
     rest: PyTree
     agenda: Agenda | None
     layout: Layout
 
     @staticmethod
-    def of(problem: Problem, agenda: Agenda | None) -> "_Sent":
-        network, layout = problem.network, problem.layout
+    def of(problem: Problem, equation: Equation) -> "_Sent":
+        network, layout, spike = problem.network, problem.layout, equation.event.transition
+        assert isinstance(spike, Spike)
         weights: list[Array] = []
         for p in network.projections:
             own = p.effective()
@@ -234,18 +234,20 @@ class _Sent(eqx.Module):
 
         def jumps(weights):
             changed = eqx.tree_at(lambda x: [p.weights for p in x.projections], network, weights)
-            links = () if agenda is None else links_of(changed, layout, "delayed")
-            moved = None if agenda is None else dataclasses.replace(agenda, links=links)
-            return event_of(changed, layout, moved).transition
+            moved = None
+            if spike.agenda is not None:
+                moved = dataclasses.replace(
+                    spike.agenda, links=links_of(changed, layout, "delayed")
+                )
+            return eqx.filter(event_of(changed, layout, moved).transition, eqx.is_inexact_array)
 
-        _, rest = eqx.partition(jumps(weights), eqx.is_inexact_array)
         ones = [
             jnp.ones_like(w) if p.mask is None else p.mask.astype(w.dtype)
             for w, p in zip(weights, network.projections, strict=True)
         ]
-        arrays = lambda weights: eqx.filter(jumps(weights), eqx.is_inexact_array)
-        moving, unit = jax.jvp(arrays, (weights,), (ones,))
-        return _Sent(moving, unit, rest, agenda, layout)
+        numbers, unit = jax.jvp(jumps, (weights,), (ones,))
+        rest = eqx.filter(spike, eqx.is_inexact_array, inverse=True)
+        return _Sent(numbers, unit, rest, spike.agenda, layout)
 
     def own(self, k: Int[Array, ""], y: NetworkState) -> NetworkState:
         """What belongs to the neuron of an event: its state, and the end of its refractory time."""
@@ -262,18 +264,11 @@ class _Sent(eqx.Module):
         ends = jnp.pad(fired, (0, y.waiting.left.shape[0] - releases))
         return eqx.tree_at(lambda y: y.waiting.left, masks, ends)
 
-    def arrived(
-        self, t: Array, left: NetworkState, here: Happening
-    ) -> tuple[NetworkState, Int[Array, ""]]:
-        """What a unit of all weights brings at an event, and the neuron that sent it."""
-
-        def jump(moving):
-            return eqx.combine(moving, self.rest)(t, left, None, here.k, here.u)
-
-        came = jax.jvp(jump, (self.moving,), (self.unit,))[1]
-        if self.agenda is None or left.waiting is None:
-            return came, here.k
-        return came, self.agenda.sender(left.waiting, here.k)
+    def sender(self, k: Int[Array, ""], y: NetworkState) -> Int[Array, ""]:
+        """The neuron whose spike an event is or brings."""
+        if self.agenda is None or y.waiting is None:
+            return k
+        return self.agenda.sender(y.waiting, k)
 
 
 def _behind(mask: Array, x: Array) -> Array:

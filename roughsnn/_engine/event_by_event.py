@@ -20,8 +20,10 @@ from .._path.base import AbstractCellPath, AbstractJumpPath
 from .._results import RESULTS, Failure
 from .._solve.engine import EventByEvent
 from .._solve.eventsolve import solve
+from .._solve.failure import failure_of, result_of
 from .._solve.saveat import check_saveat
 from .._solve.setup import Equation, check_problem
+from .._solve.step import Carry, Stepper
 from .._train.spike_train import SpikeTrain
 from .._window import Window
 from .base import Simulation
@@ -216,6 +218,21 @@ def train_of(
         t1=problem.window.t1,
         num_neurons=problem.neurons,
     )
+
+
+def ended(
+    problem: Problem,
+    stepper: Stepper,
+    final: Carry,
+    times: Float[Array, " spikes"],
+    marks: Int[Array, " spikes"],
+) -> tuple[SpikeTrain, RESULTS, Failure]:
+    """The train of a recursion, by the numbers of the neurons, and how it went."""
+    result = result_of(final)
+    failure = failure_of(result, stepper, final, problem.counts)
+    result, failure = judged(result, failure, final.y)
+    marks = numbered_marks(marks, problem.layout)
+    return train_of(problem, times, marks, final.num_events, result), result, failure
 
 
 def judged(result: RESULTS, failure: Failure, end: NetworkState) -> tuple[RESULTS, Failure]:

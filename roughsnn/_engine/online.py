@@ -17,14 +17,13 @@ from .._model.state import NetworkState
 from .._path.base import AbstractJumpPath
 from .._random import RandomKey
 from .._results import RESULTS, Failure
-from .._solve.engine import EventByEvent
-from .._solve.failure import failure_of, result_of
-from .._solve.recursion import by_cells, carried_forward, check_direction
+from .._solve.engine import EventByEvent, by_cells
+from .._solve.recursion import carried_forward, check_direction
 from .._solve.setup import compact, set_up
 from .._train.spike_train import SpikeTrain
 from .._types import Drive
 from .._window import Window
-from .event_by_event import equation_of, judged, numbered_marks, train_of
+from .event_by_event import ended, equation_of
 from .problem import Given, Problem, as_network, pose
 
 Model: TypeAlias = Callable[[PyTree], tuple[SpikingNetwork, Drive]]
@@ -159,7 +158,6 @@ def _simulate_online(
     """What [`roughsnn.simulate_online`][] returns, compiled once for functions and shapes;
     `derivatives` are those of the floating arrays of the problem."""
     room = problem.max_spikes
-
     moving, rest = eqx.partition(problem, eqx.is_inexact_array)
 
     def parts(moving):
@@ -173,11 +171,7 @@ def _simulate_online(
     final, dy, emitted = carried_forward(stepper_at, numbers, dstepper, start, dstart.y, length)
     times, marks, dtaus = emitted
     times, marks, dtaus = compact(marks, room, (times, jnp.inf), (marks, -1), (dtaus, 0.0))
-    result = result_of(final)
-    failure = failure_of(result, stepper, final, 0 if problem.initial is None else problem.counts)
-    result, failure = judged(result, failure, final.y)
-    marks = numbered_marks(marks, problem.layout)
-    train = train_of(problem, times, marks, final.num_events, result)
+    train, result, failure = ended(problem, stepper, final, times, marks)
     return OnlineSimulation(train, dtaus, final.y, dy, result), failure
 
 

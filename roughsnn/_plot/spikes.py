@@ -40,7 +40,8 @@ def raster(train: SpikeTrain, *, ax: Any = None, neuron: int | None = None, colo
     ax = make_axes(ax)
     several = () if batch or len(train.populations) < 2 else train.populations
     colors = [SEVERAL[n % len(SEVERAL)] for n, (_, size) in enumerate(several) for _ in range(size)]
-    ax.eventplot(rows, colors=color or colors or _SPIKES, linelengths=0.8, linewidths=0.8)
+    color = (colors or _SPIKES) if color is None else color
+    ax.eventplot(rows, colors=color, linelengths=0.8, linewidths=0.8)
     ax.set(xlabel="time", ylabel=label, xlim=(train.t0, train.t1), ylim=(len(rows) - 0.5, -0.5))
     if several:
         sizes = np.array([size for _, size in several])

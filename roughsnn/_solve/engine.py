@@ -116,6 +116,17 @@ def as_event_by_event(engine: Any) -> EventByEvent:
     return engine
 
 
+def by_cells(engine: Any, name: str) -> EventByEvent:
+    """The engine, whose steps are cells and which saves no states; a clear error for another."""
+    engine = as_event_by_event(engine)
+    if engine.adaptive or engine.saveat is not None:
+        raise ValueError(
+            f"`{name}` makes steps of the length of a cell and saves no states: leave out "
+            "`controller` and `saveat` of the engine."
+        )
+    return engine
+
+
 def check_adjoint(adjoint: Any) -> None:
     """A `TypeError` for what is no adjoint."""
     if not isinstance(adjoint, AbstractAdjoint):

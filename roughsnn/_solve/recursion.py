@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import diffrax as dfx
 import equinox as eqx
@@ -18,7 +18,7 @@ from .._random import RandomKey, check_key
 from .._results import RESULTS, Failure
 from .._types import Args, Numeric, Scalar, State
 from .._window import Clock, Window, as_window, check_capacity
-from .engine import EventByEvent, as_event_by_event
+from .engine import EventByEvent, by_cells
 from .failure import failure_of, result_of
 from .jumps import check_jump_ts
 from .setup import Equation, check_problem, compact, set_up
@@ -123,17 +123,6 @@ def online_gradient(
     return dataclasses.replace(found, event_times=found.event_times + window.t0)
 
 
-def by_cells(engine: Any, name: str) -> EventByEvent:
-    """The engine, whose steps are cells and which saves no states; a clear error for another."""
-    engine = as_event_by_event(engine)
-    if engine.adaptive or engine.saveat is not None:
-        raise ValueError(
-            f"`{name}` makes steps of the length of a cell and saves no states: leave out "
-            "`controller` and `saveat` of the engine."
-        )
-    return engine
-
-
 def check_direction(params: PyTree, direction: PyTree) -> None:
     """A clear error unless both are floating arrays of one structure and the same shapes."""
     if jax.tree.structure(params) != jax.tree.structure(direction):
@@ -226,14 +215,14 @@ class Happening(NamedTuple):
 
 def happening(stepper: Stepper, carry: Carry, new: Carry, emitted: Emitted) -> Happening:
     """What the iteration from `carry` to `new` came to."""
-    begin, stop, *_ = stepper.interval(carry)
+    begin, stop, _, dense, *_ = stepper.interval(carry)
     # An event that nobody is told of is one, too.
     event = jnp.isfinite(emitted.time) & (new.last >= 0)
     k = jnp.maximum(new.last, 0)
     local = jnp.where(event, new.offset, stop)
     own = jnp.where(k < new.counts.shape[0], k, 0)
     # That of the step: the drift there may differ, where the noise is not resolved.
-    along = lambda r: stepper.event.fn(begin + r, stepper.flow(carry, carry.y, r), stepper.args)
+    along = lambda r: stepper.event.fn(begin + r, dense.evaluate(r), stepper.args)
     speed = entry(jax.jvp(along, (local,), (jnp.ones_like(local),))[1], k)
     return Happening(
         event=event,

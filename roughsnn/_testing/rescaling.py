@@ -83,13 +83,14 @@ def time_rescaling_test(
             f"{train.num_neurons}."
         )
     marks = np.asarray(train.marks)
-    number = np.array([np.sum(marks[:n] == m) for n, m in enumerate(marks)])
-    tested = (marks >= 0) & ((number > 0) | (given.get("history") is not None))
+    tested = marks >= 0
+    if given.get("history") is None:
+        tested[np.unique(marks, return_index=True)[1]] = False
     if not np.any(tested):
         raise ValueError("No neuron has two spikes: there is no interval to test.")
     window = Window(train.t0, train.t1, dt0)
     found = clamp(network, drive, train, window, **given).quantiles
-    quantiles = np.sort(np.maximum(np.asarray(found, np.float64)[tested], 0))
+    quantiles = np.sort(np.asarray(found, np.float64)[tested])
     statistic, p_value = _kolmogorov(quantiles)
     return RescalingTest(statistic, p_value, quantiles)
 

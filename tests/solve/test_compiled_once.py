@@ -221,6 +221,15 @@ def eligible(x, method):
     return found.time_derivatives
 
 
+def carried(x, method):
+    del method
+    _, drive, key = values(x)
+    params = jnp.asarray(1.0 + 0.1 * x)
+    options: Any = dict(window=window(x), max_spikes=60, key=key)
+    model = lambda scale: (values(x)[0], scale * drive)
+    return rs.simulate_online(model, params, jnp.ones(()), **options).time_derivatives
+
+
 def continued(x, method):
     """Two windows, one after the other; the second begins at another time."""
     net, drive, key = values(x)
@@ -248,6 +257,7 @@ CASES = [
     (solved, ""),
     (online, ""),
     (eligible, ""),
+    (carried, ""),
 ]
 
 
