@@ -241,10 +241,8 @@ class _Sent(eqx.Module):
                 )
             return eqx.filter(event_of(changed, layout, moved).transition, eqx.is_inexact_array)
 
-        ones = [
-            jnp.ones_like(w) if p.mask is None else p.mask.astype(w.dtype)
-            for w, p in zip(weights, network.projections, strict=True)
-        ]
+        # Those that a mask leaves out have no derivative.
+        ones = list(map(jnp.ones_like, weights))
         numbers, unit = jax.jvp(jumps, (weights,), (ones,))
         rest = eqx.filter(spike, eqx.is_inexact_array, inverse=True)
         return _Sent(numbers, unit, rest, spike.agenda, layout)

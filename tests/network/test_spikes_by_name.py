@@ -179,5 +179,11 @@ def test_populations_as_one_neuron_each():
     np.testing.assert_array_equal(
         own.at_risk, np.stack([risk[:, :2].any(1), risk[:, 2:].any(1)], 1)
     )
+    some = np.array([[True, False, False, True, False]] * 2)
+    partly = dataclasses.replace(train, boundary=rs.Boundary(jnp.ones((2, 5)), some, boundary.ts))
+    found = partly.merged().boundary
+    assert found is not None
+    np.testing.assert_array_equal(found.excess, [[1, 1]] * 2)
+    np.testing.assert_array_equal(found.at_risk, [[True, True]] * 2)
     alone = dataclasses.replace(train, populations=())
     assert alone.merged().num_neurons == 1 and alone.merged().populations == ()
