@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from .._misc import einsum
-from .._model.connectivity import SparseWeights
+from .._model.connectivity import SparseWeights, at_targets, onto_targets
 from .._model.links import Weights
 
 
@@ -30,7 +30,8 @@ class SpikeArrivals(NamedTuple):
         times = jnp.where((times > own) & (self._values != 0)[None], times, jnp.inf)
         earliest = jnp.min(times, axis=0)
         if isinstance(self.weights, SparseWeights):
-            return jnp.full_like(t, jnp.inf).at[self.weights.targets].min(earliest)
+            own = jnp.full_like(t, jnp.inf).at[self.weights.targets]
+            return own.min(earliest, mode="drop", wrap_negative_indices=False)
         return jnp.min(earliest, axis=0)
 
     def sums(
@@ -51,7 +52,7 @@ class SpikeArrivals(NamedTuple):
         if isinstance(self.weights, SparseWeights):
             zero, targets = jnp.zeros(self.weights.size, values.dtype), self.weights.targets
             each = [x[..., None] if self.times.ndim == 2 else x for x in each]
-            return [zero.at[targets].add(jnp.sum(x * values, 0)) for x in each]
+            return [onto_targets(zero, targets, jnp.sum(x * values, 0)) for x in each]
         if self.times.ndim == 2:
             return list(einsum("khr,hrs->ks", jnp.stack(each), values))
         return [jnp.sum(x * values, (0, 1)) for x in each]
@@ -67,7 +68,9 @@ class SpikeArrivals(NamedTuple):
     def _of_targets(self, t: Float[Array, " neurons"]) -> Float[Array, "1 #rows synapses"]:
         """The numbers of the targets, by synapse."""
         weights = self.weights
-        return t[weights.targets][None] if isinstance(weights, SparseWeights) else t[None, None]
+        if isinstance(weights, SparseWeights):
+            return at_targets(t, weights.targets)[None]
+        return t[None, None]
 
     def _between(self, after: Array | None, until: Array | None) -> Bool[Array, "..."]:
         times = self._by_synapse()

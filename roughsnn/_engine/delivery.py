@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from .._misc import made_once, matmul, max_in_batch
-from .._model.connectivity import SparseWeights
+from .._model.connectivity import SparseWeights, onto_targets
 from .._model.links import Weights
 from .cell_parts import ArrivalCell, NeuronCell, Quadratic
 from .phis import Entry, Vector, added, plus, product, scaled, times
@@ -143,7 +143,7 @@ def deliver_all(
         of_spikes = jnp.where(there[:, None], of_spikes, 0)
         if isinstance(weights, SparseWeights):
             values = of_spikes[:, None, :] * weights.values[pre][:, :, None]
-            return total.at[cell[:, None], weights.targets[pre]].add(values)
+            return onto_targets(total, (cell[:, None], weights.targets[pre]), values)
         return total.at[cell].add(of_spikes[:, :, None] * weights[pre][:, None, :])
 
     like, others = jax.ShapeDtypeStruct(shape, lengths.dtype), [cell, left]

@@ -150,8 +150,9 @@ def _advanced(ring, y, u, delay, offset, targets, hit, slot, *, order: int, dt0:
 
         def visit(rows, there, flat):
             later, r = _arrivals(delay[rows], offset[rows], dt0)
-            at = (slot + later) % slots * size + targets[rows]
+            at = (slot + later) % slots * size + jnp.maximum(targets[rows], 0)
             amount = jnp.where(there, y[rows], 0)[:, None] * u[rows]
+            amount = jnp.where(targets[rows] >= 0, amount, 0)
             values = jnp.stack([amount * x for x in factors(order, r)], -1)
             return flat.at[at].add(values, mode="promise_in_bounds")
 
@@ -171,9 +172,10 @@ def _read(ring, delay, offset, targets, slot, order: int, dt0: float):
     """The derivative in what each synapse adds."""
     slots, size, _ = ring.shape
     later, r = _arrivals(delay, offset, dt0)
-    at = (slot + later) % slots * size + targets
+    at = (slot + later) % slots * size + jnp.maximum(targets, 0)
     flat = ring.reshape(slots * size, 3)
     read = flat.at[at].get(mode="promise_in_bounds")
+    read = jnp.where((targets >= 0)[..., None], read, 0)
     return sum(read[..., k] * x for k, x in enumerate(factors(order, r)))
 
 

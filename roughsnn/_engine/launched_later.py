@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._model.connectivity import SparseWeights
+from .._model.connectivity import SparseWeights, onto_targets
 from .._model.links import Link, Weights
 from .._solve.setup import compact
 from .delivery import in_pieces
@@ -65,7 +65,7 @@ def launched_later(
             targets = weights.targets[jnp.maximum(pre, 0)]
         else:
             targets = jnp.broadcast_to(jnp.arange(width, dtype=jnp.int32), cell.shape)
-        return total.at[cell, targets].add(jnp.where(inside[..., None], each, 0))
+        return onto_targets(total, (cell, targets), jnp.where(inside[..., None], each, 0))
 
     # So many spikes at a time that they take less memory than the weights or the result.
     size = max(1, min(pre.shape[0], max(2**16 // (3 * width), max(rows, cells) // 3)))

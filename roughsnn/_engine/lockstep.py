@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from .._misc import is_concrete
-from .._model.connectivity import SparseWeights
+from .._model.connectivity import synapses_of
 from .._model.drive import Rows
 from .._model.links import links_of
 from .._model.projection import Projection
@@ -163,10 +163,7 @@ def delays_outside(cell_map: CellMap) -> Bool[Array, ""]:
         held, slack = jax.lax.stop_gradient(link.delay), 1e-6 * cell_map.dt0
         there = jnp.ones((), bool)
         if held.ndim == 2:
-            values = (
-                link.weights.values if isinstance(link.weights, SparseWeights) else link.weights
-            )
-            there = values != 0
+            there = synapses_of(link.weights)
         short, long = held < cell_map.dt0 - slack, held > link.max_delay + slack
         wrong.append(jnp.any((short | long | jnp.isnan(held)) & there))
     return jnp.any(jnp.stack(wrong))
@@ -202,8 +199,7 @@ def _check_delay(number: int, p: Projection, dt0: float, other: str) -> None:
     delay = np.asarray(p.delay)
     weights = p.effective() if delay.ndim == 2 else None
     if weights is not None and is_concrete(weights):
-        values = weights.values if isinstance(weights, SparseWeights) else weights
-        delay = delay[np.asarray(values) != 0]
+        delay = delay[np.asarray(synapses_of(weights))]
     if np.any(delay < dt0 * (1 - 1e-6)):
         raise ValueError(
             f"With the lockstep engine a delay must be 0 for all synapses of a projection or at "

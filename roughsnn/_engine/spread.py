@@ -15,7 +15,7 @@ from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Bool, Float
 
 from .._misc import einsum, matmul
-from .._model.connectivity import SparseWeights
+from .._model.connectivity import SparseWeights, at_targets, onto_targets
 from .._model.links import Weights
 from .samples import in_front, of_samples, summed
 
@@ -35,10 +35,7 @@ def is_small(weights: Weights) -> TypeGuard[Array]:
 def spread(
     weights: Weights, hit: Bool[Array, " sources"], x: Float[Array, "kinds sources"]
 ) -> Float[Array, "kinds targets"]:
-    r"""$\sum_k x_{ck} w_{kt}$ for each kind c and target t, over the neurons k that were hit.
-
-    Lists of targets must be `filled`.
-    """
+    r"""$\sum_k x_{ck} w_{kt}$ for each kind c and target t, over the neurons k that were hit."""
     if isinstance(weights, SparseWeights):
         return _spread.bind(weights.values, weights.targets, hit, x, size=weights.size)
     return _spread.bind(weights, jnp.zeros((0, 0), jnp.int32), hit, x, size=weights.shape[1])
@@ -52,7 +49,7 @@ def _row_sums(values, targets, hit, x, rows, total):
     if not targets.size:
         return total + matmul(x, values)
     targets = targets if rows is None else targets[rows]
-    return total.at[:, targets].add(values[None] * x[:, :, None])
+    return onto_targets(total, (slice(None), targets), values[None] * x[:, :, None])
 
 
 def _column_sums(values, targets, hit, x, rows, total):
@@ -62,7 +59,9 @@ def _column_sums(values, targets, hit, x, rows, total):
     if targets.size:
         targets = of(targets)
         # One kind after the other: XLA's gathers of several at once are slow.
-        found = jnp.stack([jnp.sum(values * x[k][targets], -1) for k in range(x.shape[0])])
+        found = jnp.stack(
+            [jnp.sum(values * at_targets(x[k], targets), -1) for k in range(x.shape[0])]
+        )
     else:
         found = matmul(x, values.T)
     found = jnp.where(there[None], found, 0)
@@ -89,7 +88,7 @@ def _outer(shape, targets, hit, x, y):
             return jax.vmap(inner, (axes, 0, 0))(targets, x, y)
         if not targets.size:
             return matmul(x.T, y)
-        return einsum("cn,cnk->nk", x, y[:, targets])
+        return einsum("cn,cnk->nk", x, at_targets(y, (slice(None), targets)))
 
     return one(shape, targets, x, y)
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from .._model.connectivity import SparseWeights
+from .._model.connectivity import SparseWeights, onto_targets
 from .._model.links import Link
 from .._solve.setup import compact
 from .arrivals import SpikeArrivals
@@ -87,7 +87,7 @@ def moments_of(came: SpikeArrivals, length: Float[Array, ""]) -> Float[Array, "3
     if not isinstance(weights, SparseWeights):
         return jnp.stack([jnp.sum(weights * x, 0) for x in each])
     zero = jnp.zeros(weights.size, left.dtype)
-    return jnp.stack([zero.at[weights.targets].add(weights.values * x) for x in each])
+    return jnp.stack([onto_targets(zero, weights.targets, weights.values * x) for x in each])
 
 
 def _each(link: Link, rows: np.ndarray) -> np.ndarray:

@@ -1,10 +1,12 @@
 """Connections between neurons that are not stored as a matrix."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from .._misc import as_float_array, as_numbers, as_plain, check_positive_int, is_concrete
 from .._types import Numeric
@@ -88,9 +90,9 @@ class SparseWeights(eqx.Module):
 
     def row(self, k: Int[Array, ""]) -> Float[Array, " targets"]:
         """The weights of neuron k onto all others."""
-        filled = self.filled()
-        zero = jnp.zeros(self.size, filled.values.dtype)
-        return zero.at[filled.targets[k]].add(filled.values[k])
+        return onto_targets(
+            jnp.zeros(self.size, self.values.dtype), self.targets[k], self.values[k]
+        )
 
     def to_dense(self) -> Float[Array, "neurons targets"]:
         """The matrix `weights[pre, post]`."""
@@ -106,3 +108,23 @@ class SparseWeights(eqx.Module):
         order = np.argsort(~there, axis=1, kind="stable")[:, : max(1, there.sum(1).max())]
         values = np.take_along_axis(matrix, order, 1)
         return cls(np.where(values != 0, order, -1).astype(np.int32), values, matrix.shape[1])
+
+
+def synapses_of(weights: Array | SparseWeights) -> Bool[Array, "pre synapses"]:
+    """Where there is a synapse whose weight is not 0."""
+    if isinstance(weights, SparseWeights):
+        return (weights.targets >= 0) & (weights.values != 0)
+    return weights != 0
+
+
+def onto_targets(total: Array, index: Any, values: Array) -> Array:
+    """`total` with values added at an index of targets; -1 is none, and gets nothing.
+
+    As no list of targets has to be filled first, there is no copy of it.
+    """
+    return total.at[index].add(values, mode="drop", wrap_negative_indices=False)
+
+
+def at_targets(x: Array, index: Any) -> Array:
+    """What x is at an index of targets, 0 where that is -1."""
+    return x.at[index].get(mode="fill", fill_value=0, wrap_negative_indices=False)

@@ -203,11 +203,12 @@ def _learning(
     number: int, p: Projection, rule: PairSTDP, rows: tuple[int, int], post: Member
 ) -> Link:
     """A projection whose weights learn: each is a link of its own."""
-    if isinstance(p.weights, SparseWeights):
-        exists = p.weights.targets >= 0
+    weights = p.effective()
+    if isinstance(weights, SparseWeights):
+        exists, weights = weights.targets >= 0, weights.filled()
     else:
         exists = jnp.ones((1, 1), bool) if p.mask is None else p.mask
-    link = Link(p.effective(), post.group, p.port or "", (rows,), learning=rule, exists=exists)
+    link = Link(weights, post.group, p.port or "", (rows,), learning=rule, exists=exists)
     name, columns = f"projections[{number}]", (post.start, post.stop)
     return dataclasses.replace(link, name=name, columns=columns)
 
@@ -298,7 +299,8 @@ def _as_list(block: _Block) -> list[Array]:
     """Targets and values, and the delays, if each synapse has its own."""
     weights = block.weights
     if isinstance(weights, SparseWeights):
-        found = [weights.targets.astype(jnp.int32) + block.column, weights.values]
+        targets = weights.targets.astype(jnp.int32)
+        found = [jnp.where(targets >= 0, targets + block.column, -1), weights.values]
     else:
         n, m = weights.shape
         every = jnp.broadcast_to(jnp.arange(m, dtype=jnp.int32) + block.column, (n, m))

@@ -102,10 +102,10 @@ class Projection(eqx.Module):
         return own if self.plasticity is None else (*own, *self.plasticity.bounds())
 
     def effective(self) -> Float[Array, "pre post"] | SparseWeights:
-        """The weights where the mask is true, or where there is a target, zero elsewhere."""
+        """A matrix, zero where the mask is false; lists as they are."""
         weights = self.weights.weights() if isinstance(self.weights, DaleWeights) else self.weights
         if isinstance(weights, SparseWeights):
-            return weights.filled()
+            return weights
         return weights if self.mask is None else jnp.where(self.mask, weights, 0)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from .._misc import one_hot
-from .connectivity import SparseWeights
+from .connectivity import SparseWeights, onto_targets
 from .layout import Layout
 from .links import Link
 from .state import Waiting
@@ -155,5 +155,5 @@ def _amount(link: Link, index: Int[Array, ""]) -> Float[Array, " targets"]:
     row, column = index // shape[1], index % shape[1]
     if isinstance(weights, SparseWeights):
         zero = jnp.zeros(weights.size, weights.values.dtype)
-        return zero.at[weights.targets[row, column]].add(weights.values[row, column])
+        return onto_targets(zero, weights.targets[row, column], weights.values[row, column])
     return jnp.where(one_hot(column, shape[1]), weights[row], 0)
