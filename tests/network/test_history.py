@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -51,6 +52,55 @@ def test_laguerre_functions():
     np.testing.assert_allclose(np.stack(found), exact, rtol=1e-9)
     gram = np.einsum("k,km,kn->mn", weights, np.stack(found), np.stack(found))
     np.testing.assert_allclose(gram, np.eye(number), atol=1e-7)
+
+
+def cosines(t: np.ndarray, number: int = 5, last: float = 0.1, offset: float = 0.005) -> Any:
+    """Raised cosines of the logarithm of time, as Pillow et al. (2008) have them."""
+    at = np.log(t + offset)
+    centres = np.linspace(np.log(offset), np.log(last + offset), number)
+    angle = (at - centres[:, None]) * (np.pi / 2) / (centres[1] - centres[0])
+    return 0.5 + 0.5 * np.cos(np.clip(angle, -np.pi, np.pi))
+
+
+@pytest.mark.parametrize(("number", "within"), [(12, 0.022), (24, 0.005)])
+def test_raised_cosines_become_laguerre_functions(number, within):
+    t = np.linspace(0.0, 0.3, 3001)
+    basis = N.LaguerreBasis(np.full(5, 0.02), np.zeros((5, number))).fitted(cosines, 0.3)
+    assert basis.weights.shape == (5, number)
+    functions = np.stack([laguerre(n, t, 0.02) for n in range(number)])
+    wrong = np.asarray(basis.weights) @ functions - cosines(t)
+    size = np.sqrt(np.mean(cosines(t) ** 2, 1))
+    assert np.all(np.sqrt(np.mean(wrong**2, 1)) < within * size)
+
+
+@pytest.mark.parametrize("basis", [N.ExponentialBasis(*EXPONENTIALS), N.LaguerreBasis(*CHAIN)])
+def test_the_functions_themselves_are_found_again(basis):
+    """One filter for all neurons, or one for each; in float32 without weights that cancel."""
+    own = lambda t: basis.at(t) @ np.asarray(basis.weights)
+    start = eqx.tree_at(lambda x: x.weights, basis, jnp.zeros_like(basis.weights))
+    np.testing.assert_allclose(start.fitted(own, 1.0).weights, basis.weights, rtol=1e-7)
+    both = start.fitted(lambda t: np.stack([own(t), -2 * own(t)]), 1.0).weights
+    np.testing.assert_allclose(both, np.outer([1, -2], basis.weights), rtol=1e-7)
+    many = N.ExponentialBasis(np.geomspace(0.001, 0.3, 40), jnp.zeros(40, jnp.float32))
+    many = many.fitted(own, 1.0)
+    assert many.weights.dtype == jnp.float32 and np.max(np.abs(many.weights)) < 20
+    t = np.linspace(0.0, 1.0, 500)
+    np.testing.assert_allclose(many.at(t) @ np.asarray(many.weights), own(t), atol=1e-4)
+
+
+def test_filters_that_cannot_be_fitted():
+    basis = N.LaguerreBasis(0.1, np.zeros(3))
+    with pytest.raises(ValueError, match=r"`kernel\(t\)` must have shape \(times,\) or"):
+        basis.fitted(lambda t: 1.0, 1.0)
+    with (
+        pytest.raises(ValueError, match=r"`kernel\(t\)` must be finite"),
+        np.errstate(all="ignore"),
+    ):
+        basis.fitted(lambda t: t / 0.0, 1.0)
+    with pytest.raises(ValueError, match="`until` must be positive"):
+        basis.fitted(np.exp, -1.0)
+    with pytest.raises(TypeError, match="`tau` must be concrete"):
+        jax.jit(lambda tau: N.LaguerreBasis(tau, np.zeros(3)).fitted(np.exp, 1.0).weights)(0.1)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
