@@ -9,6 +9,8 @@ cells; what arrives in a part of one `travel` finds from the spikes themselves.
 changed in place: in one step of the loop each is first written, and only then read.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax.interpreters import ad
@@ -18,6 +20,7 @@ from .._model.connectivity import SparseWeights
 from .._model.links import Link
 from .._solve.adjoint import Scratch
 from .cell_state import Launched
+from .in_turn import Visited, in_turn, lead_of
 from .recent import Recent
 from .samples import of_samples, primitive, summed
 from .travel import Steps
@@ -85,21 +88,30 @@ def launched(link: Link, spikes: Recent, dt0: float) -> Launched:
     return jax.lax.scan(one, start, (offsets, strong, numbers))[0]
 
 
-def factors(order: int, r: Array) -> list[Array]:
-    """The derivatives of 1, r and r^2 in the time of arrival."""
-    zero = jnp.zeros_like(r)
-    if order == 0:
-        return [zero + 1, r, r**2]
-    if order == 1:
-        return [zero, zero - 1, -2 * r]
-    return [zero, zero, zero + 2 if order == 2 else zero]
+# 1, r and r^2, and their derivatives in the time of arrival: what is constant, linear, quadratic.
+_FACTORS = (
+    ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    ((0, -1, 0), (0, 0, -2), (0, 0, 0)),
+    ((0, 0, 2), (0, 0, 0), (0, 0, 0)),
+)
+
+
+def factors(order: int, r: Float[Array, "..."]) -> Float[Array, "... 3"]:
+    """The derivatives of 1, r and r^2 in the time of arrival: as one polynomial, because XLA is
+    slow where it stacks small arrays."""
+    if order >= len(_FACTORS):
+        return jnp.zeros((*r.shape, 3), r.dtype)
+    like = (1,) * r.ndim + (3,)
+    constant, linear, quadratic = (jnp.asarray(x, r.dtype).reshape(like) for x in _FACTORS[order])
+    r = r[..., None]
+    return constant + r * (linear + r * quadratic)
 
 
 def _arrivals(
-    delay: Array, offset: Array, dt0: float
-) -> tuple[Int[Array, "rows synapses"], Float[Array, "rows synapses"]]:
+    delay: Float[Array, "..."], offset: Float[Array, "..."], dt0: float
+) -> tuple[Int[Array, "..."], Float[Array, "..."]]:
     """After how many cells spikes arrive, and how much is left of the cell then."""
-    later, after = Steps.of(delay, dt0).arrival(offset[:, None], dt0)
+    later, after = Steps.of(delay, dt0).arrival(offset, dt0)
     return later, dt0 - after
 
 
@@ -130,6 +142,10 @@ def _put(ring: Array, row: Array, slot: Array) -> Array:
     return jax.lax.dynamic_update_index_in_dim(ring, row, slot, 0)
 
 
+def _emptied(ring: Array, slot: Array) -> Array:
+    return _put(ring, jnp.zeros_like(ring[0]), slot)
+
+
 def _row(ring: Array, slot: Array) -> Array:
     return jax.lax.dynamic_index_in_dim(ring, slot % ring.shape[0], keepdims=False)
 
@@ -146,14 +162,14 @@ def _advanced(ring, y, u, delay, offset, targets, hit, slot, *, order: int, dt0:
 
     def one(ring, y, u, delay, offset, targets, hit, slot):
         slots, size, _ = ring.shape
-        ring = _put(ring, jnp.zeros_like(ring[0]), slot)
+        ring = _emptied(ring, slot)
 
         def visit(rows, there, flat):
-            later, r = _arrivals(delay[rows], offset[rows], dt0)
+            later, r = _arrivals(delay[rows], offset[rows][:, None], dt0)
             at = (slot + later) % slots * size + jnp.maximum(targets[rows], 0)
             amount = jnp.where(there, y[rows], 0)[:, None] * u[rows]
             amount = jnp.where(targets[rows] >= 0, amount, 0)
-            values = jnp.stack([amount * x for x in factors(order, r)], -1)
+            values = amount[..., None] * factors(order, r)
             return flat.at[at].add(values, mode="promise_in_bounds")
 
         ring = _over_fired(number, hit, visit, ring.reshape(slots * size, 3)).reshape(ring.shape)
@@ -164,19 +180,19 @@ def _advanced(ring, y, u, delay, offset, targets, hit, slot, *, order: int, dt0:
 
 def _placed(ring, now, slot):
     """The derivative in the ring before, by that in the ring and in what was read of it."""
-    ring = _put(ring, jnp.zeros_like(ring[0]), slot)
+    ring = _emptied(ring, slot)
     return _put(ring, _row(ring, slot + 1) + now, (slot + 1) % ring.shape[0])
 
 
 def _read(ring, delay, offset, targets, slot, order: int, dt0: float):
     """The derivative in what each synapse adds."""
     slots, size, _ = ring.shape
-    later, r = _arrivals(delay, offset, dt0)
+    later, r = _arrivals(delay, offset[:, None], dt0)
     at = (slot + later) % slots * size + jnp.maximum(targets, 0)
     flat = ring.reshape(slots * size, 3)
     read = flat.at[at].get(mode="promise_in_bounds")
     read = jnp.where((targets >= 0)[..., None], read, 0)
-    return sum(read[..., k] * x for k, x in enumerate(factors(order, r)))
+    return jnp.sum(read * factors(order, r), -1)
 
 
 def _receded(ring, now, u, delay, offset, targets, hit, slot, *, order: int, dt0: float):
@@ -212,8 +228,61 @@ def _in_values(ring, now, y, delay, offset, targets, hit, slot, *, order: int, d
 _RANKS = (1, 2, 2, 1, 2, 1, 0)
 
 
-_advance = primitive("advance_ring", _advanced, ("order", "dt0"))
-_recede = primitive("recede_ring", _receded, ("order", "dt0"))
+def _landing(neuron: Visited, shape, delay, offset, targets, slot, dt0: float):
+    """Where what a neuron sends is added, in the rings of all samples as one list of a shape, how
+    much is left of the cell then, and which synapses there are."""
+    slots, size, _ = shape
+    later, r = _arrivals(neuron.row(delay, 2), neuron.row(offset, 1), dt0)
+    cell = (slot.reshape(-1)[neuron.sample(slot, 0)] + later) % slots
+    own = neuron.row(targets, 2)
+    return (neuron.s * slots + cell) * size + jnp.maximum(own, 0), r, own >= 0
+
+
+def _advanced_in_turn(ring, y, u, delay, offset, targets, hit, slot, *, order: int, dt0: float):
+    """The same for a CPU: in the rings of all samples, one row after the other."""
+    lead = lead_of((ring, y, u, delay, offset, targets, hit, slot), (3, *_RANKS))
+    shape = ring.shape[-3:]
+    ring = jnp.broadcast_to(ring, (*lead, *shape))
+    ring = of_samples(_emptied, (ring, slot), (3, 0))
+
+    def visit(neuron, flat):
+        at, r, there = _landing(neuron, shape, delay, offset, targets, slot, dt0)
+        amount = jnp.where(there, neuron.row(y, 1) * neuron.row(u, 2), 0)
+        values = amount[:, None] * factors(order, r)
+        return flat.at[at].add(values, mode="promise_in_bounds")
+
+    ring = in_turn(lead, hit, visit, ring.reshape(-1, 3)).reshape(ring.shape)
+    return ring, of_samples(lambda ring, slot: _row(ring, slot + 1), (ring, slot), (3, 0))
+
+
+def _receded_in_turn(ring, now, u, delay, offset, targets, hit, slot, *, order: int, dt0: float):
+    """`_receded` in the same way."""
+    lead = lead_of((ring, now, u, delay, offset, targets, hit, slot), (3, 2, *_RANKS[1:]))
+    shape = ring.shape[-3:]
+    ring, now = (
+        jnp.broadcast_to(x, (*lead, *like)) for x, like in ((ring, shape), (now, shape[1:]))
+    )
+    ring = of_samples(_placed, (ring, now, slot), (3, 2, 0))
+    flat = ring.reshape(-1, 3)
+
+    def visit(neuron, total):
+        at, r, there = _landing(neuron, shape, delay, offset, targets, slot, dt0)
+        read = jnp.where(there[:, None], flat.at[at].get(mode="promise_in_bounds"), 0)
+        own = jnp.sum(read * factors(order, r), -1)
+        return total.at[neuron.number].set(jnp.sum(neuron.row(u, 2) * own))
+
+    n = hit.shape[-1]
+    total = in_turn(lead, hit, visit, jnp.zeros(math.prod(lead) * n, u.dtype))
+    return ring, total.reshape(*lead, n)
+
+
+_advance, _recede = (
+    primitive(name, run, ("order", "dt0"), on_cpu)
+    for name, run, on_cpu in (
+        ("advance_ring", _advanced, _advanced_in_turn),
+        ("recede_ring", _receded, _receded_in_turn),
+    )
+)
 
 
 def _advance_jvp(primals, tangents, *, order, dt0):

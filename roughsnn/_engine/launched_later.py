@@ -56,10 +56,10 @@ def launched_later(
         inside = inside & (left >= 0)
         amounts = []
         if "change" in own:
-            amounts.append([own["change"] * x for x in factors(0, left)])
+            amounts.append(own["change"][..., None] * factors(0, left))
         if "moved" in own:
-            amounts.append([own["weights"] * own["moved"] * x for x in factors(1, left)])
-        each = jnp.stack([sum(xs[1:], xs[0]) for xs in zip(*amounts, strict=True)], -1)
+            amounts.append((own["weights"] * own["moved"])[..., None] * factors(1, left))
+        each = sum(amounts[1:], amounts[0])
         each = each * strong[0][:, None, None] if strong else each
         if isinstance(weights, SparseWeights):
             targets = weights.targets[jnp.maximum(pre, 0)]

@@ -199,7 +199,8 @@ def _check_delay(number: int, p: Projection, dt0: float, other: str) -> None:
     delay = np.asarray(p.delay)
     weights = p.effective() if delay.ndim == 2 else None
     if weights is not None and is_concrete(weights):
-        delay = delay[np.asarray(synapses_of(weights))]
+        # Known numbers stay known inside of `jit` by NumPy only.
+        delay = delay[np.asarray(synapses_of(jax.tree.map(np.asarray, weights)))]
     if np.any(delay < dt0 * (1 - 1e-6)):
         raise ValueError(
             f"With the lockstep engine a delay must be 0 for all synapses of a projection or at "

@@ -13,6 +13,9 @@ from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 from jaxtyping import Array
 
+# Whether a CPU does what is best for it, or the same as other devices do.
+_IN_TURN = True
+
 
 def of_samples(fn: Callable[..., Any], operands: Sequence[Array], ranks: Sequence[int]) -> Any:
     """The function of all samples; `ranks` are the numbers of axes of one."""
@@ -27,12 +30,33 @@ def of_samples(fn: Callable[..., Any], operands: Sequence[Array], ranks: Sequenc
     return jax.vmap(inner, [0 if many else None for many in own])(*operands)
 
 
-def primitive(name: str, run: Callable[..., Sequence[Array]], static: Sequence[str] = ()):
+def lowered(p: Primitive, run: Callable[..., Any], on_cpu: Callable[..., Any]) -> None:
+    """Says what an operation does, on a CPU and elsewhere."""
+    usual, in_turn = (
+        mlir.lower_fun(fn, multiple_results=p.multiple_results) for fn in (run, on_cpu)
+    )
+
+    def here(context, *operands, **static):
+        # What is shared out among devices by the compiler is to be done at once.
+        devices = getattr(context.module_context.axis_context, "num_devices", 1)
+        chosen = in_turn if _IN_TURN and devices == 1 else usual
+        return chosen(context, *operands, **static)
+
+    mlir.register_lowering(p, usual)
+    mlir.register_lowering(p, here, platform="cpu")
+
+
+def primitive(
+    name: str,
+    run: Callable[..., Sequence[Array]],
+    static: Sequence[str] = (),
+    on_cpu: Callable[..., Sequence[Array]] | None = None,
+):
     """An operation whose operands are those of all samples, with several results; how it is
     differentiated is to be said."""
     p = Primitive(name)
     p.multiple_results = True
-    p.def_impl(jax.jit(run, static_argnames=static))
+    p.def_impl(jax.jit(p.bind, static_argnames=static))
 
     def abstract(*operands, **static):
         like = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in operands]
@@ -44,7 +68,7 @@ def primitive(name: str, run: Callable[..., Sequence[Array]], static: Sequence[s
         return out, [0] * len(out)
 
     p.def_abstract_eval(abstract)
-    mlir.register_lowering(p, mlir.lower_fun(run, multiple_results=True))
+    lowered(p, run, on_cpu or run)
     batching.primitive_batchers[p] = batch
     return p
 

@@ -6,23 +6,27 @@ derivatives choose again: those of a `cond` would keep what was read, and copy a
 """
 
 import functools as ft
+import math
 from typing import TypeGuard
 
 import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad, batching
 from jaxtyping import Array, Bool, Float
 
 from .._misc import einsum, matmul
 from .._model.connectivity import SparseWeights, at_targets, onto_targets
 from .._model.links import Weights
-from .samples import in_front, of_samples, summed
+from .in_turn import in_turn, lead_of
+from .samples import in_front, lowered, of_samples, summed
 
 # The numbers of axes of one sample: values, targets, hit, x.
 _RANKS = (2, 2, 1, 2)
 # Up to so many neurons a product with all rows is quicker than finding those that fired.
 _FEW = 64
+# On a CPU this part of the rows of a matrix takes as long one by one as all of them at once.
+_PART = 0.25
 # Of lists so many synapses are looked at at once.
 _AT_ONCE = 2**16
 
@@ -135,12 +139,54 @@ def _chosen(sums, width, values, targets, hit, x, *, size):
     return jax.lax.switch(level, branches, values, targets, hit, x)
 
 
-def _primitive(name: str, sums, width) -> Primitive:
+def _in_order(rows, every, values, targets, hit, x, *, size):
+    """One row after the other, `rows` of them, for a CPU; `every` at once of matrices, where many
+    were hit."""
+    operands = values, targets, hit, x
+    lead = lead_of(operands, _RANKS)
+    some = lambda: rows(lead, *operands, size)
+    if targets.size:
+        return some()
+    whole = lambda: of_samples(lambda *xs: every(*xs, None, 0), operands, _RANKS)
+    return jax.lax.cond(jnp.mean(hit, dtype=jnp.float32) > _PART, whole, some)
+
+
+def _spread_rows(lead, values, targets, hit, x, size):
+    """`spread`; the kinds of a target side by side."""
+    x = jnp.swapaxes(x, -1, -2)
+
+    def visit(neuron, total):
+        each = neuron.row(values, 2)[:, None] * neuron.row(x, 2)[None]
+        if not targets.size:
+            return total.at[neuron.s].add(each)
+        return onto_targets(total, (neuron.s, neuron.row(targets, 2)), each)
+
+    total = in_turn(lead, hit, visit, jnp.zeros((math.prod(lead), size, x.shape[-1]), x.dtype))
+    return jnp.swapaxes(total, 1, 2).reshape(*lead, x.shape[-1], size)
+
+
+def _collect_rows(lead, values, targets, hit, x, size):
+    """`collect`, for neurons that were hit."""
+    x = jnp.swapaxes(x, -1, -2)
+    total = jnp.zeros((math.prod(lead) * hit.shape[-1], x.shape[-1]), x.dtype)
+    of_samples = x.reshape(-1, size, x.shape[-1])
+
+    def visit(neuron, total):
+        s = neuron.sample(x, 2)
+        read = (
+            at_targets(of_samples, (s, neuron.row(targets, 2))) if targets.size else of_samples[s]
+        )
+        return total.at[neuron.number].set(jnp.sum(neuron.row(values, 2)[:, None] * read, 0))
+
+    total = in_turn(lead, hit, visit, total).reshape(*lead, hit.shape[-1], x.shape[-1])
+    return jnp.swapaxes(total, -1, -2)
+
+
+def _primitive(name: str, sums, rows, width) -> Primitive:
     """The operation (values, targets, hit, x), linear in values and in x; of a batch as `samples`
     has it."""
     p = Primitive(name)
-    run = ft.partial(_chosen, sums, width)
-    p.def_impl(jax.jit(run, static_argnames="size"))
+    p.def_impl(jax.jit(p.bind, static_argnames="size"))
 
     def abstract(values, targets, hit, x, *, size):
         each = zip((values, targets, hit, x), _RANKS, strict=True)
@@ -148,7 +194,7 @@ def _primitive(name: str, sums, width) -> Primitive:
         return x.update(shape=(*lead, x.shape[-2], width(hit.shape[-1], size)))
 
     p.def_abstract_eval(abstract)
-    mlir.register_lowering(p, mlir.lower_fun(run, multiple_results=False))
+    lowered(p, ft.partial(_chosen, sums, width), ft.partial(_in_order, rows, sums))
 
     def jvp(primals, tangents, *, size):
         values, targets, hit, x = primals
@@ -169,8 +215,8 @@ def _primitive(name: str, sums, width) -> Primitive:
     return p
 
 
-_spread = _primitive("spread", _row_sums, lambda neurons, targets: targets)
-_collect = _primitive("collect", _column_sums, lambda neurons, targets: neurons)
+_spread = _primitive("spread", _row_sums, _spread_rows, lambda neurons, targets: targets)
+_collect = _primitive("collect", _column_sums, _collect_rows, lambda neurons, targets: neurons)
 
 
 def _transposed(other: Primitive, swap: bool):

@@ -110,8 +110,10 @@ class SparseWeights(eqx.Module):
         return cls(np.where(values != 0, order, -1).astype(np.int32), values, matrix.shape[1])
 
 
-def synapses_of(weights: Array | SparseWeights) -> Bool[Array, "pre synapses"]:
-    """Where there is a synapse whose weight is not 0."""
+def synapses_of(
+    weights: Array | np.ndarray | SparseWeights,
+) -> Bool[Array, "pre synapses"] | Bool[np.ndarray, "pre synapses"]:
+    """Where there is a synapse whose weight is not 0; NumPy's arrays stay those."""
     if isinstance(weights, SparseWeights):
         return (weights.targets >= 0) & (weights.values != 0)
     return weights != 0

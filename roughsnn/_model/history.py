@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Self
+from typing import NamedTuple, TypeVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -14,6 +14,8 @@ from .._misc import as_float_array, as_plain, check_positive_float
 from .._types import Numeric, Scalar
 from .domain import Bound, as_bounded
 from .neuron import AbstractDiffusive, AbstractLinearNeuron, as_sigma, mix
+
+_Basis = TypeVar("_Basis", bound="AbstractBasis")
 
 
 class AbstractBasis(eqx.Module):
@@ -34,7 +36,7 @@ class AbstractBasis(eqx.Module):
     def bounds(self) -> tuple[Bound, ...]:
         """What the parameters must be."""
 
-    def fitted(self, kernel: Callable[[np.ndarray], Numeric], until: float) -> Self:
+    def fitted(self: _Basis, kernel: Callable[[np.ndarray], Numeric], until: float) -> _Basis:
         r"""The same functions with those weights whose sum comes closest to a filter k.
 
         $$w = \operatorname{argmin} \int_0^{until} \Bigl(\sum_j w_j f_j(t) - k(t)\Bigr)^2 dt$$

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import roughsnn as rs
+from roughsnn._engine import samples
 from roughsnn._engine import spread as spread_module
 from roughsnn._engine.spread import spread
 
@@ -76,15 +77,24 @@ def derivatives(weights: Any, change: Any, hit, x, y):
 
 
 @pytest.mark.parametrize("kind", WEIGHTS)
-@pytest.mark.parametrize("hits", [0, 1, 4, 5, 16, 17, 70, 100])
+@pytest.mark.parametrize("hits", [0, 1, 17, 25, 26, 100])
 def test_few_rows_give_what_all_give(kind, hits):
     """Values, both derivatives in both modes, alone and in batches."""
     check_rows(kind, hits)
 
 
+@pytest.mark.parametrize("kind", WEIGHTS)
+@pytest.mark.parametrize("hits", [0, 5, 70, 100])
+def test_as_other_devices_do_it(kind, hits, monkeypatch):
+    """Several rows at a time, and not one after the other."""
+    set_limit(monkeypatch, samples, "_IN_TURN", False)
+    check_rows(kind, hits)
+
+
 @pytest.mark.parametrize("at_once", [15, 20, 1])
 def test_all_rows_of_lists_are_taken_in_pieces(at_once, monkeypatch):
-    """With and without a rest, and row by row."""
+    """With and without a rest, and row by row, on other devices than a CPU."""
+    set_limit(monkeypatch, samples, "_IN_TURN", False)
     width = WEIGHTS["sparse"].targets.shape[1]
     set_limit(monkeypatch, spread_module, "_AT_ONCE", at_once * width - (at_once == 1))
     check_rows("sparse", N)
@@ -152,6 +162,7 @@ def along_a_line(weights, mu, change, steps):
     return jax.lax.map(lambda s: jax.jvp(value, (s,), (1.0,)), steps)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("own", [False, True])
 @pytest.mark.parametrize("kind", ["dense", "sparse"])
 def test_the_derivative_in_the_weights(kind, own):
@@ -174,6 +185,7 @@ def test_the_derivative_in_the_weights(kind, own):
     np.testing.assert_allclose(forward, reverse, rtol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("neurons", [6, 70])
 def test_second_derivatives_in_the_weights(neurons):
     matrix = 0.5 * random_weights(neurons, 3 / neurons)
@@ -189,6 +201,7 @@ def test_second_derivatives_in_the_weights(neurons):
         np.testing.assert_allclose(found, (up - down) / (2 * h), rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("neurons", [7, 70])
 def test_rates_of_their_own_that_are_the_same(neurons):
     """The sums over spikes are others, what comes out is not."""
@@ -200,6 +213,7 @@ def test_rates_of_their_own_that_are_the_same(neurons):
     assert np.any(np.asarray(spike_times(0 * weights)) != np.asarray(expected))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["event", "lockstep"])
 def test_lists_of_targets_are_the_matrix(method):
     matrix = 0.4 * random_weights(7, 0.4)
@@ -214,6 +228,7 @@ def test_lists_of_targets_are_the_matrix(method):
     # Entries of one target add up, and -1 is none.
 
 
+@pytest.mark.slow
 def test_samples_share_the_weights():
     """Batches over keys, over keys and weights, and over one in the other; each as it is alone."""
     matrix = 0.3 * random_weights(MANY)

@@ -134,6 +134,7 @@ def test_after_spikes(engine):
             np.testing.assert_allclose(v, 1.0, atol=rtol)
 
 
+@pytest.mark.slow
 def test_the_likelihood_is_that_of_a_generalised_linear_model():
     """log-likelihood = sum of log-intensities - integral of the intensity, by quadrature; and its
     gradient in the weights, by differences of that."""
@@ -180,6 +181,7 @@ def test_the_likelihood_is_that_of_a_generalised_linear_model():
     np.testing.assert_allclose(gradient, np.stack(slopes, 1), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_populations_with_other_numbers_of_functions():
     """Each in a network of both as by itself: they are no one array."""
     firing = rs.StochasticFiring(rs.ExponentialIntensity(5.0), 0.03)

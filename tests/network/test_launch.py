@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import roughsnn as rs
-from roughsnn._engine import launch
+from roughsnn._engine import launch, samples
 
 from ..helpers import ENGINES, in_float32, set_limit, smooth
 
@@ -72,6 +72,7 @@ def simulated(net, engine=None, *, t1: float = 0.4, dt: float = 0.01, **options:
     return rs.simulate(net, drive, rs.Window(0.0, t1, dt), engine=engine, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_engines_come_together(name):
     net, errors = NETWORKS[name](), []
@@ -84,10 +85,18 @@ def test_engines_come_together(name):
     assert errors[1] < errors[0] / 4**1.5, errors
 
 
-@pytest.mark.parametrize("t1", [0.4, 0.394])
-@pytest.mark.parametrize("name", NETWORKS)
-def test_as_if_all_synapses_were_looked_at(name, t1, monkeypatch):
-    """To rounding: spikes, states and all derivatives, also with a shorter last cell."""
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "t1", "in_turn"),
+    [
+        *(("matrix", 0.4, True), ("lists", 0.4, True), ("mixed", 0.394, True)),
+        *(("lists", 0.4, False), ("mixed", 0.394, False)),
+    ],
+)
+def test_as_if_all_synapses_were_looked_at(name, t1, in_turn, monkeypatch):
+    """To rounding: spikes, states and all derivatives, also with a shorter last cell, and as other
+    devices than a CPU do it."""
+    set_limit(monkeypatch, samples, "_IN_TURN", in_turn)
     parameters, rest = eqx.partition((NETWORKS[name](), jnp.asarray(DRIVE)), eqx.is_inexact_array)
 
     def run(parameters):
@@ -110,6 +119,7 @@ def test_as_if_all_synapses_were_looked_at(name, t1, monkeypatch):
         np.testing.assert_allclose(x, y, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["weights", "delay", "drive", "all"])
 @pytest.mark.parametrize("name", ["matrix", "lists"])
 def test_derivatives_are_differences(name, part):
@@ -150,6 +160,7 @@ def test_derivatives_are_differences(name, part):
     np.testing.assert_allclose(reverse, forward, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_an_arrival_crosses_a_border():
     """The value is the same from both sides, as a delay moves an arrival over it, and the delays
     are at least a cell."""
@@ -170,6 +181,7 @@ def test_an_arrival_crosses_a_border():
     np.testing.assert_allclose(value[1] - value[0], 1e-8 * jnp.sum(slope), rtol=1e-4, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_two_windows_are_the_whole_bit_for_bit(name, dtype):
@@ -187,6 +199,7 @@ def test_two_windows_are_the_whole_bit_for_bit(name, dtype):
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_derivatives_through_two_windows():
     """In weights and delays, by spikes that were on their way."""
 
@@ -210,6 +223,7 @@ def test_derivatives_through_two_windows():
         np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shared", [True, False])
 def test_a_batch_is_one_after_the_other(shared):
     """Over keys, with weights and delays that are shared or not."""

@@ -29,6 +29,7 @@ def simulated(scale=1.0, **options) -> rs.Simulation:
     return rs.simulate(NETWORK, drive, inputs={"in": INPUT}, **(RUN | options))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_spikes_of_a_population(engine):
     """Sources are not counted, and neurons are numbered within the population."""
@@ -49,6 +50,7 @@ def test_spikes_of_a_population(engine):
     np.testing.assert_array_equal(boundary.excess, sim.spikes.boundary.excess[:, 2:])
 
 
+@pytest.mark.slow
 def test_batches():
     """The same as sample by sample, under jit."""
     keys = jr.split(jr.key(0), 4)
@@ -67,6 +69,7 @@ def test_batches():
     assert float(rs.losses.mmd(part, part)) < 1e-6
 
 
+@pytest.mark.slow
 def test_gradients():
     """That of the times of a population, with respect to its input, against differences."""
 
@@ -80,6 +83,7 @@ def test_gradients():
     np.testing.assert_allclose(jax.jit(jax.grad(total))(1.0), slope, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_boundary_terms():
     """Counts jump; the correction for that of a population is that of the whole train."""
 
@@ -92,6 +96,7 @@ def test_boundary_terms():
     np.testing.assert_allclose(part, whole, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_trains_keep_their_names():
     """Where neurons stay those that they were."""
     train = simulated().spikes
@@ -123,6 +128,7 @@ def test_trains_keep_their_names():
     assert not bool(short.first(2)["a"].overflow)
 
 
+@pytest.mark.slow
 def test_what_else_returns_spikes():
     firing = rs.StochasticFiring(rs.SoftplusIntensity(5.0), 0.03)
     synapse = {"syn": rs.synapses.Exponential(0.05)}
@@ -179,7 +185,7 @@ def test_populations_as_one_neuron_each():
     np.testing.assert_array_equal(
         own.at_risk, np.stack([risk[:, :2].any(1), risk[:, 2:].any(1)], 1)
     )
-    some = np.array([[True, False, False, True, False]] * 2)
+    some = jnp.array([[True, False, False, True, False]] * 2)
     partly = dataclasses.replace(train, boundary=rs.Boundary(jnp.ones((2, 5)), some, boundary.ts))
     found = partly.merged().boundary
     assert found is not None
