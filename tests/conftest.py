@@ -25,6 +25,25 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--turn",
+        type=int,
+        help="of the slow tests run every fourth only, from this one, 1 to 4, on",
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    """What one parametrizes follows one another, so that a part of it is in each quarter."""
+    turn = config.getoption("--turn")
+    if turn is None:
+        return
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    later = {item for n, item in enumerate(slow) if (n + 1 - turn) % 4}
+    config.hook.pytest_deselected(items=list(later))
+    items[:] = [item for item in items if item not in later]
+
+
 @pytest.fixture
 def key():
     """A key that depends on nothing but this line."""

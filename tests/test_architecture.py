@@ -170,6 +170,7 @@ def test_public_names_are_documented():
             assert inspect.getdoc(thing), f"{name} has no docstring"
 
 
+@pytest.mark.slow
 def test_import_is_light():
     code = (
         "import roughsnn, sys;"

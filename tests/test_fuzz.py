@@ -160,6 +160,7 @@ def run_examples(name: str, number: int, judge: Callable) -> None:
     one()
 
 
+@pytest.mark.slow
 def test_wrong_arguments_are_refused_in_a_sentence(no_windows, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     seen, obscure, silent = [], collections.defaultdict(list), []

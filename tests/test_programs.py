@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import roughsnn as rs
 import roughsnn.scores
 import roughsnn.testing
@@ -52,6 +54,7 @@ def test_every_public_function_is_traced():
     assert not missing, f"{SCRIPT.name} does not call {missing}"
 
 
+@pytest.mark.slow
 def test_annotations_hold_and_products_have_full_precision():
     done = subprocess.run(
         [sys.executable, "-P", "-W", "ignore", SCRIPT], capture_output=True, text=True, check=False

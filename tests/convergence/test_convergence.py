@@ -103,6 +103,7 @@ def final_potentials(sigma, dt0, interpolation):
     return final(jr.split(jr.key(0), 400))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigma", [((0.5,), (0.0,)), ((0.0,), (2.0,)), ((0.3,), (2.0,))])
 @pytest.mark.parametrize(("interpolation", "order"), [("linear", 1.0), ("parabola", 2.0)])
 def test_strong_order_of_the_state_without_spikes(interpolation, order, sigma):
@@ -116,6 +117,7 @@ def test_strong_order_of_the_state_without_spikes(interpolation, order, sigma):
     assert np.all(slopes > order - 0.15), (errors, slopes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("interpolation", "bounds"), [("linear", (0.08, 0.045)), ("parabola", (0.05, 0.027))]
 )

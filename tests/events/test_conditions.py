@@ -92,6 +92,7 @@ def test_each_condition_is_decided_and_named(kwargs, failing, words):
     assert all(word in str(error.value) for word in words), str(error.value)
 
 
+@pytest.mark.slow
 def test_says_whether_it_was_decided_exactly():
     def decided(**kwargs):
         report = rs.check_event(*model(**kwargs), 0.0, Y0, throw=False)
@@ -116,6 +117,7 @@ def test_more_coordinates_than_are_looked_at():
     assert report.holds and report.conditions[4].decided == "sampled"
 
 
+@pytest.mark.slow
 def test_a_surface_that_is_never_found_decides_nothing():
     """A curved threshold out of reach: not "holds"; what is linear is known all the same."""
     drift = dfx.ODETerm(lambda t, y, a: 2.0 - y)
@@ -149,6 +151,7 @@ def test_a_surface_that_is_never_found_decides_nothing():
     assert conditions_of(lambda t, y, a: y[1:] - 5.0) == "hold"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 @pytest.mark.parametrize("unit", [1e-9, 1e9])
 def test_verdicts_do_not_depend_on_units(dtype, unit):
@@ -215,6 +218,7 @@ def simulate(network):
     ).states
 
 
+@pytest.mark.slow
 def test_networks_are_checked_when_first_solved():
     firing = rs.StochasticFiring(rs.ExponentialIntensity())
     forgets = rs.Population(1, ResetToConstant(), firing)
@@ -234,6 +238,7 @@ def test_networks_are_checked_when_first_solved():
         assert jax.eval_shape(lambda net=waived: simulate(net)).conditions == "waived"
 
 
+@pytest.mark.slow
 def test_solves_are_checked_where_values_are_known():
     terms, event = model(noise="i", synapse="current")
 

@@ -113,6 +113,7 @@ def test_a_clamped_hold_is_refused(sigma, what, engine):
     assert jax.eval_shape(lambda: run(waived, engine)).conditions == "waived"
 
 
+@pytest.mark.slow
 def test_what_is_lost_where_a_drift_switches():
     """The second spike of a clamped neuron comes later by as much as it is held for longer; no
     event says so. The end of `refractory` is one."""
@@ -138,6 +139,7 @@ class Switched(rs.AbstractIntensity):
         return jnp.log(self(v))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delay, refractory", [(None, None), (0.03, None), (0.03, 0.02)])
 def test_parts_of_ones_own_at_neurons_of_the_package(delay, refractory):
     """Synapses and intensities, with delays and refractory times."""

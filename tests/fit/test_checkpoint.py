@@ -232,6 +232,7 @@ jnp.save(folder + "/result.npy", jnp.append(result.model, result.history["loss"]
 KILLS = int(os.environ.get("ROUGHSNN_KILLS", "4"))
 
 
+@pytest.mark.slow
 def test_it_survives_kills_at_random_moments(tmp_path):
     """`ROUGHSNN_KILLS=50` for more of them."""
     steps, rng = 20_000, random.Random(1)

@@ -149,6 +149,7 @@ def test_arguments_of_another_structure(options, message):
         run(steps=1, **({"optim": optax.sgd(0.1)} | options))
 
 
+@pytest.mark.slow
 def test_the_progress_bar_can_be_asked_for(capsys):
     bar = rs.Loop(progress=True)
     fit = lambda: rs.fit(MODEL, sphere, TARGET, ADAM, steps=2, key=jr.key(0), loop=bar)

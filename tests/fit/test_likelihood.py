@@ -67,6 +67,7 @@ def numbers_of(samples):
     return jax.device_get(each(samples))
 
 
+@pytest.mark.slow
 def test_the_bound_grows_to_the_log_likelihood_and_states_its_bias():
     total = jax.jit(lambda n: bound(jr.split(jr.key(0), 8)[n], 4096).samples)
     samples = np.concatenate([total(n) for n in range(8)])
@@ -91,6 +92,7 @@ def test_the_bound_grows_to_the_log_likelihood_and_states_its_bias():
     assert 1 < effective[0] < 64
 
 
+@pytest.mark.slow
 def test_its_gradient_agrees_with_differences_on_the_same_samples():
     along = np.array([[0.0, 0.7], [-0.4, 0.0]])
     value = lambda e: bound(jr.key(2), 16, WEIGHTS + e * along).value
@@ -99,6 +101,7 @@ def test_its_gradient_agrees_with_differences_on_the_same_samples():
     np.testing.assert_allclose(slope, (up - down) / (2 * e), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_mean_gradient_is_the_derivative_of_the_mean():
     """Hidden spikes come and go, and pass observed ones."""
     along = np.array([[0.0, 0.7], [-0.4, 0.0]])
@@ -116,6 +119,7 @@ def test_the_mean_gradient_is_the_derivative_of_the_mean():
     assert abs(grads.mean()) > 10 * gap.std() / len(gap) ** 0.5
 
 
+@pytest.mark.slow
 def test_mirrored_keys_give_mirrored_samples():
     key = jr.key(4)
     plain, mirrored = bound(key, 3).samples, bound(rs.antithetic(key), 3).samples

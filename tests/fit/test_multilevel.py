@@ -25,6 +25,7 @@ def euler(key, dt0):
 EXACT = {"first": np.exp(0.5), "second": np.array([np.exp(1.16), 0.42])}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tolerance", [0.05, 0.02])
 def test_closed_form(tolerance):
     found = rs.multilevel_mean(
@@ -40,6 +41,7 @@ def test_closed_form(tolerance):
     assert found.converged
 
 
+@pytest.mark.slow
 def test_levels_and_cost():
     found = rs.multilevel_mean(
         euler, dt0=1 / 4, tolerance=0.01, key=jr.key(1), batch_size=512, progress=False
@@ -73,6 +75,7 @@ def test_levels_and_cost():
     assert found.plain_cost > 4 * found.cost
 
 
+@pytest.mark.slow
 def test_spike_times_and_their_derivative():
     """Against plain Monte Carlo at small steps, which is fresh noise."""
     net, t1 = single_neuron(0.3), 1.28

@@ -105,6 +105,7 @@ def own(p, train):
 value_and_gradient = jax.jit(jax.value_and_grad(own))
 
 
+@pytest.mark.slow
 def test_likelihood_and_filters_are_those_of_nemos(train):
     def loss(p):
         value, gradient = jax.device_get(value_and_gradient(p, train))

@@ -48,6 +48,7 @@ def drives() -> np.ndarray:
     return 2.5 + 1.5 * x.T[:, :, None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_parameters_are_found_from_a_minute_of_spikes(name):
     """Each within 5 %, from a start that is off by half, in longer cells than those of the data."""
@@ -106,6 +107,7 @@ def layer(delays, weights) -> rs.SpikingNetwork:
     return rs.SpikingNetwork({"in": rs.Source(PRE), "post": post}, [synapses])
 
 
+@pytest.mark.slow
 def test_a_hundred_delays_are_found_from_a_minute_of_spikes():
     """To a tenth of a millisecond, with their weights, from one guess for all of them: the
     likelihood rises by steps of Levenberg and Marquardt, with the covariance of the scores of the

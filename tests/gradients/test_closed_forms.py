@@ -45,6 +45,7 @@ def test_hard_threshold_first_spike_and_period(c):
     np.testing.assert_allclose(spikes.times[:n], tau * np.arange(1, n + 1), rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transform", [jax.jacfwd, jax.jacrev])
 def test_hard_threshold_gradient(transform):
     """d tau/dc = -th/(mu c (c - th)), to rounding, for every spike."""
@@ -65,6 +66,7 @@ def test_hard_threshold_converges_for_diffrax_solvers():
     assert 3 < errors[0] / errors[1] < 5
 
 
+@pytest.mark.slow
 def test_stochastic_threshold_without_noise():
     """tau solves int_0^tau lambda = alpha - log u, with lambda by quadrature."""
     network = single_neuron(sigma=0.0)
@@ -98,6 +100,7 @@ def test_stochastic_threshold_without_noise():
     assert np.all(errors[0] / errors[2] > 60)
 
 
+@pytest.mark.slow
 def test_subtractive_reset_of_a_noisy_membrane():
     """v_T = v_T^0 - a sum exp(-mu (T - tau_n)), and so for the derivatives."""
     t1, reset, mu = 1.0, 1.4, 15.0

@@ -77,24 +77,24 @@ def additive(p):
     return coupled(p, rs.neurons.LIF(0.1, sigma=p["sigma"]))
 
 
+@pytest.mark.slow
 def test_noise_on_the_membrane():
-    """One program for all that are as rough: their paths differ in numbers only."""
+    """One program for all, which are taken to be as rough inside of cells: their paths differ in
+    numbers only. (`tests/paths/test_drivers.py` has others.)"""
 
     def all_of_them(p, key, dt):
         noise_key, key = jr.split(key)
         factor = round(dt * FINEST / T1)
-        noise = {name: rs.coarsened(f(T1 / FINEST, noise_key), factor) for name, f in PATHS.items()}
-        one = jax.vmap(lambda path: times(p, key, dt, additive(p), noise=path))
-        found = {}
-        for hurst in {path.hurst for path in noise.values()}:
-            alike = {name: path for name, path in noise.items() if path.hurst == hurst}
-            each = one(jax.tree.map(lambda *x: jnp.stack(x), *alike.values()))
-            found |= zip(alike, each, strict=True)
-        return found
+        grids = [rs.coarsened(f(T1 / FINEST, noise_key), factor) for f in PATHS.values()]
+        increments = jnp.stack([grid.increments for grid in grids])
+        noise = lambda x: rs.GridPath(x, t0=0.0, t1=T1, dt=dt, hurst=0.35)
+        one = jax.vmap(lambda x: times(p, key, dt, additive(p), noise=noise(x)))
+        return dict(zip(PATHS, one(increments), strict=True))
 
     holds(all_of_them, PARAMETERS, samples=2048, key=1)
 
 
+@pytest.mark.slow
 def test_spikes_as_input():
     def inputs(p, key, dt):
         spikes_key, key = jr.split(key)
@@ -107,6 +107,7 @@ def test_spikes_as_input():
     holds(inputs, some, dts=(0.02, 0.01), samples=1024)
 
 
+@pytest.mark.slow
 def test_noise_that_depends_on_the_potential():
     def multiplicative(p, key, dt):
         neuron = rs.neurons.MultiplicativeLIF(0.1, p["sigma"], 0.1)
@@ -115,6 +116,7 @@ def test_noise_that_depends_on_the_potential():
     holds(multiplicative, PARAMETERS)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::roughsnn.StepWarning")
 def test_strong_inputs_in_large_cells():
     """A neuron that fires in the cell of an input: its spike time is continuous at the border.

@@ -75,6 +75,7 @@ def difference_error(fn, p, along, numbers, h) -> float:
     return max(errors)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_all_spike_times_and_the_final_state(name):
     """Directional derivatives in all 20 parameters at once, for several spikes."""
@@ -85,6 +86,7 @@ def test_all_spike_times_and_the_final_state(name):
     assert difference_error(fn, p, along, (-3, -2, -1), 1e-7) < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["default", "Heun"])
 def test_forward_and_reverse_mode_agree(name):
     p = fast_parameters()
@@ -96,6 +98,7 @@ def test_forward_and_reverse_mode_agree(name):
             assert largest_difference(backwards, forwards) < 1e-10
 
 
+@pytest.mark.slow
 def test_hard_threshold_with_noise_on_the_current():
     p = recurrent_parameters()
     p["sigma"] = p["sigma"].at[0].set(0.0)
@@ -104,6 +107,7 @@ def test_hard_threshold_with_noise_on_the_current():
     assert difference_error(fn, p, along, (-3, -2), 1e-7) < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dt0", [2e-2, 5e-3, 1.25e-3])
 def test_later_spikes_and_v_after_a_spike_at_every_step_size(dt0):
     """The trap of a Brownian query held constant shows in what follows the first spike."""
@@ -129,6 +133,7 @@ def test_later_spikes_and_v_after_a_spike_at_every_step_size(dt0):
         np.testing.assert_allclose((a - b) / (2 * h), e, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_the_gradient_with_respect_to_initial_state_and_time_dependent_drives():
     firing = rs.StochasticFiring(rs.SoftplusIntensity(), alpha=0.03)
     network = lif_network(firing, sigma=((0.2, 0.0), (0.0, 0.3)), reset=1.4, size=2)
@@ -165,6 +170,7 @@ def test_the_gradient_with_respect_to_initial_state_and_time_dependent_drives():
     assert largest_difference(numeric, exact) < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["default", "Heun", "Tsit5 on the parabola"])
 def test_float32_derivatives_of_a_recurrent_network(name):
     """Against float64 on the same noise and thresholds, for the first spikes and the state.
@@ -184,6 +190,7 @@ def test_float32_derivatives_of_a_recurrent_network(name):
     assert largest_difference(jax.tree.map(lambda x: x.astype(float), single), double) < tolerance
 
 
+@pytest.mark.slow
 def test_float32_agrees_with_float64_to_its_precision():
     """Thresholds do not depend on the precision, so neither do noise-free spike times."""
 

@@ -168,6 +168,7 @@ def test_c4_the_first_of_two_keeps_the_other_from_firing(synapse, biased):
     assert (score > 6) if biased else (score < 3)
 
 
+@pytest.mark.slow
 def test_c2_a_threshold_that_is_reached_at_no_speed():
     """y = 1 - (sqrt(1 - y0) - t/2)^2 touches 1 at t = 2 sqrt(1 - y0), with slope 0."""
     drift = dfx.ODETerm(lambda t, y, args: jnp.sqrt(jnp.abs(1 - y)))

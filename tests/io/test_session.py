@@ -87,6 +87,7 @@ def test_a_batch_survives_the_way_there_and_back(given_spikes, gap):
             np.testing.assert_allclose(spikes, found, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_splits():
     firing = rs.StochasticFiring(rs.ExponentialIntensity())
     net = rs.SpikingNetwork(rs.Population(1, rs.neurons.LIF(1 / 15), firing))

@@ -89,6 +89,7 @@ def mean_and_error(samples):
     return samples.mean(), samples.std(ddof=1) / len(samples) ** 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KERNELS)
 def test_the_mean_gradient(name):
     """Right within three standard errors, or the kernel says that it jumps, and it is wrong."""

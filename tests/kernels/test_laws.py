@@ -174,6 +174,7 @@ H = 2e-4
 STEPS = H * np.array([-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXACT)
 def test_derivatives_agree_with_differences(name):
     """In all spike times of one side, or of both, in both modes; relative to 1e-7."""
@@ -198,6 +199,7 @@ def test_derivatives_are_finite_at_the_edge(name):
 CASES = [(rs.ItoLift(), "robust"), (rs.RampLift(), "robust"), (rs.MarcusLift(), "none")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lift, scaling", CASES)
 def test_derivatives_in_the_parameters(lift, scaling: Any):
     """Heights of each neuron, and the dilation, which a robust scaling sees through a root."""

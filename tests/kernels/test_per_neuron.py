@@ -20,6 +20,7 @@ PLAIN = rs.PerNeuronKernel(SIGNATURE)
 ROOM = rs.PerNeuronKernel(SIGNATURE, max_spikes=MOST)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lifting", "scaling"), [(rs.ItoLift(), "robust"), (rs.MarcusLift(), "normalized")]
 )
@@ -32,6 +33,7 @@ def test_same_kernel(lifting, scaling):
     np.testing.assert_allclose(got, expected, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_same_gradient():
     """Also of the padding: nothing, not nan."""
 

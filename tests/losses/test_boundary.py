@@ -166,6 +166,7 @@ def assert_agree(values, slopes):
     return gradient, error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigma, alpha", [(0.0, 0.03), (0.5, 0.7)])
 def test_counts_of_one_neuron(sigma, alpha):
     values, slopes = neuron(sigma, alpha)
@@ -173,12 +174,14 @@ def test_counts_of_one_neuron(sigma, alpha):
     assert gradient[0] > 20 * error[0]
 
 
+@pytest.mark.slow
 def test_counts_of_a_recurrent_network():
     values, slopes, _ = network()
     gradient, error = assert_agree(values["counts"], slopes["counts"])
     assert np.all(gradient > 10 * error)
 
 
+@pytest.mark.slow
 def test_binned_counts():
     values, slopes, train = network()
     assert_agree(values["bins"], slopes["bins"])
@@ -281,6 +284,7 @@ def test_cutting_a_train_keeps_what_belongs_to_the_end():
     assert first.boundary is None
 
 
+@pytest.mark.slow
 def test_no_random_threshold_no_correction():
     known = rs.SpikeTrain.from_lists([[0.1]], t0=0.0, t1=1.0)
     hard = lif_network(rs.HardThreshold())
@@ -304,6 +308,7 @@ def test_no_random_threshold_no_correction():
     assert ended.boundary is not None and not np.any(ended.boundary.at_risk)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ENGINES)
 def test_an_early_end_has_no_boundary(method):
     """The window was never left, so that nobody could have fired there."""

@@ -52,6 +52,7 @@ def samples(neuron: str):
     return jax.device_get(all_of(jr.split(jr.key(3), SAMPLES)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("neuron", ["LIF", "AdaptiveLIF", "GLIF5", "HistoryFilter"])
 def test_counts_of_delayed_refractory_neurons(neuron):
     value, slope, difference = samples(neuron)

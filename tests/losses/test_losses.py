@@ -124,6 +124,7 @@ def losses_of_the_model():
     return jax.device_get(run())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
 def test_the_mean_gradient_of_each_loss_is_the_derivative_of_its_mean(name):
     """Within 3 standard errors."""

@@ -100,6 +100,7 @@ def test_a_kernel_score_is_proper():
         assert gap.mean() > 3 * error_of_mean(gap)
 
 
+@pytest.mark.slow
 def test_the_default_loss_is_unbiased():
     """Zero on average for two samples of one law, and its gradient: scales come from both sides.
 

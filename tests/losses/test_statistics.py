@@ -41,6 +41,7 @@ def rates(batch):
     return out
 
 
+@pytest.mark.slow
 def test_smoothed_rates_and_their_statistics(data):
     z, age = rates(data), np.asarray(TS)[None, :, None] / TAU
     seen = 1 - np.exp(-age) * (1 + age)
@@ -74,6 +75,7 @@ def poisson(rate, trials, max_spikes):
     return rs.SpikeTrain.stack(made)
 
 
+@pytest.mark.slow
 def test_a_constant_rate_reads_constant_from_the_first_bin_on():
     batch, ts, timescale = poisson(10.0, 1000, 30), np.linspace(0.01, T1, 34), 0.1
     each = np.asarray(rs.losses.smoothed(batch, ts, timescale))[..., 0]
@@ -91,6 +93,7 @@ LOSSES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
 def test_the_mean_gradient_is_the_derivative_of_the_mean(name, data):
     """In the input, or, as covariances do not say much of it, in the size of the weights."""
@@ -113,6 +116,7 @@ def test_the_mean_gradient_is_the_derivative_of_the_mean(name, data):
     assert abs(gradient.mean()) > 4 * gradient.std() / len(gap) ** 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["psth", "covariance"])
 def test_the_minimum_is_at_the_truth(name, data):
     """The unbiased loss is zero on average there; the other is not."""
@@ -128,6 +132,7 @@ def test_the_minimum_is_at_the_truth(name, data):
     assert np.asarray(jax.vmap(biased)(x, y)).mean() > 10 * error
 
 
+@pytest.mark.slow
 def test_the_rate_penalty_is_unbiased():
     """Zero on average at the right rates, where a plain square is the variance of the mean."""
     many = jax.jit(simulate)(INPUT, jr.split(jr.key(5), 8000))

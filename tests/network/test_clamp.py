@@ -101,6 +101,7 @@ def exact(trains, alpha=0.0):
     return np.array(out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.0, 0.01])
 def test_the_log_likelihood_converges_to_the_closed_form_with_order_two(train, alpha):
     reference = exact(train.to_lists(), alpha)
@@ -133,6 +134,7 @@ def total(p, times, train, dt0=0.01):
 value_and_gradients = jax.jit(jax.value_and_grad(total, argnums=(0, 1)))
 
 
+@pytest.mark.slow
 def test_gradients_in_all_parameters_and_in_the_spike_times(train):
     p = dict(PARAMETERS, alpha=np.array(0.01))
     rng = np.random.default_rng(0)
@@ -181,6 +183,7 @@ def test_spikes_at_both_ends_of_the_window():
     np.testing.assert_allclose(found.log_likelihood, exact(near), rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("at", "bound"), [(0.5, 0.06), (T1 - 0.006, 0.45)])
 def test_several_spikes_in_one_cell(at, bound):
     """Also in the last one, behind which the potential is taken as constant."""
@@ -201,6 +204,7 @@ def exact_log_rates(lists):
     return np.concatenate(each)[order]
 
 
+@pytest.mark.slow
 def test_sparse_weights_and_a_batch(train):
     sparse = network(weights=rs.SparseWeights.from_dense(W))
     run = lambda net, train: (
@@ -214,6 +218,7 @@ def test_sparse_weights_and_a_batch(train):
     assert not np.allclose(found[1], dense)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigma", [None, ((0.3,), (0.2,))])
 def test_hazards_are_the_thresholds_that_were_drawn(sigma):
     """The simulated network, clamped to its own spikes, is itself."""
@@ -246,6 +251,7 @@ def hidden_pair(sigma=((0.4,), (0.3,))):
     return network(sigma=sigma, weights=weights)
 
 
+@pytest.mark.slow
 def test_the_mean_density_is_the_probability_of_the_spikes():
     """Over noise and a hidden neuron, against how often a free simulation does the same: no spike
     of the observed neuron, and one spike alone in a part of the window."""
@@ -280,6 +286,7 @@ def test_the_mean_density_is_the_probability_of_the_spikes():
         assert 0.05 < event.mean() < 0.6 and error < 0.01
 
 
+@pytest.mark.slow
 def test_without_a_refractory_part_no_spike_is_impossible():
     """Two spikes of a neuron in one cell, as close as single precision has them."""
     single = lambda *x: jnp.asarray(x, jnp.float32)
@@ -313,6 +320,7 @@ def test_a_window_that_ends_in_a_refractory_part():
     np.testing.assert_allclose(found.log_likelihood, exact(lists, 0.3), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_float32(train):
     cast = lambda tree: jax.tree.map(
         lambda x: np.asarray(x, np.float32) if eqx.is_inexact_array_like(x) else x, tree
@@ -325,6 +333,7 @@ def test_float32(train):
         np.testing.assert_allclose(gradient, exact[0][name], rtol=2e-3, atol=2e-3, err_msg=name)
 
 
+@pytest.mark.slow
 def test_bad_input(train):
     run = lambda net=None, train=train, dt0=0.01, **options: rs.clamp(
         network() if net is None else net,

@@ -5,6 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+import pytest
 
 import roughsnn as rs
 
@@ -19,6 +20,7 @@ def network(weights, sigma=None):
     return lif_network(firing, weights, mu=(8.0, 4.0), sigma=sigma, reset=1.2)
 
 
+@pytest.mark.slow
 def test_hidden_spikes_come_as_they_are_simulated():
     """A hidden neuron that is not driven by the observed one fires as in a free simulation."""
     weights = jnp.array([[0.0, 1.5], [0.0, 0.0]])
@@ -32,6 +34,7 @@ def test_hidden_spikes_come_as_they_are_simulated():
     np.testing.assert_allclose(found.spikes.to_lists()[1], [0.2, 0.5])
 
 
+@pytest.mark.slow
 def test_hidden_spikes_are_those_with_the_observed_ones_as_input():
     """Observed spikes act once, and drive a hidden neuron as spikes from outside do."""
     weights = jnp.array([[0.0, 0.4], [3.0, 0.0]])

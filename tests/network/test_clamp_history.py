@@ -62,6 +62,7 @@ def test_quantiles_are_those_of_what_is_left_of_an_interval():
     assert np.all(np.isnan(rest.quantiles[4:]))
 
 
+@pytest.mark.slow
 def test_spikes_of_the_history_have_derivatives():
     """Also what they sent that arrives behind it."""
 
@@ -79,6 +80,7 @@ def test_spikes_of_the_history_have_derivatives():
     assert abs(slope) > 0.1
 
 
+@pytest.mark.slow
 def test_late_spikes_at_its_end_and_none_at_all():
     """Two spikes in its last cell: the second gets a cell behind it."""
     late = [[0.3951, 0.3983, 0.5], []]
@@ -111,6 +113,7 @@ def short() -> rs.SpikingNetwork:
     return rs.SpikingNetwork(rs.Population(2, neuron, firing))
 
 
+@pytest.mark.slow
 def test_hidden_neurons_and_noise_run_through_it():
     """From its start; the log-likelihood takes it, too."""
     whole = train([[0.1, 0.3, 0.7], []]).only([0])

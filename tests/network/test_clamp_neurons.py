@@ -211,6 +211,7 @@ def model(case: Case) -> tuple[rs.SpikingNetwork, rs.SpikeTrain]:
     return rs.SpikingNetwork({"a": part}, [link]), rs.SpikeTrain.from_lists(lists, t0=0.0, t1=t1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_the_likelihood_of_each_kind_of_neuron(name):
     """Of second order in the cells."""
@@ -227,6 +228,7 @@ def test_the_likelihood_of_each_kind_of_neuron(name):
     assert errors[1] < 1e-4 and errors[1] < max(errors[0] / 10, 1e-6), errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_its_derivatives_are_differences(name):
     """In all parameters of the network."""

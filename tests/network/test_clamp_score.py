@@ -35,6 +35,7 @@ def network(neuron: str, noisy: bool, p) -> rs.SpikingNetwork:
 
 
 # Cells are longer than some time constants.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::roughsnn.StepWarning")
 @pytest.mark.parametrize(("neuron", "noisy"), ROWS)
 def test_the_mean_score_is_zero(neuron, noisy):

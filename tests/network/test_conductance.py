@@ -82,6 +82,7 @@ def test_potential_after_an_arrival(name):
     np.testing.assert_allclose(sim.states.ys["v"][:, 0], exact, rtol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONDUCTANCES)
 def test_derivatives_are_differences_on_the_same_noise(name):
     """In each parameter, with noise on the conductance and random thresholds."""

@@ -65,6 +65,7 @@ def test_degrees(kind, shape, p):
         assert np.all(np.asarray(made.targets) >= 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FIXED)
 def test_every_pair_is_as_likely(kind):
     """Over many keys each entry of a small matrix exists equally often."""
@@ -119,6 +120,7 @@ def test_all_and_none():
     assert np.all(there(connect("in", 5, 7, 1.0)) == 1)
 
 
+@pytest.mark.slow
 def test_in_a_network():
     """As lists and as the matrix of them, from one population onto another and onto itself."""
     lists = (

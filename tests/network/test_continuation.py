@@ -61,6 +61,7 @@ def one_by_one(net, cuts, method, save=None):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("hard", [False, True])
 @pytest.mark.parametrize("travels", [False, True])
@@ -95,6 +96,7 @@ def crowded(key, window, initial=None, **options: Any):
     return rs.simulate(net, 1.1 * jnp.ones(6), window, **call)
 
 
+@pytest.mark.slow
 def test_late_spikes_are_told_once():
     """They are found again, and not told again: trains, states, stops and boundaries are those of
     the whole."""
@@ -131,6 +133,7 @@ def test_late_spikes_are_told_once():
             np.testing.assert_array_equal(*np.broadcast_arrays(a, b))
 
 
+@pytest.mark.slow
 def test_windows_of_one_cell_are_the_whole_too():
     """As a scan over windows, with `final` as its carry; late spikes may be four cells late."""
     window = rs.Window(0.0, 0.05, 0.05)
@@ -154,6 +157,7 @@ def test_windows_of_one_cell_are_the_whole_too():
     np.testing.assert_allclose(*(x[good] for x in states), rtol=1e-13, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_a_first_threshold_that_was_given_stays_so():
     """In the second window, for neurons that have not fired yet: they are at no risk of a spike in
     the sense of the boundary, as they would be if that threshold had been drawn."""
@@ -183,6 +187,7 @@ def test_a_first_threshold_that_was_given_stays_so():
     assert not np.any(np.asarray(given_parts)[1:])
 
 
+@pytest.mark.slow
 def test_derivatives_in_the_weights_where_spikes_come_again():
     """With no more room than the window needs, beside room for all."""
     size = 65
@@ -213,6 +218,7 @@ def test_derivatives_in_the_weights_where_spikes_come_again():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ENGINES)
 def test_derivatives_pass_from_window_to_window(method):
     net = firing(False)
@@ -234,6 +240,7 @@ def test_derivatives_pass_from_window_to_window(method):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ENGINES)
 def test_rows_belong_to_their_window(method):
     net, rows = firing(False), 1.2 + 0.3 * np.asarray(jr.normal(jr.key(5), (40, 6)))
@@ -250,6 +257,7 @@ def test_rows_belong_to_their_window(method):
         np.testing.assert_allclose(a, b, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_where_no_window_can_go_on():
     net, drive = firing(False), jnp.full(6, 1.3)
     window = rs.Window(0.0, 0.2, 0.01)

@@ -57,6 +57,7 @@ def test_they_start_where_they_are_told(kind):
     np.testing.assert_array_equal(np.diag(matrix), 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["lockstep", "event"])
 @pytest.mark.parametrize("kind", ["dense", "sparse"])
 def test_derivatives_agree_with_differences(kind, method):

@@ -103,6 +103,7 @@ def simulated(net: rs.SpikingNetwork, engine, dt: float = 0.01, **options):
     return rs.simulate(net, drive, window, engine=engine, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_derivatives_are_differences_on_the_same_noise(name, engine):
@@ -148,6 +149,7 @@ def random_slopes(engine, number: int, h: float = 1e-6):
     return jax.jit(jax.vmap(one))(jr.split(jr.key(11), number))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_random_networks(engine):
     """Derivatives are differences in 32 of them."""
@@ -156,6 +158,7 @@ def test_random_networks(engine):
     np.testing.assert_allclose(slopes, differences, rtol=1e-6, atol=2e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_engines_come_together(name):
     """They differ by the second order in dt."""
@@ -167,6 +170,7 @@ def test_engines_come_together(name):
     assert errors[1] < errors[0] / 8**1.5, errors
 
 
+@pytest.mark.slow
 def test_a_potential_after_a_delay():
     """Against the response of the membrane, wherever in a cell the spike arrives."""
     for delay in (0.02, 0.0234, 0.2, 0.1999):
@@ -192,6 +196,7 @@ def test_a_potential_after_a_delay():
             np.testing.assert_allclose(sim.final.state["out"]["v"][0], exact, rtol=5e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ENGINES)
 def test_an_arrival_crosses_a_border(method):
     """Values are the same from both sides, and the more so derivatives the shorter cells are."""
@@ -214,6 +219,7 @@ def test_an_arrival_crosses_a_border(method):
     assert jumps[1] < jumps[0] / 3, jumps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["one", "rows", "each"])
 def test_large_weights_as_small_ones(kind):
     """Lists and a matrix of 70 neurons, whose derivative is that of the sum over spikes, and
@@ -260,6 +266,7 @@ def test_large_weights_as_small_ones(kind):
     np.testing.assert_allclose(jnp.sum(da * way), difference, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_batch_of_delays():
     """Each sample with its own, as one after the other."""
     delays = jnp.array([0.011, 0.05, 0.094])
@@ -292,6 +299,7 @@ def test_other_numbers_compile_nothing(engine):
     assert not np.array_equal(first, second)
 
 
+@pytest.mark.slow
 def test_records_within_cells():
     """States at any time are those of the event engine, up to the second order."""
     ts = jnp.linspace(0.02, 0.49, 301)
@@ -334,6 +342,7 @@ def test_the_density_of_a_train():
     np.testing.assert_allclose(found, exact, rtol=2e-4)
 
 
+@pytest.mark.slow
 def test_ends_of_other_networks():
     window = rs.Window(0.0, 0.1, 0.01)
     run = lambda net, engine, window, **options: rs.simulate(

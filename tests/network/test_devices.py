@@ -43,6 +43,7 @@ def check(found: dict, alone: dict):
             np.testing.assert_allclose(found[shared][name], value, rtol=1e-9, err_msg=name)
 
 
+@pytest.mark.slow
 def test_samples_or_neurons_on_one_device(alone):
     assert alone["devices"] == alone["processes"] == 1
     check(alone, alone)
@@ -75,6 +76,7 @@ def test_two_processes(alone, tmp_path):
         check(found, alone)
 
 
+@pytest.mark.slow
 def test_samples_in_shard_map():
     """The batch shared out over two devices of the host is the batch on one."""
     code = """

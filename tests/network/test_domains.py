@@ -111,6 +111,7 @@ def test_raised_inside_of_a_program():
         )
 
 
+@pytest.mark.slow
 @PARALLEL
 def test_first_thresholds(engine):
     def sim(s):
@@ -125,6 +126,7 @@ def test_first_thresholds(engine):
     assert inside(-jnp.abs(wrong)).result == rs.RESULTS.successful
 
 
+@pytest.mark.slow
 def test_likelihoods_and_eligibility():
     network = coupled(LIF, SOFTPLUS)
     train = simulated(network, None).spikes
@@ -157,6 +159,7 @@ def test_drivers():
     assert jax.jit(lambda r: jumps(r).jump_times)(5.0).shape == (20,)
 
 
+@pytest.mark.slow
 @PARALLEL
 def test_constrained_networks_are_the_same(engine):
     """Simulations, and the gradient by the chain rule: dx = x dr."""
@@ -176,6 +179,7 @@ def test_constrained_networks_are_the_same(engine):
         np.testing.assert_allclose(dr.args[0], x * dx, rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::roughsnn.StepWarning")
 def test_training_cannot_leave_the_domain():
     """A loss that drives every bounded parameter down, by steps of any size."""

@@ -43,6 +43,7 @@ def test_nothing_is_before_the_start(method):
     np.testing.assert_allclose(found, expected, atol=1e-12 if method == "event" else 2e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ENGINES)
 def test_an_input_spike_at_the_start_is_an_initial_current(method):
     def run(spikes, weights, current):
@@ -107,6 +108,7 @@ def test_bad_drives_and_windows():
     assert (fine.cells, fine.dt0, fine.stop_after, fine.edges) == (40, 0.025, 3, (0.5,))
 
 
+@pytest.mark.slow
 def test_a_clamped_network_records_what_the_simulation_did():
     """With its own spikes and the same noise; what neighbours do within a cell comes earlier."""
 

@@ -61,6 +61,7 @@ def errors(hard, noisy, dt0, **options):
     return np.max(np.abs(got - wanted)) / np.max(np.abs(wanted))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hard", [True, False])
 def test_noise_free_it_is_the_derivative(hard):
     options = dict(solver=dfx.Tsit5(), root_finder=rs.Chandrupatla())
@@ -68,11 +69,13 @@ def test_noise_free_it_is_the_derivative(hard):
     assert fine < 1e-5 and fine < coarse / 8, (coarse, fine)
 
 
+@pytest.mark.slow
 def test_with_noise_it_converges_to_the_derivative():
     coarse, fine = (errors(False, True, T1 / n) for n in (32, 512))
     assert coarse < 2e-3 and fine < 5e-4 and fine < coarse / 2, (coarse, fine)
 
 
+@pytest.mark.slow
 def test_a_local_learning_rule_is_the_gradient_of_the_last_layer():
     network = functools.partial(feed_forward, hard=True, noisy=False)
     engine = rs.EventByEvent(solver=dfx.Tsit5())
@@ -92,6 +95,7 @@ def test_a_local_learning_rule_is_the_gradient_of_the_last_layer():
     np.testing.assert_allclose(learned, expected, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_it_works_in_batches_and_reports_like_simulate():
     run = lambda key: rs.eligibility(
         feed_forward(WEIGHTS, False), drive, WINDOW, **dict(ROOM, key=key)
@@ -163,6 +167,7 @@ def layered_errors(
     return np.max(np.abs(got[:, :3] - wanted)) / np.max(np.abs(wanted))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("neuron", "hard"),
     [("LIF", True), ("AdaptiveLIF", False), ("GLIF5", False), ("ResonateAndFire", True)],
@@ -171,16 +176,19 @@ def test_layers_with_delays_and_refractory_times(neuron, hard):
     assert layered_errors(neuron, hard, False, 60) < (1e-9 if hard else 2e-6)
 
 
+@pytest.mark.slow
 def test_layers_without_delays():
     assert layered_errors("LIF", False, False, 60, 0.0) < 2e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delay", [0.0, 0.03])
 def test_synapses_that_tire(delay):
     tires = rs.synapses.TsodyksMarkram(0.4, 0.2, 0.05)
     assert layered_errors("LIF", True, False, 60, delay, tires) < 1e-9
 
 
+@pytest.mark.slow
 def test_weights_that_keep_their_signs():
     """Derivatives are with respect to the weights, however these are made."""
     net = layered(np.abs(zoo.WEIGHTS[:, :2]) + 0.2, "LIF", True, False, 0.03)
@@ -199,6 +207,7 @@ def test_weights_that_keep_their_signs():
     )
 
 
+@pytest.mark.slow
 def test_noisy_layers_with_delays():
     coarse, fine = (layered_errors("LIF", False, True, cells) for cells in (60, 480))
     assert fine < 5e-3 and fine < coarse / 2, (coarse, fine)

@@ -109,6 +109,7 @@ def recurrent(p, engine=None, t1=40.0, max_spikes=70):
     )
 
 
+@pytest.mark.slow
 def test_a_recurrent_network():
     """Against adaptive steps of order five; and in single precision."""
     p = parameters()
@@ -122,10 +123,12 @@ def test_a_recurrent_network():
     np.testing.assert_allclose(single.times[known], wanted.times[known], rtol=0, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_derivatives_of_a_recurrent_network():
     assert_derivatives(lambda p: functional(recurrent(p)), parameters(), 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("neuron", "synapse"),
     [
@@ -174,6 +177,7 @@ def peak(weight=1.0):
     return 100 * float(jnp.max(v)), float(fine[jnp.argmax(v)])
 
 
+@pytest.mark.slow
 def test_above_the_threshold_and_below_again_within_a_step():
     """The potential peaks within a cell; by a hair above the threshold it fires, by a hair below
     it does not."""
@@ -217,6 +221,7 @@ def test_a_drive_that_is_linear_in_time():
     np.testing.assert_allclose(v, threshold, rtol=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::roughsnn.StepWarning")
 def test_hidden_states_have_high_order():
     """Spikes of a rate on an exact potential: at the end of a step of order eight, and inside of
@@ -236,6 +241,7 @@ def test_hidden_states_have_high_order():
     assert order > 4.3 and errors[-1] < 3e-9, (errors, order)
 
 
+@pytest.mark.slow
 def test_derivatives_of_hidden_states():
     def run(p):
         firing = rs.StochasticFiring(rs.ExponentialIntensity(p["beta"]), p["alpha"])
@@ -304,6 +310,7 @@ def test_maps(neuron, synapse):
         np.testing.assert_allclose(found[k - 1], exact, rtol=1e-11, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_other_solvers_and_root_finders_may_be_given():
     """A root finder of one's own on exact steps, which sees only what is above at their ends."""
     p = parameters()

@@ -122,6 +122,7 @@ def assert_same(found, wanted, bound: float = 1e-10):
     np.testing.assert_allclose(found.times, wanted.times, rtol=0, atol=bound)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_spikes_and_states_are_those_of_the_event_engine(name):
     net = NETWORKS[name]()
@@ -132,6 +133,7 @@ def test_spikes_and_states_are_those_of_the_event_engine(name):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_spikes_do_not_depend_on_the_cells():
     net = NETWORKS["rows"]()
     wanted = simulated(net, dt=0.002)
@@ -139,11 +141,13 @@ def test_spikes_do_not_depend_on_the_cells():
         assert_same(simulated(net, dt=dt).spikes, wanted.spikes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_derivatives_are_differences(name):
     check_along_a_direction(simulated, NETWORKS[name]())
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_the_event_engine():
     """In reverse mode, in every parameter, and derivatives of these along a direction."""
     arrays, rest = eqx.partition(NETWORKS["each"](), eqx.is_inexact_array)
@@ -158,6 +162,7 @@ def test_gradients_are_those_of_the_event_engine():
         np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-7 * float(np.max(np.abs(b), initial=0)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["source-each", "plastic"])
 def test_windows_go_on(name):
     """Two windows are one, to rounding; the last cell may be shorter than the others."""
@@ -186,6 +191,7 @@ def test_windows_go_on(name):
     assert_same(simulated(net, dt=0.0173).spikes, whole.spikes)
 
 
+@pytest.mark.slow
 def test_a_source_with_more_spikes_in_a_cell_than_are_looked_at(monkeypatch):
     """Then all of its spikes are."""
     net = NETWORKS["source"]()
@@ -195,6 +201,7 @@ def test_a_source_with_more_spikes_in_a_cell_than_are_looked_at(monkeypatch):
     assert_same(simulated(net, dt=0.02).spikes, wanted.spikes)
 
 
+@pytest.mark.slow
 def test_other_numbers_compile_nothing():
     net = NETWORKS["source-each"]()
     arrays, rest = eqx.partition(net, eqx.is_inexact_array)
@@ -207,6 +214,7 @@ def test_other_numbers_compile_nothing():
     assert not found
 
 
+@pytest.mark.slow
 def test_in_blocks_and_with_all_stored():
     """The gradient does not depend on what is kept of the loop."""
     net = NETWORKS["each"]()
@@ -230,6 +238,7 @@ def test_the_end_of_plain_lockstep_is_no_start():
         simulated(net, initial=end)
 
 
+@pytest.mark.slow
 def test_states_inside_of_cells():
     """Between arrivals, just before and behind spikes, and with the spikes of a source."""
     net = NETWORKS["source-each"]()
@@ -240,6 +249,7 @@ def test_states_inside_of_cells():
         np.testing.assert_allclose(own, saved[name], rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_drive_that_changes():
     """A straight line in each cell is no approximation; another one is of second order."""
     net = NETWORKS["rows"]()
@@ -254,6 +264,7 @@ def test_a_drive_that_changes():
     assert errors[1] < errors[0] / 3
 
 
+@pytest.mark.slow
 def test_free_above_the_threshold():
     """It fires just when it is free, and as late as that is; at the start at once."""
     neuron = rs.neurons.LIF(0.07, rs.Subtract(1.0))
@@ -292,6 +303,7 @@ def test_two_spikes_in_a_cell_are_a_failure():
     assert run(0.1).result == rs.RESULTS.crowded_cell
 
 
+@pytest.mark.slow
 def test_batches_and_single_precision():
     """Samples with weights of their own, and float32."""
     net = NETWORKS["source"]()
@@ -357,6 +369,7 @@ def test_what_has_no_exact_motion_is_refused(name, message):
         simulated(refused(name))
 
 
+@pytest.mark.slow
 def test_a_drive_that_jumps_inside_of_a_cell_is_refused():
     net = NETWORKS["rows"]()
     jumps = lambda t: rs.StepPath([t], [delays.DRIVE, 2 * delays.DRIVE])

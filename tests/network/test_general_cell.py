@@ -64,6 +64,7 @@ def run(net, c, dt, engine: Any = None, t1=1.0, **options) -> rs.Simulation:
     return rs.simulate(net, drive, window, engine=engine or rs.Lockstep(), **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_derivatives_are_differences_on_the_same_noise(case):
     """In all parameters at once, along eight directions."""
@@ -92,6 +93,7 @@ def test_derivatives_are_differences_on_the_same_noise(case):
     np.testing.assert_allclose(slope[:, 1], difference, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delay", [None, 0.013])
 @pytest.mark.parametrize("synapse", [current, gate])
 def test_second_order_against_an_adaptive_solver(synapse, delay):
@@ -110,6 +112,7 @@ def test_second_order_against_an_adaptive_solver(synapse, delay):
         assert errors[1] < 1e-4 and errors[1] < errors[0] / 4**1.5, errors
 
 
+@pytest.mark.slow
 def test_a_linear_neuron_that_does_not_say_so():
     """Its steps are of second order, with noise on the current, kicks by others, and a hold."""
     errors = []
@@ -143,6 +146,7 @@ def test_stationary_distribution(interpolation):
         assert abs(jnp.mean(v**power) - exact) < 4 * standard_error(v**power) + 1.5 * dt**2
 
 
+@pytest.mark.slow
 def test_parabolas_make_single_paths_more_accurate():
     """Against cells a sixteenth as long, of the same Brownian motion."""
     net = rs.SpikingNetwork(rs.Population(64, OnlyV(Cubic(*map(number, (0.1, 0.5, 1.0)))), None))
@@ -166,6 +170,7 @@ def test_parabolas_make_single_paths_more_accurate():
     assert chord[0] / chord[1] > 4**0.8 and bent[0] / bent[1] > 4**1.3
 
 
+@pytest.mark.slow
 def test_a_neuron_above_its_threshold_fires_at_once():
     """Far above, too, where the coordinate goes on as a straight line."""
     net = theta(current())
@@ -176,6 +181,7 @@ def test_a_neuron_above_its_threshold_fires_at_once():
         np.testing.assert_array_equal(sim.spikes.times[:2], [0, 0])
 
 
+@pytest.mark.slow
 def test_two_windows_are_the_whole():
     """With a drift that reads the time, bit for bit."""
     net = coupled(Plain(number(0.07), number(0.4)), RANDOM, gate(), 1.0, 0.013, refractory=0.004)
@@ -195,6 +201,7 @@ def test_two_windows_are_the_whole():
     np.testing.assert_allclose(times, whole.spikes.times[: int(whole.spikes.count)], rtol=1e-14)
 
 
+@pytest.mark.slow
 def test_records_inside_of_cells():
     """The states of another engine, to second order."""
     ts = jnp.array([0.103, 0.2, 0.4871])
@@ -212,6 +219,7 @@ def test_records_inside_of_cells():
     assert errors[1] < 1e-3 and errors[1] < errors[0] / 4**1.4, errors
 
 
+@pytest.mark.slow
 def test_likelihood_of_a_simulated_train():
     """Random thresholds at the spikes of a clamped network: uniform quantiles, exact gradients."""
     net = cubic(gate())
@@ -237,6 +245,7 @@ def test_likelihood_of_a_simulated_train():
     np.testing.assert_allclose(slope, (value[1] - value[0]) / 2e-6, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_float32():
     net = theta(gate(), 0.013)
     low = run(in_float32(net), np.float32(1.2), 0.01).spikes

@@ -77,6 +77,7 @@ def test_another_population_changes_nothing():
     np.testing.assert_allclose(mirrored["b"]["v"], more["b"]["v"], rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_gradients_in_what_a_function_has_captured(engine):
     """Against differences, of spike times, under jit and in a batch."""
@@ -104,6 +105,7 @@ def test_gradients_in_what_a_function_has_captured(engine):
     np.testing.assert_allclose(value(0.5)[1], slope, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_states_with_arrays():
     """A neuron with an array in its state draws an array."""
     net = rs.SpikingNetwork({"a": rs.Population(50, Traces(jnp.array(0.07)), None)})

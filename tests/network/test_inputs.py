@@ -57,6 +57,7 @@ def value_and_gradient(z, method, dt):
     return jax.value_and_grad(value, has_aux=True)(z)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["event", "lockstep"])
 def test_gradients_through_input_spikes(method):
     """In times, weights and rates, against differences on the same noise."""
@@ -74,6 +75,7 @@ def test_gradients_through_input_spikes(method):
         np.testing.assert_allclose(slope, (up - down) / (2 * h), rtol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["event", "lockstep"])
 def test_input_spikes_cross_the_border_of_a_cell(method):
     """Spike times are continuous there, and the difference across it is the mean of the
@@ -105,6 +107,7 @@ def test_an_input_spike_on_the_border_of_a_cell(method):
     assert all(low - slack <= slope <= high + slack for slope in slopes[1:3]), slopes
 
 
+@pytest.mark.slow
 def test_engines_agree_on_input_spikes():
     gaps = []
     for dt in (0.04, 0.0025, 0.00125):
@@ -131,6 +134,7 @@ def test_one_input_spike_moves_the_threshold_crossing_as_it_must(method):
     np.testing.assert_allclose(v, 1.0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_an_input_spike_in_a_last_cell_that_is_shorter():
     """Its effect on the hazard until t1 = 33 1/3 cells."""
     z = AT | {"times": np.array([0.9901])}
@@ -147,6 +151,7 @@ def test_an_input_spike_in_a_last_cell_that_is_shorter():
     np.testing.assert_allclose(effects[1], effects[0], rtol=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["event", "lockstep"])
 def test_float32(method):
     """The same spikes to rounding, whatever the precision of the input and the noise is."""
@@ -184,6 +189,7 @@ def test_float32(method):
         np.testing.assert_allclose(found, expected, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_a_network_feeds_another():
     """Gradients go through the first network's spikes into the second."""
     firing = rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0, 1.0), 0.03)
@@ -207,6 +213,7 @@ def test_a_network_feeds_another():
     np.testing.assert_allclose(slope, difference, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_many_small_input_spikes_are_noise():
     """The diffusion limit: Poisson spikes at a rate r of weight w act like a current of mean
     r w / mu2 with white noise w sqrt(r), in rate and in the CV of the intervals."""
@@ -261,6 +268,7 @@ def test_many_small_input_spikes_are_noise():
         assert a[1] < 0.03 * a[0]
 
 
+@pytest.mark.slow
 def test_many_neurons_with_rates_of_their_own():
     """Past the size at which the gradient in the weights is summed over spikes, which must leave
     the input in; against the event engine, and against differences."""
@@ -336,6 +344,7 @@ def test_bad_input(method):
         run(window, inputs={"in": full})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("hard", "bound", "ratio"), [(True, 2e-5, 4**1.3), (False, 4.4e-4, 4**1.8)]
 )

@@ -63,6 +63,7 @@ def lists(size: int) -> list[rs.Projection]:
     return [rs.Projection("a", "a", found, autapses=True)]
 
 
+@pytest.mark.slow
 def test_twenty_thousand_neurons():
     """All channels of all neurons would be an array of terabytes."""
     assert conditions({"a": part()}, lists(20_000)) == "hold"
@@ -70,12 +71,14 @@ def test_twenty_thousand_neurons():
         conditions({"a": part(Constant)}, lists(20_000))
 
 
+@pytest.mark.slow
 def test_each_population_is_looked_at():
     good, bad = part(size=500), part(Constant, 3)
     with pytest.raises(ValueError, match=r"coordinate 50[0-2]\b"):
         conditions({"a": good, "b": bad}, lists(500))
 
 
+@pytest.mark.slow
 def test_targets_are_looked_at():
     """The spikes of two neurons do not commute in a third one."""
     weights = np.zeros((100, 100))

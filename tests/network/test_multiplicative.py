@@ -247,6 +247,7 @@ def test_engines_come_together(interpolation):
     assert errors[0] > 1e-5 and errors[1] < errors[0] / 4**0.8, errors
 
 
+@pytest.mark.slow
 def test_float32():
     p = jax.tree.map(np.float32, PARAMETERS)
     run = jax.jit(lambda p: outcome(p, jr.key(1)))

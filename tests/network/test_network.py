@@ -28,6 +28,7 @@ def test_weights_are_pre_by_post_and_masked():
     np.testing.assert_allclose(after["s"], [np.log(0.5) - 0.03, -1])
 
 
+@pytest.mark.slow
 def test_masked_weights_get_no_gradient():
     mask = jnp.array([[False, True], [False, False]])
 

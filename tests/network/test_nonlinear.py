@@ -126,6 +126,7 @@ def around(flat):
     return flat[None] + jnp.concatenate([steps, -steps]), size
 
 
+@pytest.mark.slow
 def test_gradients_are_differences_in_each_parameter():
     """In reverse mode, by adaptive steps, up to the high peak."""
     total, flat = in_numbers("AdEx", noisy=False)
@@ -139,6 +140,7 @@ def test_gradients_are_differences_in_each_parameter():
 FORWARD = [*((name, True) for name in NONLINEAR), ("EIF", False), ("Izhikevich", False)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "noisy"), FORWARD)
 def test_derivatives_are_differences_in_each_parameter(name, noisy):
     """In forward mode, with noise on the current (and a lower peak), and without."""
@@ -189,6 +191,7 @@ def test_the_exponential_neuron_fires_above_its_rheobase():
     assert counts[0] == 0 < counts[1] < counts[2] < counts[3]
 
 
+@pytest.mark.slow
 def test_patterns_of_firing():
     """Regular spiking adapts, fast spiking does not; AdEx adapts, and without b and a it does
     not."""
@@ -311,6 +314,7 @@ def test_parameters_that_leave_their_domain_are_reported():
     assert jax.jit(of)(jnp.asarray(-2.0)) == rs.RESULTS.parameter_outside
 
 
+@pytest.mark.slow
 def test_float32_reaches_a_high_peak():
     """Ten slope factors above the soft threshold, with derivatives that are right."""
     run = RUNS["AdEx"]._replace(peak=-30.0)

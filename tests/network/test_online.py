@@ -74,6 +74,7 @@ def errors(neuron: str, noisy: bool, hard: bool, cells: int, **options) -> np.nd
     return np.median(found, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("neuron", "hard"),
     [("LIF", True), ("AdaptiveLIF", False), ("GLIF5", False), ("ResonateAndFire", True)],
@@ -85,16 +86,19 @@ def test_without_noise_it_is_the_derivative(neuron, hard):
     assert np.all(found < (1e-9 if hard else 2e-6)), found
 
 
+@pytest.mark.slow
 def test_with_noise_it_comes_to_the_derivative():
     coarse, fine = (errors("AdaptiveLIF", True, False, cells) for cells in (25, 200))
     assert np.all(fine < 1e-2) and np.all(fine < coarse / 3), (coarse, fine)
 
 
+@pytest.mark.slow
 def test_with_a_solver_of_diffrax():
     found = errors("LIF", False, False, 100, solver=dfx.Tsit5())
     assert np.all(found < 2e-6), found
 
 
+@pytest.mark.slow
 def test_a_drive_may_be_a_function_that_holds_parameters():
     """Or several by population."""
     net = zoo.delayed("LIF", False, rs.HardThreshold())
@@ -122,6 +126,7 @@ def test_a_drive_may_be_a_function_that_holds_parameters():
     assert first.spikes.populations == (("a", 3), ("b", 2))
 
 
+@pytest.mark.slow
 def test_several_directions_at_once_and_failures():
     params, direction, model = parts("LIF", False, True)
     window = rs.Window(0.0, T1, 0.02)

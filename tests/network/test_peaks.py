@@ -65,6 +65,7 @@ def random_slopes(name: str, engine: str, number: int, h: float):
     return slope[:, 1] / scale, differences / scale, same, np.sum(marks[:, 1] >= 0, -1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", NONLINEAR)
 def test_derivatives_are_differences_on_the_same_noise(name, engine):
@@ -73,6 +74,7 @@ def test_derivatives_are_differences_on_the_same_noise(name, engine):
     np.testing.assert_allclose(slopes, differences, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", NONLINEAR)
 def test_second_order(name, engine):
@@ -96,6 +98,7 @@ def test_second_order(name, engine):
     assert errors[1] < 2e-3 * run.dt and errors[1] < errors[0] / 4**1.8, errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", NONLINEAR)
 def test_derivatives_converge(name, engine):
@@ -131,6 +134,7 @@ def test_derivatives_converge(name, engine):
     assert errors[1] < 1e-3 and errors[1] < errors[0] / 4**order, errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NONLINEAR)
 def test_dense_output(name):
     """The states at given times, kept and evaluated afterwards, and the peaks at the spikes."""
@@ -153,6 +157,7 @@ def test_dense_output(name):
     np.testing.assert_allclose(peaks, run.peak, atol=1e-5 * scale)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", NONLINEAR)
 def test_float32(name, engine):

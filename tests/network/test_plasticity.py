@@ -160,6 +160,7 @@ def simulated(net: rs.SpikingNetwork, engine, dt: float = 0.01, t1: float = 0.5,
     return rs.simulate(net, drive, rs.Window(0.0, t1, dt), engine=engine, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_derivatives_are_differences_on_the_same_noise(name, engine):
@@ -167,6 +168,7 @@ def test_derivatives_are_differences_on_the_same_noise(name, engine):
     check_along_a_direction(lambda net: simulated(net, ENGINES[engine]), NETWORKS[name]())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -189,6 +191,7 @@ def test_engines_come_together(name):
     assert errors[1] < errors[0] / 4**1.5, errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", ["populations-delay", "layers", "source-delay"])
 def test_spikes_that_are_all_as_strong(name, engine):
@@ -223,6 +226,7 @@ def test_spikes_that_are_all_as_strong(name, engine):
             np.testing.assert_allclose(x, y, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["each-delay", "layers", "source-delay"])
 @pytest.mark.parametrize("engine", ENGINES)
 def test_two_windows_are_the_whole(name, engine):
@@ -267,6 +271,7 @@ def test_ends_of_other_networks():
         run(TIRING, window.next(), initial=final)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["none", "one", "rows", "each"])
 def test_large_weights_as_small_ones(kind, monkeypatch):
     """Derivatives by the sums over spikes, as those of the loop; with spikes that were on their way
@@ -302,6 +307,7 @@ def test_large_weights_as_small_ones(kind, monkeypatch):
         np.testing.assert_allclose(x, y, rtol=1e-8, atol=1e-11)
 
 
+@pytest.mark.slow
 def test_streamed_blocks_are_the_whole():
     """Derivatives where the cells are in blocks, with spikes on their way between them."""
     net = recurrent(WEIGHTS, EACH_OWN, 0.034)
@@ -319,6 +325,7 @@ def test_streamed_blocks_are_the_whole():
         np.testing.assert_allclose(x, y, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["loop", "delays", "source", "source-delay"])
 def test_records_within_cells(name):
     """States at any time are those of the event engine, up to the second order."""
@@ -363,6 +370,7 @@ def test_projections_of_one_structure_are_one_list():
     assert count([*own, again]) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_batch_of_parameters(engine):
     """Each sample with its own, as one after the other."""

@@ -32,6 +32,7 @@ def spikes_of(sim: rs.Simulation, first: int, size: int) -> list[np.ndarray]:
     return [np.sort(times[marks == first + k]) for k in range(size)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_populations_of_one_structure_are_one_population(engine):
     """Two populations with blocks of weights, as matrices or as lists, spike as one population
@@ -64,6 +65,7 @@ def test_populations_of_one_structure_are_one_population(engine):
             np.testing.assert_allclose(found.times, whole.spikes.times, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_another_population_changes_nothing():
     """Numbers are those of the name and the neuron in it."""
     alone = rs.simulate(rs.SpikingNetwork({"b": lif(2)}), jnp.full(2, 2.0), **RUN)
@@ -89,6 +91,7 @@ def test_populations_have_noise_and_thresholds_of_their_own():
     assert len(a) and len(b) and abs(a[0] - b[0]) > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_layers_without_a_loop(engine):
     """What a first layer sends is known when a second one steps: given as the spikes of a source,
@@ -187,6 +190,7 @@ class Traces(rs.AbstractLinearNeuron):
         return x["v"] - 0.1 * jnp.sum(x["h"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_states_with_arrays(engine):
     """A state with an array for each neuron, in two populations of one structure: named, it is that

@@ -40,6 +40,7 @@ def run(p, record, dt0=0.02, **options):
     )
 
 
+@pytest.mark.slow
 def test_they_are_those_of_the_other_engine_as_the_cells_shrink():
     """At times inside of cells, with spikes of neighbours and from outside; second order."""
 
@@ -88,6 +89,7 @@ def test_the_charging_curve():
     np.testing.assert_allclose(states["some"][:, 0], curve(np.asarray(ts)), rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_after", [None, 3])
 def test_reductions_are_those_of_the_trace_and_have_its_derivative(stop_after):
     def reduced(p):
@@ -110,6 +112,7 @@ def test_reductions_are_those_of_the_trace_and_have_its_derivative(stop_after):
     assert all(np.any(np.abs(x) > 1e-3) for x in jax.tree.leaves(da[0]))
 
 
+@pytest.mark.slow
 def test_the_last_state_and_the_end():
     sim = jax.jit(lambda: run(P, {"v": ("last", "cells")}))()
     last, cells = sim.states["v"]
@@ -124,6 +127,7 @@ def test_the_last_state_and_the_end():
     )
 
 
+@pytest.mark.slow
 def test_derivatives_are_those_of_differences():
     """Along all parameters and the times themselves, in both modes."""
 

@@ -58,6 +58,7 @@ def test_derivatives_are_differences_on_the_same_noise(engine, refractory, hard)
     np.testing.assert_allclose(slope[1], (value[2] - value[0]) / 2e-6, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("refractory", [0.0041, 0.053])
 def test_engines_come_together(refractory):
     errors = []
@@ -171,6 +172,7 @@ def test_no_two_spikes_are_nearer(engine, refractory, strong):
     assert refractory * (1 - 1e-9) <= nearest < 1.3 * refractory
 
 
+@pytest.mark.slow
 def test_the_variance_of_the_derivative_stays():
     """A potential that were clamped would have a variance that grows as cells become short."""
 

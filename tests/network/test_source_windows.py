@@ -26,6 +26,7 @@ def run(net, drive, window, train, initial=None, engine=None):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cuts", [(0.1, 0.3), (0.06, 0.08, 0.1, 0.12), (0.11, 0.4)])
 @pytest.mark.parametrize("name", ["source", "source-each", "source-long"])
 @pytest.mark.parametrize("engine", ENGINES)
@@ -48,6 +49,7 @@ def test_spikes_from_outside_on_their_way(engine, name, cuts):
         np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("t1", [0.05, 0.3])
 def test_windows_with_spikes_from_outside_are_one_program(t1):
     """But for the first, whether they are shorter than the delays or not."""
@@ -63,6 +65,7 @@ def test_windows_with_spikes_from_outside_are_one_program(t1):
     assert numbers[-1] == 0, numbers
 
 
+@pytest.mark.slow
 def test_derivatives_reach_over_windows():
     """Of what arrives in the next one, in its delay and its time."""
 
@@ -85,6 +88,7 @@ def test_derivatives_reach_over_windows():
         np.testing.assert_allclose(slope, difference, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_arrivals_at_one_time_have_derivatives_of_their_own(engine):
     """By two projections with equal delays: as if one came a little later."""
@@ -98,6 +102,7 @@ def test_arrivals_at_one_time_have_derivatives_of_their_own(engine):
     np.testing.assert_allclose(together, apart, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_spikes_at_one_time_have_derivatives_of_their_own(engine):
     """Of one source, at one time."""

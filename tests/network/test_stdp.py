@@ -125,6 +125,7 @@ def test_weights_are_sums_over_pairs(name, rule, engine):
         assert np.sum((found == 0) & (start > 0)) + np.sum(found == 1) >= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_engines_come_together(name):
     """Spikes are as strong as the weights that they find: they differ by the second order in dt."""
@@ -155,6 +156,7 @@ def test_spikes_bring_the_weight_that_they_find(engine):
     np.testing.assert_allclose(sim.final.state["out"]["syn"][0], exact, rtol=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_two_windows_are_the_whole(name, engine):
@@ -172,6 +174,7 @@ def test_two_windows_are_the_whole(name, engine):
         np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_a_batch():
     """Each sample with weights that are its own, as one after the other."""
     net, keys = recurrent(WEIGHTS, STRONG), jr.split(jr.key(0), 3)
@@ -182,6 +185,7 @@ def test_a_batch():
     assert np.ptp(together, 0).max() > 0.1
 
 
+@pytest.mark.slow
 def test_the_mean_of_a_pair():
     """Of two independent Poisson processes at rates r and s: without bounds a weight moves by
     r s (a_plus tau_plus - a_minus tau_minus) per time, less what is not yet there at the start."""

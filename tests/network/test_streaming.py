@@ -114,6 +114,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32], ids=["float64", "float32"])
 @pytest.mark.parametrize("case", CASES)
 def test_blocks_are_the_whole(case, dtype):
@@ -132,6 +133,7 @@ def test_blocks_are_the_whole(case, dtype):
     same(one.end, other.end, tight)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("travels", "t1"), [(False, 1.0), (True, 1.0), (True, 0.994)])
 def test_derivatives_are_those_of_the_whole_and_differences(travels, t1):
     """In every parameter; also forwards, and for samples that share their weights."""
@@ -170,6 +172,7 @@ def test_derivatives_are_those_of_the_whole_and_differences(travels, t1):
     np.testing.assert_allclose((at(h) - at(-h)) / (2 * h), total, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_rows_have_derivatives():
     p, rows = parameters(), jnp.asarray(CASES["rows"]["drive"])
 
@@ -182,6 +185,7 @@ def test_rows_have_derivatives():
     same(whole, blocks, 1e-9)
 
 
+@pytest.mark.slow
 def test_windows_of_several_blocks_are_the_whole_bit_for_bit():
     net = lif_network(
         rs.StochasticFiring(rs.ExponentialIntensity(5.0, 1.0), 0.03),
@@ -204,6 +208,7 @@ def test_windows_of_several_blocks_are_the_whole_bit_for_bit():
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_bursts_beyond_the_usual_share_of_a_block_are_all_there():
     """All spikes in one block of many: no capacity but that of the window."""
     size = 200
@@ -255,6 +260,7 @@ def memory(cells: int, gradient: bool, adjoint: rs.AbstractAdjoint | None = None
     return (found.temp_size_in_bytes + found.output_size_in_bytes) / neurons
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_time():
     few, many = 2**14, 2**17
     short, long = memory(few, False), memory(many, False)
@@ -265,6 +271,7 @@ def test_memory_does_not_grow_with_time():
     assert growth <= 1.5
 
 
+@pytest.mark.slow
 def test_a_budget_is_kept():
     cells, neurons = 1000, 500
     free = memory(cells, True) * neurons / 2**20

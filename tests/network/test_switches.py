@@ -46,6 +46,7 @@ def exact():
     return both(TIMES)
 
 
+@pytest.mark.slow
 def test_lockstep_is_of_second_order(exact):
     train, slopes = exact
     assert int(train.count) > NUMBER
@@ -62,6 +63,7 @@ def test_lockstep_is_of_second_order(exact):
     assert errors[-1][0] < 1e-6 and errors[-1][1] < 0.05 * float(jnp.max(jnp.abs(slopes)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", [LOCKSTEP, EVENT], ids=["lockstep", "event"])
 @pytest.mark.parametrize(
     "first", [0.213, 0.2, 0.07, 0.29], ids=["inside", "border", "rounded border", "other border"]
@@ -92,6 +94,7 @@ def test_nothing_jumps_as_a_switch_crosses_a_border():
     np.testing.assert_allclose(known[finite], traced[finite], atol=2e-3)
 
 
+@pytest.mark.slow
 def test_switches_outside_of_the_window_and_windows_that_go_on():
     times = jnp.array([-0.3, 0.6177, 1.4])
     whole = rs.Window(0.0, 1.0, 0.01)
@@ -131,6 +134,7 @@ def test_states_inside_of_the_cell_of_a_switch():
     np.testing.assert_allclose(a["syn"], b["syn"], atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_likelihood_has_a_derivative_in_the_time_of_a_switch(exact):
     train, _ = exact
 
@@ -146,6 +150,7 @@ def test_the_likelihood_has_a_derivative_in_the_time_of_a_switch(exact):
         np.testing.assert_allclose(slope[n], gap, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_with_noise_and_float32_it_runs():
     drive = rs.StepPath(TIMES.astype(jnp.float32), VALUES.astype(jnp.float32))
     net = jax.tree.map(lambda x: x.astype(jnp.float32), network(((0.3,), (0.1,))))

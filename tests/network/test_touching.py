@@ -31,6 +31,7 @@ def kicked(
     return rs.simulate(net, jnp.zeros(1), rs.Window(0.0, 16.0, dt), **fixed, **options)
 
 
+@pytest.mark.slow
 @each_engine
 def test_above_the_threshold_and_below_again_within_a_cell(engine):
     """What peaks within a cell fires, however short it is above its threshold."""
@@ -43,6 +44,7 @@ def test_above_the_threshold_and_below_again_within_a_cell(engine):
     np.testing.assert_allclose(slope, rise, rtol=1e-6)
 
 
+@pytest.mark.slow
 @each_engine
 def test_what_only_touches_its_threshold_is_a_failure(engine):
     """A spike time has no derivative there; just below the peak it is that of a square root."""
@@ -59,6 +61,7 @@ def test_what_only_touches_its_threshold_is_a_failure(engine):
         np.testing.assert_allclose(slope(low - below), 2 * slope(low - 4 * below), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_cells_of_many_time_constants():
     """Exact maps take some; of more than they take there is a warning."""
     assert rs.StepWarning in [w.category for w in warned(ENGINES["lockstep"], 4.0)]
@@ -72,6 +75,7 @@ def test_cells_of_many_time_constants():
     assert warned(ENGINES["event"], 1.0, sigma=0.01) and not warned(ENGINES["event"], 1.0)
 
 
+@pytest.mark.slow
 def test_cells_of_many_time_constants_that_programs_see():
     """They are kept for who asked for the program, if the cells are too long."""
     run = lambda tau, dt: kicked(ENGINES["lockstep"], 5.0, dt, tau=tau).spikes.times
@@ -91,6 +95,7 @@ def warned(engine, dt: float, **options: Any) -> list[warnings.WarningMessage]:
     return found
 
 
+@pytest.mark.slow
 @each_engine
 @pytest.mark.parametrize("adapts", [False, True])
 def test_slow_rises_in_short_cells_have_derivatives_in_single_precision(engine, adapts):

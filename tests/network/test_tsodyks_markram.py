@@ -60,6 +60,7 @@ def integrated(p: rs.synapses.TsodyksMarkram, times) -> list[float]:
     return found
 
 
+@pytest.mark.slow
 def test_amplitudes_are_those_of_the_differential_equations():
     times = [0.05, 0.06, 0.09, 0.2, 0.21, 0.215, 0.7]
     train = rs.SpikeTrain.from_lists([times, [0.1]], t0=0.0, t1=1.0, max_spikes=10)
@@ -111,6 +112,7 @@ def test_a_current_is_that_of_the_amplitudes(engine, delay):
     np.testing.assert_allclose(sim.final.state["out"]["syn"][0], exact, rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delay", [None, 0.043])
 @pytest.mark.parametrize("hidden", [False, True])
 def test_the_density_of_a_train(delay, hidden):
@@ -150,6 +152,7 @@ def test_the_density_of_a_train(delay, hidden):
     assert errors[1] < min(errors[0] / 4**1.5, 1e-5), errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("observed", [[0, 1, 2, 3], [0, 2]])
 @pytest.mark.parametrize("delay", [None, 0.034])
 def test_the_density_does_not_depend_on_the_parts(delay, observed):
@@ -239,9 +242,3 @@ def test_wrong_plasticity(name):
     make, message = WRONG[name]
     with pytest.raises((ValueError, TypeError), match=message):
         make()
-
-
-def test_what_has_no_traces():
-    window, key = rs.Window(0.0, 0.1, 0.01), jr.key(0)
-    with pytest.raises(ValueError, match="no refractory times and no plasticity"):
-        rs.eligibility(recurrent(WEIGHTS, BOTH), DRIVE, window, key=key, max_spikes=10)

@@ -26,6 +26,7 @@ P = recurrent_parameters()
 ROOM: Any = dict(key=jr.key(3), max_spikes=200)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("t0", [5.0, -3.0])
 @pytest.mark.parametrize("method", ENGINES)
 def test_another_start_moves_the_times_alone(method, t0):
@@ -54,6 +55,7 @@ def test_another_start_moves_the_times_alone(method, t0):
     np.testing.assert_allclose(there.boundary.excess, here.boundary.excess, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shift", [7200.0, 1e5, 1.7e9])
 def test_the_origin_changes_nothing_in_float32(shift):
     """Recordings of a second that begin at another time: likelihood, its gradient, losses."""
@@ -115,6 +117,7 @@ def test_the_origin_passes_through_batches_and_programs():
         jax.jit(lambda train: train.origin)(trains[0])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::roughsnn.StepWarning")
 def test_a_rounding_beside_a_border_is_on_it():
     """Where a train is cut, a state is asked for, and a train is moved."""

@@ -23,6 +23,7 @@ def features(net: rs.SpikingNetwork, c, engine, dt: float) -> tuple:
     return smooth(sim)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(("neuron", "synapse"), PAIRS, ids=map("-".join, PAIRS))
 def test_derivatives_are_differences_on_the_same_noise(neuron, synapse, engine):
@@ -47,6 +48,7 @@ def test_derivatives_are_differences_on_the_same_noise(neuron, synapse, engine):
     np.testing.assert_allclose(slope[1], (value[2] - value[0]) / (2 * h), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("neuron", "synapse"),
     [("GLIF5", "Alpha"), ("ResonateAndFire", "Exponential"), ("HistoryFilter", "Exponential")],
@@ -61,6 +63,7 @@ def test_engines_come_together(neuron, synapse):
     assert errors[1] < errors[0] / 4**1.5, errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("neuron", "synapse"), PAIRS)
 def test_solvers_of_diffrax_take_every_neuron(neuron, synapse):
     """With hard thresholds and without noise, where the default is exact."""
@@ -164,6 +167,7 @@ def test_free_oscillation():
         np.testing.assert_allclose(found, exact, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_reset_to_a_constant_under_noise_is_refused():
     """GLIF 1 as fitted resets to a constant, which does not commute with noise (C3)."""
     neuron = rs.neurons.GLIF(0.07, sigma=0.2)

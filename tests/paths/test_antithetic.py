@@ -63,6 +63,7 @@ def test_waiting_times_are_mirrored_and_sizes_are_not():
     assert time != mirrored_time
 
 
+@pytest.mark.slow
 def test_thresholds_are_mirrored():
     """Constant hazard: the first spike is at (alpha - log u) / hazard, in every engine."""
     firing = rs.StochasticFiring(rs.ExponentialIntensity(0.0, 0.0, 0.2), alpha=0.1)
@@ -82,6 +83,7 @@ def test_thresholds_are_mirrored():
         np.testing.assert_allclose(u[0] + u[1], 1.0, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_noise_of_a_network_is_mirrored():
     """Without spikes v is linear in the noise: the mean of a pair is the noise-free solution."""
     never = rs.StochasticFiring(rs.ExponentialIntensity(1.0, 100.0, 1.0))
@@ -107,6 +109,7 @@ def test_the_noise_of_a_network_is_mirrored():
     assert abs((one - pair)[0]) > 1e-3
 
 
+@pytest.mark.slow
 def test_engines_agree_on_a_mirrored_sample():
 
     @jax.jit
@@ -129,6 +132,7 @@ def test_mirrored_twice_is_the_key_itself():
     assert isinstance(again, jax.Array) and bool(jnp.all(jr.key_data(again) == jr.key_data(key)))
 
 
+@pytest.mark.slow
 def test_pairs_have_a_smaller_variance_and_the_same_mean():
     """The first spike of a noisy neuron, and its derivative: monotone in noise and threshold."""
     net = single_neuron(0.3)

@@ -203,6 +203,7 @@ def derivatives(at, way, steps, method):
     return count, jax.lax.map(lambda s: mean_time(along(s))[0], steps), forward, backward
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["event", "lockstep"])
 def test_gradients_under_every_driver(method):
     """Reverse and forward mode against differences on the same noise, also in the noise."""
@@ -231,6 +232,7 @@ def first_spikes(paths, method, dt):
     return trains.count, jnp.minimum(jax.vmap(lambda z: z.per_neuron(6))(trains), 1.0)
 
 
+@pytest.mark.slow
 def test_both_engines_agree_as_dt_falls():
     """On one path of each driver, refined as far as the finest grid goes."""
     gaps = []
@@ -260,6 +262,7 @@ def test_brownian_motion_as_noise_is_the_default():
     assert same and count > 0
 
 
+@pytest.mark.slow
 def test_a_grid_path_drives_an_equation():
     """dY = Y o dX has the solution exp X for a driver of any roughness."""
 

@@ -184,6 +184,7 @@ def test_poisson_laws():
     assert np.all(times[:, 1:] >= times[:, :-1])
 
 
+@pytest.mark.slow
 def test_times_and_sizes_move_with_the_parameters():
     def end(intensity, scale):
         path = rs.compound_poisson_path(
@@ -213,6 +214,7 @@ def test_times_and_sizes_move_with_the_parameters():
     assert np.all(np.abs(gradient) > 1e-3)
 
 
+@pytest.mark.slow
 def test_a_driver_that_jumps_at_an_event_is_reported():
     functions = lambda t, y, args: y - 1.0, lambda t, y, args, k, u: y - 2.0
     path = rs.JumpPath([0.4], [[2.0]], t0=0.0, t1=1.0)

@@ -55,6 +55,7 @@ def test_a_model_comes_back_as_it_was(tmp_path, model):
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
+@pytest.mark.slow
 def test_fitted_kernels_and_references(tmp_path):
     data = batch(2, 5)
     kernel = rs.SumKernel((rs.LagKernel(0.05), rs.PointKernel(0.1))).fitted(data)
@@ -160,6 +161,7 @@ with jax.enable_x64(True):
 """
 
 
+@pytest.mark.slow
 def test_float64_is_not_cut_in_silence(tmp_path):
     """Saved where JAX has float64, loaded where it has not."""
     rs.save(tmp_path / "double", {"a": jnp.ones(2)})

@@ -200,6 +200,7 @@ def test_bits_of_parts_add_up(shape):
     assert S.bits_per_spike(parts.tolist(), held_out, training) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.0, 0.3])
 def test_rescaled_intervals_are_uniform_under_the_model_and_not_under_another(alpha):
     weights = np.array([[0.0, 0.8], [-0.5, 0.0]])

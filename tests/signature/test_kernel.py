@@ -119,6 +119,7 @@ def test_a_dilation_needs_its_own_order(dtype, tolerance):
         rs.SignatureKernel(dilation=3.0, longest=2.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lift", [rs.ItoLift(), rs.MarcusLift()])
 def test_second_derivatives(lift):
     """In spike times of both sides: the first ones, differentiated again."""

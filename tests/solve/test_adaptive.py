@@ -74,6 +74,7 @@ def test_closed_form_of_a_hard_threshold():
     np.testing.assert_allclose(slope, -number / (15 * c * (c - 1)), rtol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hard", [False, True])
 def test_it_agrees_with_small_constant_steps(hard):
     """Where the tolerances are tight; fewer steps where they are not."""
@@ -101,6 +102,7 @@ def slopes_and_values(mode, constant_steps=False):
     return jax.jit(mode(run, has_aux=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", [jax.jacfwd, jax.jacrev])
 def test_derivatives_converge_with_the_tolerance(mode):
     """To those of small constant steps, which are differences of the discrete solution.
@@ -123,6 +125,7 @@ def test_derivatives_converge_with_the_tolerance(mode):
         np.testing.assert_allclose(a, b, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_it_stops_at_declared_jumps_and_input_spikes():
     step = rs.StepPath([0.303, 0.6], [[1.5] * 3, [0.2] * 3, [1.8] * 3])
     spikes = rs.SpikeTrain.from_lists([[0.111, 0.45], [0.45, 0.72]], t0=0.0, t1=1.0)
@@ -144,6 +147,7 @@ def test_it_stops_at_declared_jumps_and_input_spikes():
     np.testing.assert_allclose(found.times, expected.times, rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_a_first_step_that_is_far_too_long():
     """It would reach the end, or a declared jump, and is rejected: nothing of it remains."""
     step = rs.StepPath([0.303, 0.6], [[1.5] * 3, [0.2] * 3, [1.8] * 3])
@@ -222,6 +226,7 @@ def test_a_crossing_on_a_step_that_is_rejected_is_none():
     np.testing.assert_allclose(found.y1[0], 0.4 * np.sin(100.0), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_what_is_saved():
     """States at given times lie on the solution; steps are in order and two-sided at spikes."""
     ts = jnp.linspace(0.0, 1.0, 21)
@@ -253,6 +258,7 @@ def test_what_is_saved():
     np.testing.assert_allclose(jump, -1.2, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_any_controller_and_batches():
     clipped = dfx.ClipStepSizeController(dfx.PIDController(1e-8, 1e-8), step_ts=[0.25, 0.5])
     expected = outcome(PARAMETERS, TIGHT)
@@ -268,6 +274,7 @@ def test_any_controller_and_batches():
         np.testing.assert_allclose(a[1], b, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_errors():
     with pytest.raises(RuntimeError, match="within `max_steps` steps"):
         outcome(PARAMETERS, TIGHT, max_steps=20)

@@ -67,6 +67,7 @@ def adex(solver, dt0, peak=0.0):
     return rs.eventsolve(dfx.ODETerm(field), rs.Window(0.0, 100.0, dt0), start, **call)
 
 
+@pytest.mark.slow
 def test_a_state_that_grows_without_bounds():
     """A step that ends at 1e17 behind the threshold crosses it, and does not touch it; one that
     overflows is called that."""

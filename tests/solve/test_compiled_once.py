@@ -261,6 +261,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("run", "method"), CASES)
 def test_other_values_compile_nothing(run, method):
     jax.clear_caches()
@@ -277,6 +278,7 @@ def test_other_values_compile_nothing(run, method):
     np.testing.assert_allclose(second, whole, rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["event", "lockstep"])
 def test_another_function_is_another_program(method):
     doubled = simulated(1.0, method, lambda level: lambda t: 2 * level)
@@ -286,6 +288,7 @@ def test_another_function_is_another_program(method):
     assert not np.array_equal(doubled, simulated(1.0, method, lambda level: lambda t: 1 * level))
 
 
+@pytest.mark.slow
 def test_known_values_are_checked_outside_of_the_program():
     """They are traced within, where no `ValueError` can tell of them."""
     net, drive, key = values(1.0)
@@ -354,6 +357,7 @@ print(len(asked), len(found))
 """
 
 
+@pytest.mark.slow
 def test_another_process_takes_the_programs_from_disk(tmp_path):
     """All of them, also that of an eager call which throws."""
 
@@ -372,6 +376,7 @@ def test_another_process_takes_the_programs_from_disk(tmp_path):
     assert run() == (value, asked, asked)
 
 
+@pytest.mark.slow
 def test_programs_can_be_exported():
     net, drive, key = values(1.0)
 
@@ -386,6 +391,7 @@ def test_programs_can_be_exported():
     np.testing.assert_allclose(exported.call(drive), total(drive), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_failures_of_eager_calls_are_one_sentence():
     """Raised before the call returns, without a trace of the compiled program."""
     net, drive, key = values(1.5)

@@ -97,6 +97,7 @@ ONE_LEVEL, TWO_LEVELS = (rs.CheckpointAdjoint(megabytes=size) for size in (0.1, 
 CASES += [("Heun", ONE_LEVEL), ("Heun", TWO_LEVELS)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "adjoint"), CASES)
 def test_gradients_agree_with_differences(name, adjoint):
     def outcome(p):
@@ -137,6 +138,7 @@ def test_a_budget_of_memory(monkeypatch):
     assert least[2] < least[1]
 
 
+@pytest.mark.slow
 def test_second_derivative_of_an_event_time():
     def first_bounce(h):
         return drop(dfx.Heun(), h).event_times[0]
@@ -171,6 +173,7 @@ def test_saveat_takes_left_limits_at_events_and_steps_give_both():
     assert np.all(np.diff(finite) >= 0) and len(finite) == 2 * (400 + 2)
 
 
+@pytest.mark.slow
 def test_saveat_fn_and_its_gradient():
     def height(h):
         saveat = dfx.SaveAt(ts=[2.0], fn=lambda t, y, args: t * y["x"])
@@ -233,6 +236,7 @@ def test_the_first_in_time_fires_when_several_cross_in_one_step():
     np.testing.assert_allclose(sol.event_times[:4], [1 / 3, 1 / 2, 1 / 1.1, 1.0])
 
 
+@pytest.mark.slow
 def test_declared_jumps_keep_the_order():
     """dy = 1{t >= 0.333} dt fires where y = 0.2: at 0.533, for any dt0."""
     event = rs.Event(
@@ -313,6 +317,7 @@ class TestFailures:
             solve(True)
 
 
+@pytest.mark.slow
 def test_steps_finer_than_the_path(key):
     """With the path held fixed, finer steps solve the same smooth problem."""
     path = rs.BrownianPath(0.0, 1.0, 0.1, shape=(), key=key, interpolation="linear")

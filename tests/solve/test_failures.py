@@ -44,6 +44,7 @@ def test_overflow_names_its_likelier_cause(case, engine):
         run(rate, dt0, room, ENGINES[engine])
 
 
+@pytest.mark.slow
 def test_what_lockstep_names_is_enough():
     with pytest.raises(RuntimeError) as found:
         run(30.0, 0.005, 8, rs.Lockstep())
@@ -67,6 +68,7 @@ def some_failed():
     return run(20.0, 0.03, 200, rs.Lockstep(), neurons=1, throw=False, number=400)
 
 
+@pytest.mark.slow
 def test_samples_that_are_left_are_said_to_be_no_fair_sample(some_failed):
     failed = np.asarray(some_failed.result != rs.RESULTS.successful)
     assert 0.02 < failed.mean() < 0.2

@@ -32,6 +32,7 @@ def solution(p, saveat, key=None, **options):
     return sim.spikes, sim.states
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interpolation", ["linear", "parabola"])
 def test_dense_output_is_what_is_saved_at_times(interpolation):
     """Left limits at given times; both limits at spikes, one reset apart."""
@@ -54,6 +55,7 @@ def test_dense_output_is_what_is_saved_at_times(interpolation):
         np.testing.assert_allclose(after["v"], right["v"], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_ends_of_the_dense_output():
     _, sol = solution(P, dfx.SaveAt(dense=True, t1=True))
     np.testing.assert_array_equal(sol.evaluate(0.0)["v"], 0.0)
@@ -67,6 +69,7 @@ def test_ends_of_the_dense_output():
     assert bool(jnp.all(jnp.isnan(ended.evaluate(last + 1e-6)["v"])))
 
 
+@pytest.mark.slow
 def test_dense_output_with_adaptive_steps():
     """Some are rejected on the way."""
     quiet = {**P, "sigma": jnp.zeros((2, 0))}
@@ -76,6 +79,7 @@ def test_dense_output_with_adaptive_steps():
     np.testing.assert_allclose(found["v"], sol.ys["v"], rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_derivatives_of_the_dense_output():
     """In time it is the vector field; in parameters that of what is saved at times."""
     shift = jax.tree.map(jnp.zeros_like, P)
@@ -98,6 +102,7 @@ def test_derivatives_of_the_dense_output():
     np.testing.assert_allclose(slope, difference, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_batches_are_evaluated_sample_by_sample():
     keys = jr.split(jr.key(0), 3)
     together = jax.jit(jax.vmap(lambda key: run(P, dfx.SaveAt(dense=True), key).states))(keys)
@@ -107,6 +112,7 @@ def test_batches_are_evaluated_sample_by_sample():
         np.testing.assert_allclose(found[n], alone, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_lift_of_a_saved_path():
     """Corners in the order of time; a jump is a segment at one time; padding is the last corner."""
     train, sol = solution(P, dfx.SaveAt(steps=True, t0=True))
@@ -125,6 +131,7 @@ def test_the_lift_of_a_saved_path():
     assert np.isfinite(value) and value > 1
 
 
+@pytest.mark.slow
 def test_errors():
     with pytest.raises(ValueError, match=r"shapes \(points,\)"):
         rs.CadlagPath(jnp.zeros(3), jnp.zeros((4, 1)))

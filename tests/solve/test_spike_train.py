@@ -42,6 +42,7 @@ def trains(rates, number, hidden=None, at_risk=None, **options):
     return jax.vmap(one)(jr.split(jr.key(0), number))
 
 
+@pytest.mark.slow
 def test_events_are_spikes():
     solution = solve(RATES, jr.key(3), rs.Window(5.0, 6.0, 0.1, origin=1e9))
     train = solution.spike_train()
@@ -52,6 +53,7 @@ def test_events_are_spikes():
     assert not bool(train.overflow)
 
 
+@pytest.mark.slow
 def test_scores_and_losses_take_them():
     x, y = trains(RATES, 64), trains(2 * RATES, 64)
     np.testing.assert_allclose(rs.scores.mean_rates(x), RATES, atol=4 * (7 / 64) ** 0.5)
@@ -59,6 +61,7 @@ def test_scores_and_losses_take_them():
     assert float(rs.losses.psth_distance(x, y, jnp.linspace(0.1, 1.0, 10), 0.05)) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.0, 0.4])
 def test_boundary_terms_make_gradients_of_counts_right(alpha):
     """Against differences of the means of the same samples; without them it would be 0."""
@@ -75,6 +78,7 @@ def test_boundary_terms_make_gradients_of_counts_right(alpha):
         np.testing.assert_allclose(np.asarray(found).mean(0), RATES, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_boundary_terms_at_edges():
     """Counts of Poisson processes in bins: each is the rate times the length of the bin."""
     edges = (0.25, 0.6)

@@ -81,6 +81,7 @@ def compare(hard, noisy, solver, dt0, **reference):
     return largest_difference(values, other_values), largest_difference(slopes, other_slopes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hard", [False, True])
 def test_without_noise_and_with_adaptive_steps(hard):
     controller = dfx.PIDController(1e-10, 1e-12)
@@ -97,6 +98,7 @@ def test_with_noise_as_the_steps_shrink():
     assert np.all(errors[0] > 20 * errors[1])
 
 
+@pytest.mark.slow
 def test_reference_reports_failures():
     """Too many spikes, and then too few: none ends the first of the stretches between them."""
 
@@ -157,6 +159,7 @@ def online_errors(hard: bool, cell: float, solver) -> np.ndarray:
     return np.median(errors, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hard", [False, True])
 def test_the_recursion_is_the_derivative_of_the_solve(hard):
     """To the accuracy with which the solver's dense output has the field as its slope."""
@@ -164,11 +167,13 @@ def test_the_recursion_is_the_derivative_of_the_solve(hard):
     assert max(fine) < 1e-6 and max(fine) < max(coarse) / 16
 
 
+@pytest.mark.slow
 def test_the_recursion_with_the_default_solver():
     coarse, fine = (online_errors(False, cell, None) for cell in (0.02, 0.0025))
     assert max(fine) < 1e-3 and max(fine) < max(coarse) / 6
 
 
+@pytest.mark.slow
 def test_the_recursion_takes_many_directions_at_once():
     p, problem = recurrent_parameters(), problem_of(True, True)
     directions = [random_direction(p, n, hard=True) for n in range(3)]

@@ -59,6 +59,7 @@ def test_float32_and_float64_see_the_same_thresholds():
     np.testing.assert_allclose(low, high, atol=2e-7)
 
 
+@pytest.mark.slow
 def test_constant_intensity_is_a_poisson_process():
     rate, t1, samples = 5.0, 4.0, 2000
     window = rs.Window(0.0, t1, 0.05)
@@ -160,6 +161,7 @@ def test_compensator():
     assert abs(gap.mean()) < 3.5 * gap.std() / 2000**0.5
 
 
+@pytest.mark.slow
 def test_moments_of_the_noisy_membrane():
     """Potential and current without spikes are Gaussian, with moments of the linear equation."""
     mu1, mu2, t1, dt0 = 5.0, 3.0, 0.5, 0.005

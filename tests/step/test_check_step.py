@@ -37,6 +37,7 @@ def statistics(mu, key, window=WINDOW, **options):
     return {"count": train.counts().astype(float), "times": train.per_neuron(60)}
 
 
+@pytest.mark.slow
 def test_an_output_is_settled_and_its_limit_is_that_of_short_cells():
     report = rs.testing.check_step(statistics, SLOW, jr.key(0), samples=128)
     assert report.passed and report.verdict == "settled" and report.dts == (0.01, 0.005)
@@ -51,6 +52,7 @@ def test_an_output_is_settled_and_its_limit_is_that_of_short_cells():
     assert "settled" in str(report) and "dt0=0.01" in str(report)
 
 
+@pytest.mark.slow
 def test_an_output_that_depends_on_dt0():
     engine, window = rs.EventByEvent(solver=dfx.Euler()), rs.Window(0.0, 1.0, 0.02)
     coarse = lambda mu, key: statistics(mu, key, window, engine=engine)
@@ -77,6 +79,7 @@ def decay(dt):
     return solution.ys[-1]
 
 
+@pytest.mark.slow
 def test_lengths_of_ones_own():
     fn = lambda scale, key, dt: scale * decay(dt)
     dts = [0.1 / 2**n for n in range(6)]
@@ -173,6 +176,7 @@ GIVEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", GIVEN)
 def test_refined_cells_are_those_of_a_refined_window(case):
     """Also where the cells were known to what was given."""
@@ -215,11 +219,13 @@ def fit(mu, data, loss=mle, **options):
     return rs.fit(mu, loss, data, STILL, steps=2, key=jr.key(0), **options)
 
 
+@pytest.mark.slow
 def test_a_fit_in_short_cells_says_nothing(trains):
     result = fit(SLOW, trains)
     assert [report.verdict for report in result.step_reports] == ["settled", "settled"]
 
 
+@pytest.mark.slow
 def test_a_fit_warns_of_cells_that_are_too_long_at_its_start_and_its_end(trains):
     with pytest.warns(rs.StepWarning) as found:
         result = fit(FAST, trains)
@@ -236,6 +242,7 @@ def test_a_fit_warns_of_cells_that_are_too_long_at_its_start_and_its_end(trains)
     assert abs(report.lines[0].values[0] / limit - 1) > 0.05
 
 
+@pytest.mark.slow
 def test_what_a_fit_gains_from_its_step_is_no_gain():
     """An error of 2 % of the loss that is all that was gained."""
 
@@ -261,6 +268,7 @@ def test_what_a_fit_gains_from_its_step_is_no_gain():
     assert [report.verdict for report in result.step_reports] == ["settled", "depends on dt0"]
 
 
+@pytest.mark.slow
 def test_fits_that_are_not_looked_at(trains):
     plain = rs.fit(
         jnp.ones(2), lambda p, d, k: jnp.sum(p**2), None, optax.sgd(0.1), steps=2, key=jr.key(0)
@@ -279,6 +287,7 @@ def number(pattern, message):
     return float(found[1])
 
 
+@pytest.mark.slow
 def test_a_likelihood_warns_by_how_much_it_is_off_for_each_spike(trains):
     train = jax.tree.map(lambda x: x[0], trains)
     rs.log_likelihood(network(SLOW), INPUT, train, WINDOW)
@@ -293,6 +302,7 @@ def test_a_likelihood_warns_by_how_much_it_is_off_for_each_spike(trains):
     assert off == pytest.approx((float(value) - limit) / int(train.count), rel=0.02)
 
 
+@pytest.mark.slow
 def test_a_likelihood_with_noise_is_compared_on_the_same_noise(trains):
     train = jax.tree.map(lambda x: x[0], trains)
     rs.log_likelihood(NOISY, INPUT, train, WINDOW, key=jr.key(0), samples=16)
@@ -304,6 +314,7 @@ def test_a_known_time_constant_below_a_cell_is_told_at_once():
         rs.simulate(net, INPUT, WINDOW, max_spikes=200, key=jr.key(0), throw=False)
 
 
+@pytest.mark.slow
 def test_programs_of_the_caller_are_made_again_in_shorter_cells():
     """Also those that JAX has kept, from before and from another check."""
     inner = jax.jit(lambda mu, key: statistics(mu, key, rs.Window(0.0, 1.0, 0.02))["count"])
@@ -328,6 +339,7 @@ def test_a_second_fit_compiles_nothing(trains):
     assert len(found) <= 1
 
 
+@pytest.mark.slow
 def test_bits_per_spike_of_sixteen_units_are_those_of_short_cells():
     """A likelihood fit whose free time constants have gone far below dt0 = 0.01."""
     rng = np.random.default_rng(0)
@@ -355,6 +367,7 @@ def test_bits_per_spike_of_sixteen_units_are_those_of_short_cells():
     assert bits(line.limit) == pytest.approx(exact, rel=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("engine", "verdict"), [(rs.Lockstep(), "depends on dt0"), (rs.EventByEvent(), "settled")]
 )

@@ -134,6 +134,7 @@ def test_float32():
     assert verdicts(report)["same noise", "output"] == "disagrees"
 
 
+@pytest.mark.slow
 def test_a_model_of_this_package():
     def times(p, key):
         network = lif_network(mu=p["mu"], sigma=((0.25,), (0.0,)), reset=1.4)
@@ -152,6 +153,7 @@ def test_a_model_of_this_package():
     assert report.passed, str(report)
 
 
+@pytest.mark.slow
 def test_functionals_that_are_right_on_average_only():
     def counts(c, key):
         train = rs.simulate(

@@ -37,6 +37,7 @@ def sample(sigma):
     return network, train, path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigma", [((), ()), ((0.3, 0.1), (0.05, 0.2))])
 def test_a_train_passes_under_its_own_network_and_fails_under_others(sigma):
     network, train, path = sample(sigma)
@@ -89,6 +90,7 @@ def test_neurons_are_told_apart_by_their_number():
     np.testing.assert_allclose(found.quantiles, expected, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("neuron", ["GLIF5", "HistoryFilter"])
 def test_neurons_with_memory_delays_and_refractory_times(neuron):
     network, window = zoo.delayed(neuron, noisy=False), rs.Window(0.0, 12.0, 0.005)

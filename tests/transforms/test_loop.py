@@ -26,6 +26,7 @@ def train(key, c=1.5, sigma=0.25, t1=1.0, max_spikes=20, neurons=1, throw=True, 
     ).spikes
 
 
+@pytest.mark.slow
 def test_vmap_gives_each_sample_what_it_gets_alone():
     keys = jr.split(jr.key(0), 5)
     batch = jax.vmap(train)(keys)
@@ -105,6 +106,7 @@ def test_the_program_does_not_grow(larger):
     assert program(large) < 1.05 * program(small)
 
 
+@pytest.mark.slow
 def test_reverse_mode_memory_grows_like_the_root_of_the_number_of_steps():
     """Temporary memory of the compiled gradient, less the path and the outputs."""
 
@@ -158,6 +160,7 @@ def test_threshold_randomness_is_keyed_by_neuron_and_own_spike():
     np.testing.assert_allclose(both.to_lists()[1], one.to_lists()[1], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_spike_times_are_continuous_where_two_neurons_swap_order():
     """Scan a parameter through a swap: per-neuron times move without a jump."""
     network = lif_network(
