@@ -264,5 +264,5 @@ def test_bad_input():
         lif_network(rs.HardThreshold(1.0), lists, mask=np.ones((2, 2), bool))
     lists = network(rs.SparseWeights([[1], [0]], [[1.0], [1.0]]))
     room: Any = dict(window=rs.Window(0.0, 0.5, 0.02), max_spikes=9, key=jr.key(0))
-    with pytest.raises(ValueError, match="with a matrix of weights"):
+    with pytest.raises(ValueError, match="must have matrices of weights"):
         rs.eligibility(lists, lambda t: jnp.ones(2), **room)
