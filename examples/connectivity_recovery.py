@@ -40,7 +40,7 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 NEURONS, EXCITATORY, INPUTS = 40, 32, (6, 2)  # inputs of a neuron: excitatory, inhibitory
-T1, DT, TRIALS, PERIOD = 400.0, 4.0, 250, 200.0  # ms
+T1, DT, TRIALS, PERIOD = 400.0, 2.0, 250, 200.0  # ms
 ROOM, SUBSET, SUBSET_ROOM = 1200, 10, 400
 KERNEL = rs.PerNeuronKernel(rs.SignatureKernel(time_scale=4.0), max_spikes=32, interactions=2)
 BATCH, BATCH_MMD = 40, 16  # trials in a step
