@@ -86,11 +86,15 @@ class CellHazard(NamedTuple):
         return _rate(at_least(self._place(r), 0), *_shape(*self[2:]))
 
     def log_at(self, r: Array, logs: list[Array]) -> Array:
-        """Its logarithm at a time since the cell's start, by those of the three hazards."""
-        scale = jax.lax.stop_gradient(jnp.maximum(jnp.maximum(logs[0], logs[1]), logs[2]))
-        scale = jnp.where(jnp.isfinite(scale), scale, 0)
-        scaled = CellHazard(self.begin, self.length, *(jnp.exp(x - scale) for x in logs))
-        return scale + jnp.log(scaled.rate(r))
+        """Its logarithm at a time since the cell's start; where it is too small or too large for a
+        number, the parabola through those of the three hazards."""
+        rate = self.rate(r)
+        usual = (rate > jnp.finfo(rate.dtype).tiny) & (rate < jnp.inf)
+        known = jnp.isfinite(logs[0]) & jnp.isfinite(logs[1]) & jnp.isfinite(logs[2])
+        start, middle, end = (jnp.where(known, x, 0) for x in logs)
+        rare = _rate(at_least(self._place(r), 0), start, end, 2 * (start - 2 * middle + end))
+        rare = jnp.where(known, rare, -jnp.inf)
+        return jnp.where(usual, jnp.log(jnp.where(usual, rate, 1)), rare)
 
     def _place(self, r: Array) -> Array:
         """The time since the start of the part, in units of its length."""
