@@ -7,7 +7,6 @@ NEST holds the potential in refractory times, and its precise neurons have one o
 the times at steps of 0.001 and 0.002 ms tell those without.
 """
 
-import json
 from typing import Any
 
 import numpy as np
@@ -46,9 +45,10 @@ def spikes(step: float) -> list[list[float]]:
     nest.Simulate(TIME)
     events = recorder.get("events")
     times, senders = np.asarray(events["times"]), np.asarray(events["senders"]) - 1
-    return [np.round(np.sort(times[senders == k]), 6).tolist() for k in range(SIZE)]
+    return [np.sort(times[senders == k]).tolist() for k in range(SIZE)]
 
 
 if __name__ == "__main__":
     for name, step in (("FINE", 0.001), ("COARSE", 0.002)):
-        print(name, "=", json.dumps(spikes(step)))
+        rows = (" ".join(f"{t:.6f}" for t in neuron) for neuron in spikes(step))
+        print(name, "; ".join(rows))

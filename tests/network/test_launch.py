@@ -23,7 +23,9 @@ EACH = RNG.uniform(0.012, 0.09, (N, N))
 # At the shortest and at the longest that there may be.
 EACH[0], EACH[1] = 0.01, LONGEST
 TARGETS = np.stack([RNG.choice(np.delete(np.arange(N), k), 5, replace=False) for k in range(N)])
-LISTS = rs.SparseWeights(TARGETS, np.take_along_axis(WEIGHTS, TARGETS, 1))
+# One synapse has no target, and a weight.
+PRESENT = np.where(np.arange(TARGETS.size).reshape(TARGETS.shape) == 7, -1, TARGETS)
+LISTS = rs.SparseWeights(PRESENT, np.take_along_axis(WEIGHTS, TARGETS, 1))
 DRIVE = np.linspace(1.4, 2.2, N)
 
 
