@@ -10,7 +10,7 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from .._misc import one_hot
 from .connectivity import SparseWeights, onto_targets
@@ -74,7 +74,7 @@ class Agenda(eqx.Module):
         lost, scale, first = waiting.lost, waiting.scale, 0
         for link in self.links:
             entries = jnp.asarray(_entries(link, self.layout))[jnp.minimum(k, self.layout.size - 1)]
-            there = fired & (entries >= 0)
+            there = fired & (entries >= 0) & _has_target(link, entries)
             assert link.delay is not None
             delay = jnp.broadcast_to(link.delay, _delays(link)).reshape(-1).astype(dtype)
             wanted = delay[jnp.maximum(entries, 0)]
@@ -145,6 +145,13 @@ def _entries(link: Link, layout: Layout) -> Int[np.ndarray, "neurons entries"]:
     width = shape[1] if len(shape) == 2 else 1
     found = np.where(rows >= 0, rows * width + np.arange(width, dtype=np.int32), -1)
     return found.astype(np.int32).reshape(layout.size, -1)
+
+
+def _has_target(link: Link, entries: Int[Array, " entries"]) -> Bool[Array, "#entries"]:
+    """Whether something gets what arrives: a list may have synapses without a target."""
+    if len(_delays(link)) == 1 or not isinstance(link.weights, SparseWeights):
+        return jnp.ones(1, bool)
+    return link.weights.targets.reshape(-1)[jnp.maximum(entries, 0)] >= 0
 
 
 def _amount(link: Link, index: Int[Array, ""]) -> Float[Array, " targets"]:
