@@ -21,6 +21,9 @@ matmul = functools.partial(jnp.matmul, precision="highest")
 einsum = functools.partial(jnp.einsum, precision="highest")
 tensordot = functools.partial(jnp.tensordot, precision="highest")
 
+# Up to so many numbers are made again sooner than a branch is entered.
+_FEW = 4
+
 
 def term_product(term: dfx.AbstractTerm, field: Any, control: Any) -> Any:
     """`term.prod(field, control)` in full precision; diffrax takes the default."""
@@ -49,6 +52,8 @@ def made_once(x: PyTree[Array], there: Bool[Array, ""]) -> PyTree[Array]:
     times slower than both, as where rows of stacked arrays are added up and read one by one. It
     does not look into branches.
     """
+    if sum(leaf.size for leaf in jax.tree.leaves(x)) <= _FEW:
+        return x
     on_cpu = lambda x: jax.lax.cond(there, lambda x: x, lambda x: jax.tree.map(jnp.negative, x), x)
     return jax.lax.platform_dependent(x, cpu=on_cpu, default=lambda x: x)
 

@@ -40,6 +40,12 @@ class Nodes(NamedTuple):
         """How long the part is."""
         return self.r[2] - self.r[0]
 
+    def parabola(self, r: Array) -> Array:
+        """The potential at a time since the cell's start, also before the part."""
+        start, middle, end = self.v
+        x = (r - self.r[0]) / jnp.where(self.length > 0, self.length, 1)
+        return _rate(x, start, end, 2 * (start - 2 * middle + end))
+
     def rates(self, rate: Callable[[Array, Array], Array]) -> list[Array]:
         """The hazards, by `rate(r, v)`."""
         return self._each(rate, lambda a, b: (a + b) / 2)
@@ -104,6 +110,14 @@ class CellHazard(NamedTuple):
 def simpson(start: Array, middle: Array, end: Array) -> Array:
     """The mean of a hazard."""
     return (start + 4 * middle + end) / 6
+
+
+def ellipse(r: Array, length: float) -> Array:
+    """Half an ellipse over a cell: next to 0 at both ends, and before it, and 1 in the middle. Its
+    square, which is what a mean on both sides depends on, is as steep at the ends as it should be,
+    while it has a finite slope itself."""
+    arc, least = 4 * r * (length - r) / length**2, 1e-8 if r.dtype.itemsize == 8 else 1e-4
+    return jnp.sqrt((at_least(arc, -least / 2) + least) / (1 + least))
 
 
 class HazardCrossing(AbstractCrossing):

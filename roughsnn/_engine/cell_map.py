@@ -19,6 +19,7 @@ from .._random import Labels
 from .._solve.adjoint import Scratch
 from .._solve.step import OK, OUTSIDE
 from .._types import Scalar
+from .approach import Approach
 from .arrivals import FromSource, SpikeArrivals
 from .cell_state import CellInput, GroupCarry, LockstepCarry, LockstepEmitted
 from .delivery import add_to, moments, with_more
@@ -178,7 +179,7 @@ class CellMap(eqx.Module):
         return LockstepEmitted(
             offsets=jnp.full_like(zero, jnp.inf),
             s=nowhere(zero) if self.emit_s else None,
-            density=None if self.observed is None else (zero, zero),
+            approach=self._nowhere(carry),
             kept=tuple(
                 {name: nowhere(group.y[name]) for name in names}
                 for group, names in zip(carry.groups, self.record, strict=False)
@@ -186,6 +187,13 @@ class CellMap(eqx.Module):
             origin=origin,
             amplitudes=self._silent(carry),
         )
+
+    def _nowhere(self, carry: LockstepCarry) -> tuple[Approach | None, ...]:
+        """How observed neurons come to spikes where there are none."""
+        if self.observed is None:
+            return (None,) * len(self.parts)
+        empty = lambda s, hold: Approach.nowhere(*jax.tree.map(jnp.zeros_like, (s, hold)))
+        return tuple(empty(group.y.s, group.hold) for group in carry.groups)
 
     def _silent(self, carry: LockstepCarry) -> dict[str, Array]:
         """How strong spikes are where there are none."""
@@ -341,13 +349,6 @@ class CellMap(eqx.Module):
     ) -> LockstepEmitted:
         zero = [jnp.zeros_like(spikes.offset) for spikes in found]
         s = [z - 1 if y.s is None else y.s for z, y in zip(zero, states, strict=True)]
-        density = None
-        if self.observed is not None:
-            pairs = [
-                (z, z) if spikes.density is None else spikes.density
-                for z, spikes in zip(zero, found, strict=True)
-            ]
-            density = joined([a for a, _ in pairs]), joined([b for _, b in pairs])
         kept = tuple(
             {name: self._before_end(carry, group.y[name]) for name in names}
             for group, names in zip(carry.groups, self.record, strict=False)
@@ -355,7 +356,7 @@ class CellMap(eqx.Module):
         return LockstepEmitted(
             offsets=joined([jnp.where(one.hit, one.offset, jnp.inf) for one in found]),
             s=joined(s) if self.emit_s else None,
-            density=density,
+            approach=tuple(spikes.approach for spikes in found),
             kept=kept,
             origin=_without_ring(carry) if self.emit_origin else None,
             amplitudes=amplitudes,

@@ -12,7 +12,6 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._misc import at_least
 from .._types import Scalar
 from .linear import Affine
 from .phis import Entry, Matrix, Vector, added, entries, matrix_phis, plus, product, scaled, times
@@ -245,14 +244,6 @@ def apart_of(noise: Entry, change: Entry, length: float, hurst: float) -> Entry:
     if change is not None:
         return None if hurst != 0.5 else change * (length / (8 * 3**0.5))
     return None if noise is None or hurst == 1 else noise * ((0.25**hurst - 0.25) ** 0.5 * length)
-
-
-def ellipse(r: Array, length: float) -> Array:
-    """Half an ellipse over a cell: next to 0 at both ends, and before it, and 1 in the middle. Its
-    square, which is what a mean on both sides depends on, is as steep at the ends as it should be,
-    while it has a finite slope itself."""
-    arc, least = 4 * r * (length - r) / length**2, 1e-8 if r.dtype.itemsize == 8 else 1e-4
-    return jnp.sqrt((at_least(arc, -least / 2) + least) / (1 + least))
 
 
 def curve_of(m: Affine, length: Scalar) -> Matrix:

@@ -9,6 +9,7 @@ from .._model.plasticity import Plastic
 from .._model.state import PopulationState
 from .._model.stdp import Learned
 from .._solve.adjoint import Scratch
+from .approach import Approach
 from .phis import Vector
 from .recent import Recent
 
@@ -99,12 +100,12 @@ class LockstepCarry(eqx.Module):
 
 class LockstepEmitted(eqx.Module):
     """When spikes happen after the start of a cell, inf where there are none, group after group;
-    how strong they are by each link with plasticity; the hidden state at its end; of given spikes
-    the hazard since the last one and the log intensity; records."""
+    how strong they are by each link with plasticity; the hidden state at its end; how each group
+    came to given spikes; records."""
 
     offsets: Float[Array, " neurons"]
     s: Float[Array, " neurons"] | None
-    density: tuple[Float[Array, " neurons"], Float[Array, " neurons"]] | None
+    approach: tuple[Approach | None, ...]
     # Parts of the states at the start of the cell, and the carry there, if they are wanted.
     kept: tuple[dict[str, Float[Array, "neurons ..."]], ...]
     origin: LockstepCarry | None

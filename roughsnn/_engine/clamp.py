@@ -26,6 +26,7 @@ from .._train.check import check_trains
 from .._train.spike_train import SpikeTrain
 from .._types import Drive
 from .._window import Window, as_window
+from .approach import SpikeCells, densities
 from .base import Lockstep
 from .cells import run_cells
 from .delivery import add_to
@@ -292,10 +293,15 @@ def _clamp(
     spikes = train_of(begin[:, None] + emitted.offsets, room, total, grid, layout.indices)
     result = RESULTS.where(burst, RESULTS.crowded_cell, result_of(final, total, room, None))
     spikes = marked(spikes, result)
-    assert emitted.density is not None
-    at = cell, jnp.maximum(marks, 0)
-    density = (layout.numbered(x) for x in emitted.density)
-    hazards, log_intensities = (jnp.where(marks >= 0, x[at], 0) for x in density)
+    where = cell, jnp.maximum(place, 0)
+    at = SpikeCells(
+        *where,
+        offset=jnp.where(marks >= 0, emitted.offsets[where], 0),
+        length=jnp.pad(inputs.length, (0, LATE))[cell],
+        clock=jnp.append(inputs.clock, jnp.full(LATE, clock))[cell],
+    )
+    density = densities(layout, emitted.approach, at, grid.dt0)
+    hazards, log_intensities = (jnp.where(marks >= 0, x, 0) for x in density)
     join = lambda xs: layout.numbered(jnp.concatenate(xs))[observed]
     last = join([one.y.s for one in final.groups])
     alpha = join([_alpha(group, dtype) for group in layout.groups])

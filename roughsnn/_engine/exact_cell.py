@@ -173,9 +173,9 @@ class ExactGroupCell(AbstractGroupCell):
         level = jnp.broadcast_to(self.joint.level, x[0].shape)
         return level if read is None else read + level
 
-    def first(self, carry, motion: Any, time: CellTime, begin, hazard, *, known, free):
+    def first(self, carry, motion: Any, time: CellTime, begin, nodes, *, known):
         """See `AbstractGroupCell`."""
-        del hazard, free
+        del nodes
         none = First.none(motion.potential.a)
         if not isinstance(self.group.firing, HardThreshold):
             return none

@@ -13,8 +13,8 @@ from .._model.layout import Layout
 from .._model.state import NetworkState, PopulationState
 from .._path.base import AbstractGridPath
 from .._solve.localise import combined_rate
-from .cell_hazard import CellHazard
-from .cell_parts import Line, NeuronCell, PortCell, apart_of, ellipse, filled
+from .cell_hazard import CellHazard, ellipse
+from .cell_parts import Line, NeuronCell, PortCell, apart_of, filled
 from .fresh_step import AbstractFreshStep
 from .linear import Matrices, assembled, components, matrices_of, state_shapes
 from .phis import Entry, Vector, plus, times

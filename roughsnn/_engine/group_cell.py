@@ -16,8 +16,9 @@ from .._model.layout import Group
 from .._model.state import PopulationState
 from .._solve.step import GRAZED, OK, OUTSIDE, RETRIGGERED
 from .._types import Scalar
-from .cell_hazard import CellHazard, Nodes, simpson
-from .cell_parts import ArrivalCell, Line, Motion, PortCell, ellipse, filled
+from .approach import Approach
+from .cell_hazard import CellHazard, Nodes, ellipse, simpson
+from .cell_parts import ArrivalCell, Line, Motion, PortCell, filled
 from .cell_state import GroupCarry, GroupInput
 from .delivery import ByMoments, Response
 from .linear import assembled, components, state_shapes
@@ -47,8 +48,8 @@ class Spikes(NamedTuple):
     # refractory time, or the cell's start; and that part.
     s: Array | None
     last: Nodes | None
-    # Of given spikes.
-    density: tuple[Array, Array] | None
+    # How they came to given spikes.
+    approach: Approach | None
     # What the motion behind the spikes began with.
     start: Any
 
@@ -133,24 +134,22 @@ class AbstractGroupCell(eqx.Module):
         motion: Any,
         time: CellTime,
         begin: Array | None,
-        hazard: CellHazard | None,
+        nodes: Nodes | None,
         *,
         known: Array | None,
-        free: bool,
     ) -> First:
-        """The first spike of each neuron that is free at the time `begin`, if neurons fire by
-        themselves; if a search has found them before, they are `known`."""
+        """The first spike of each neuron that is free at the time `begin`, by its hazards at the
+        nodes, if it has any; if a search has found them before, they are `known`."""
         del known
-        if hazard is None:
+        if nodes is None:
             length = time.length if begin is None else time.length - begin
             (start, end), slope = self._levels(motion, time.length, begin)
             found = first_of_pieces(length, [start, end], [slope])
         else:
             assert carry.y.s is not None
+            hazard = CellHazard(nodes.r[0], nodes.length, *self._rates(nodes, time))
             start, slope = carry.y.s, hazard.start
             found, end = hazard.crossing(start), start + hazard.total
-        if not free:
-            return First.none(slope)
         return First(*self._crossing(found, start, end, slope, time, carry.hold))
 
     def landed(self, motion: Any, hit: Array, offset: Array, begin) -> tuple[Array, list[Array]]:
@@ -266,13 +265,10 @@ class AbstractGroupCell(eqx.Module):
         begin = None if hold is None else at_most(at_least(hold, 0), length)
         v = motion.potential.a
         assert v is not None
-        found, hazard, nodes = First.none(v), None, None
-        if group.hazard is not None:
-            nodes = self._nodes(motion, length, begin)
-            hazard = CellHazard(nodes.r[0], nodes.length, *self._rates(nodes, time))
-        if group.firing is not None:
-            found = self.first(carry, motion, time, begin, hazard, known=known, free=free)
-        hit, offset, fault = found
+        nodes = None if group.hazard is None else self._nodes(motion, length, begin)
+        hit, offset, fault = First.none(v)
+        if group.firing is not None and free:
+            hit, offset, fault = self.first(carry, motion, time, begin, nodes, known=known)
         # All that a spike does is made from it.
         offset = made_once(offset, length >= 0)
         if observed is not None:
@@ -282,6 +278,10 @@ class AbstractGroupCell(eqx.Module):
             hit, offset = hit | told, jnp.where(told, given, offset)
         offset, there = self.landed(motion, hit, jnp.where(hit, offset, length), begin)
 
+        approach = None
+        if nodes is not None and observed is not None:
+            assert s is not None
+            approach = Approach.of(s, nodes, motion.apart, hold)
         # The hidden state starts again where the refractory time ends.
         free_at = None
         if hold is not None:
@@ -291,12 +291,11 @@ class AbstractGroupCell(eqx.Module):
             hold = at_least(hold - length, -LATE * self.dt0)
         after = self.after(motion, there, Fired(hit, offset, free_at), time)
         again = offset if free_at is None else free_at
-        (start, middle, end), density = after.v, None
-        if hazard is not None:
-            assert s is not None and carry.u is not None and nodes is not None
+        start, middle, end = after.v
+        if nodes is not None:
+            assert s is not None and carry.u is not None
             drawn = group.threshold(carry.u)
             if observed is not None:
-                density = self._density(carry, hazard, nodes, offset, self.potential(there), time)
                 drawn = jnp.where(observed, jnp.zeros_like(s), drawn)
             s = jnp.where(hit, drawn, s)
             assert middle is not None
@@ -304,7 +303,7 @@ class AbstractGroupCell(eqx.Module):
             ahead = Nodes(at, (start, middle, end), self._apart(motion, at[1]))
             nodes = jax.tree.map(functools.partial(jnp.where, hit), ahead, nodes)
         if group.firing is not None:
-            level = self.level(start) if hazard is None or s is None else s
+            level = self.level(start) if nodes is None or s is None else s
             # Behind a refractory time that is another spike.
             stays = hit & (level > 0) & (again <= offset)
             fault = jnp.max(jnp.where(stays, RETRIGGERED, fault))
@@ -317,7 +316,7 @@ class AbstractGroupCell(eqx.Module):
             x=after.x,
             s=s,
             last=nodes,
-            density=density,
+            approach=approach,
             start=after.start,
         )
 
@@ -337,29 +336,3 @@ class AbstractGroupCell(eqx.Module):
     def _rates(self, nodes: Nodes, time: CellTime) -> list[Array]:
         """The hazards at these nodes."""
         return nodes.rates(lambda r, v: self.group.rate(time.clock + r, v))
-
-    def _density(
-        self,
-        carry: GroupCarry,
-        hazard: CellHazard,
-        nodes: Nodes,
-        offset: Array,
-        v: Array,
-        time: CellTime,
-    ) -> tuple[Array, Array]:
-        """The integrated hazard at spikes, where potentials are v, and the logarithm of the hazard:
-        that of the cell, and of the potential where a spike is late."""
-        s, log_rate = carry.y.s, lambda r, v: self.group.log_rate(time.clock + r, v)
-        assert s is not None
-        late = offset < hazard.begin
-        back = (offset - hazard.begin) / 2
-        before = back * (hazard.start + self.group.rate(time.clock + offset, v))
-        ahead = s + jnp.where(late, before, hazard.until(offset))
-        logarithm = hazard.log_at(offset, nodes.logs(log_rate))
-        logarithm = jnp.where(late, log_rate(offset, v), logarithm)
-        if carry.hold is not None:
-            refractory = offset < carry.hold
-            ahead = jnp.where(refractory, s, ahead)
-            logarithm = jnp.where(refractory, -jnp.inf, logarithm)
-        # Not below 0 by rounding, or by the error of a second spike in a cell.
-        return at_least(ahead, 0), logarithm

@@ -231,8 +231,8 @@ class Stream(eqx.Module):
 
 def _kept(emitted: LockstepEmitted) -> LockstepEmitted:
     """What is wanted of all cells."""
-    where = lambda e: (e.offsets, e.s, e.density, e.amplitudes)
-    return eqx.tree_at(where, emitted, (None, None, None, {}), is_leaf=lambda x: x is None)
+    where = lambda e: (e.offsets, e.s, e.approach, e.amplitudes)
+    return eqx.tree_at(where, emitted, (None, None, (), {}), is_leaf=lambda x: x is None)
 
 
 def sizes_of(

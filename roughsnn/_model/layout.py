@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int, PyTree, Shaped
 from .._misc import joined
 from .firing import AbstractFiring, AbstractHazard, HardThreshold
 from .levels import levels_of
-from .mapped import can_merge, kinds_of, mapped, merged
+from .mapped import can_merge, kinds_of, mapped, merged, one_of
 from .network import SpikingNetwork
 from .neuron import AbstractNeuron
 from .population import Population
@@ -44,6 +44,11 @@ class Group(eqx.Module):
     def hazard(self) -> AbstractHazard | None:
         """The firing rule, if its thresholds are random."""
         return self.firing if isinstance(self.firing, AbstractHazard) else None
+
+    def neurons(self, k: Int[Array, " some"]) -> "Group":
+        """A group of these neurons, some of them twice, as far as their firing rules go."""
+        firing = one_of(lambda part: part, self.firing, k)
+        return dataclasses.replace(self, firing=firing, size=k.shape[0])
 
     def for_each(self) -> "Group":
         """The same with an entry for each neuron in the numbers of neurons, firing rules and ports,

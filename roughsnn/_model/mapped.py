@@ -57,7 +57,7 @@ def is_shared(part: PyTree) -> bool:
 
 
 def one_of(fn: Callable, part: PyTree, k: Any = 0) -> Any:
-    """`fn(part)` for one neuron, k, or whichever."""
+    """`fn(part)` for one neuron, k, or whichever; or for several."""
     leaves, structure = jax.tree.flatten(part)
     axes = [_axis(x, a) for _, x, a in _leaves(part)]
     first = [
