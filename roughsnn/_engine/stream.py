@@ -24,7 +24,7 @@ from .._solve.adjoint import (
     Scratch,
     within_budget,
 )
-from .._solve.setup import compact
+from .._solve.setup import places_of
 from .cell_map import CellMap
 from .cell_state import CellInput, LockstepCarry, LockstepEmitted
 from .cells import run_cells
@@ -192,26 +192,28 @@ class Stream(eqx.Module):
             held = late & (jnp.cumsum(late, 0, dtype=jnp.int32) <= again[None])
             again = again - jnp.sum(held, 0, dtype=jnp.int32)
             offsets = offsets.at[: len(rows)].set(jnp.where(held, jnp.inf, offsets[: len(rows)]))
-        times = begin[:, None] + offsets
-        if again is not None:
-            # A late one that was not told yet.
-            times = at_least(times, 0)
-        there = jnp.isfinite(times)
-        number = jnp.sum(there, dtype=jnp.int32)
-        neurons = jnp.broadcast_to(
-            jnp.asarray(self.cell_map.layout.indices, jnp.int32), there.shape
-        )
-        marks = jnp.where(there, neurons, -1).reshape(-1)
-        at, times = jnp.minimum(told.total, self.room), times.reshape(-1)
+        number = jnp.sum(jnp.isfinite(offsets), dtype=jnp.int32)
+        at = jnp.minimum(told.total, self.room)
         after = dict(total=told.total + number, again=again)
+
+        def first_of(capacity: int, begin, offsets) -> tuple[Array, Array]:
+            """Times and marks of the first ones."""
+            place, there = places_of(jnp.isfinite(offsets).reshape(-1), capacity)
+            cell, neuron = jnp.divmod(place, np.int32(offsets.shape[1]))
+            times = begin[cell] + offsets[cell, neuron]
+            if again is not None:
+                # A late one that was not told yet.
+                times = at_least(times, 0)
+            marks = jnp.asarray(self.cell_map.layout.indices, jnp.int32)[neuron]
+            return jnp.where(there, times, jnp.inf), jnp.where(there, marks, -1)
+
         if told.buffer is None:
-            buffer = compact(marks, self.room, (times, jnp.inf), (marks, -1))
+            buffer = first_of(self.room, begin, offsets)
             return dataclasses.replace(told, buffer=buffer, **after)
 
         def put(capacity: int):
-            def branch(old_times, old_marks, times, marks):
-                new = compact(marks, capacity, (times, jnp.inf), (marks, -1))
-                old = old_times, old_marks
+            def branch(old_times, old_marks, begin, offsets):
+                new, old = first_of(capacity, begin, offsets), (old_times, old_marks)
                 pairs = zip(old, new, strict=True)
                 return tuple(jax.lax.dynamic_update_slice(a, b, (at,)) for a, b in pairs)
 
@@ -221,7 +223,7 @@ class Stream(eqx.Module):
         # Rarely do so many neurons fire in one block.
         share = offsets.shape[0] / self.cell_map.cells
         few = min(most, 64 + 2 * math.ceil(share * self.room))
-        operands = *told.buffer, times, marks
+        operands = *told.buffer, begin, offsets
         if few == most:
             return dataclasses.replace(told, buffer=put(most)(*operands), **after)
         many = max_in_batch(number) > few

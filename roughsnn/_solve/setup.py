@@ -144,25 +144,32 @@ def compact(
 
     `columns` are pairs of values and of what they are padded with.
     """
-    n, width = marks.shape[0], 32
-    blocks = -(-n // width)
-    # Which block, a word of bits, and which bit of it: a sum over all would take most of the time.
-    there = jnp.pad(marks >= 0, (0, blocks * width - n)).reshape(blocks, width)
-    bits = jnp.asarray(2 ** np.arange(width, dtype=np.uint32))
-    words = jnp.sum(jnp.where(there, bits[None], 0), 1, dtype=jnp.uint32)
-    ends = jnp.cumsum(jax.lax.population_count(words).astype(jnp.int32), dtype=jnp.int32)
-    wanted = jnp.arange(1, max_events + 1, dtype=jnp.int32)
-    stored = wanted <= ends[-1]
-    block = jnp.minimum(jnp.searchsorted(ends, wanted, side="left"), blocks - 1).astype(jnp.int32)
-    word = words[block]
-    rank = wanted - ends[block] + jax.lax.population_count(word).astype(jnp.int32)
-    index = jnp.minimum(block * width + _bit(word, rank), n - 1)
+    index, stored = places_of(marks >= 0, max_events)
 
     def move(x, fill):
         rows = stored.reshape(stored.shape + (1,) * (x.ndim - 1))
         return jnp.where(rows, x[index], fill)
 
     return tuple(move(x, fill) for x, fill in columns)
+
+
+def places_of(
+    there: Bool[Array, " n"], number: int
+) -> tuple[Int[Array, " number"], Bool[Array, " number"]]:
+    """Where the first, the second, ... of so many entries is that is there, and whether it is."""
+    n, width = there.shape[0], 32
+    blocks = -(-n // width)
+    # Which block, a word of bits, and which bit of it: a sum over all would take most of the time.
+    there = jnp.pad(there, (0, blocks * width - n)).reshape(blocks, width)
+    bits = jnp.asarray(2 ** np.arange(width, dtype=np.uint32))
+    words = jnp.sum(jnp.where(there, bits[None], 0), 1, dtype=jnp.uint32)
+    ends = jnp.cumsum(jax.lax.population_count(words).astype(jnp.int32), dtype=jnp.int32)
+    wanted = jnp.arange(1, number + 1, dtype=jnp.int32)
+    stored = wanted <= ends[-1]
+    block = jnp.minimum(jnp.searchsorted(ends, wanted, side="left"), blocks - 1).astype(jnp.int32)
+    word = words[block]
+    rank = wanted - ends[block] + jax.lax.population_count(word).astype(jnp.int32)
+    return jnp.minimum(block * width + _bit(word, rank), n - 1), stored
 
 
 def _bit(word: UInt32[Array, " n"], rank: Int[Array, " n"]) -> Int[Array, " n"]:
