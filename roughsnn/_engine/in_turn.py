@@ -4,6 +4,7 @@ There a loop over rows is one kernel, and XLA's gathers and scatters of several 
 four times as long for each synapse. Other devices want many rows at a time.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -42,6 +43,11 @@ class Visited(NamedTuple):
         rows = x.reshape(-1, *x.shape[x.ndim - rank + 1 :])
         return rows[self.sample(x, rank) * neurons + self.k]
 
+    def column(self, x: Array, rank: int) -> Array:
+        """The same of one with the neurons on its last axis."""
+        each = x.reshape(-1, *x.shape[x.ndim - rank :])
+        return each[self.sample(x, rank), ..., self.k]
+
 
 def lead_of(operands: Sequence[Array], ranks: Sequence[int]) -> tuple[int, ...]:
     """The leading axes of all samples."""
@@ -79,6 +85,9 @@ def in_turn(
     numbers, number = numbers_of(jnp.broadcast_to(hit, (*lead, n)).reshape(-1))
 
     def more(i, total):
-        return visit(Visited(numbers[i], numbers[i] // n, numbers[i] % n, lead), total)
+        found = numbers[i]
+        # With one sample there is nothing to divide.
+        s, k = (jnp.zeros_like(found), found) if math.prod(lead) == 1 else jnp.divmod(found, n)
+        return visit(Visited(found, s, k, lead), total)
 
     return jax.lax.fori_loop(0, number, more, total)

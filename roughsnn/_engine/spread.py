@@ -153,16 +153,16 @@ def _in_order(rows, every, values, targets, hit, x, *, size):
 
 def _spread_rows(lead, values, targets, hit, x, size):
     """`spread`; the kinds of a target side by side."""
-    x = jnp.swapaxes(x, -1, -2)
+    kinds = x.shape[-2]
 
     def visit(neuron, total):
-        each = neuron.row(values, 2)[:, None] * neuron.row(x, 2)[None]
+        each = neuron.row(values, 2)[:, None] * neuron.column(x, 2)[None]
         if not targets.size:
             return total.at[neuron.s].add(each)
         return onto_targets(total, (neuron.s, neuron.row(targets, 2)), each)
 
-    total = in_turn(lead, hit, visit, jnp.zeros((math.prod(lead), size, x.shape[-1]), x.dtype))
-    return jnp.swapaxes(total, 1, 2).reshape(*lead, x.shape[-1], size)
+    total = in_turn(lead, hit, visit, jnp.zeros((math.prod(lead), size, kinds), x.dtype))
+    return jnp.swapaxes(total, 1, 2).reshape(*lead, kinds, size)
 
 
 def _collect_rows(lead, values, targets, hit, x, size):

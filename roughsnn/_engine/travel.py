@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from .._misc import made_once
 from .._model.connectivity import SparseWeights, onto_targets
 from .._model.links import Link
 from .._solve.setup import compact
@@ -78,10 +79,13 @@ def arrivals_of(
 
 def moments_of(came: SpikeArrivals, length: Float[Array, ""]) -> Float[Array, "3 targets"]:
     """The moments of what arrives in a cell."""
-    there, weights = jnp.isfinite(came.times), came.weights
-    left = length - jnp.where(there, came.times, 0)
+    times, weights = made_once(came.times, length >= 0), came.weights
+    there = jnp.isfinite(times)
+    left = length - jnp.where(there, times, 0)
     each = scaled_by(came.strong, moments(length, left))
-    each = [jnp.sum(jnp.where(there, x, 0), 0) for x in each]
+    # Not by a sum over an axis, for which XLA may start threads.
+    first, second = there
+    each = [jnp.where(first, x[0], 0) + jnp.where(second, x[1], 0) for x in each]
     if came.times.ndim == 2:
         return jnp.stack(deliver(weights, jnp.any(there, 0), each))
     if not isinstance(weights, SparseWeights):

@@ -23,6 +23,9 @@ from .stdp import Learned, PairSTDP, Synapses
 
 Weights: TypeAlias = Float[Array, "sources targets"] | SparseWeights
 
+# Lists of more synapses are those of one link only where they have similar lengths.
+_LARGE = 2**16
+
 
 class Link(eqx.Module):
     """All synapses of some neurons onto one port of a group.
@@ -181,7 +184,7 @@ def links_of(
             continue
         row = 0 if pre is None else int(starts[pre.group]) + pre.start
         block = _Block(row, post.start, p.effective(), p.delay, p.max_delay, n, p.plasticity)
-        kind = p.delay is None, block.each
+        kind = p.delay is None, block.each, _length(block.weights)
         key = (post.group, p.port or "", p.pre if source else None, kind)
         if p.plasticity is not None:
             key = (*key, *_structure(n, p.plasticity))
@@ -211,6 +214,13 @@ def _learning(
     link = Link(weights, post.group, p.port or "", (rows,), learning=rule, exists=exists)
     name, columns = f"projections[{number}]", (post.start, post.stop)
     return dataclasses.replace(link, name=name, columns=columns)
+
+
+def _length(weights: Weights) -> int | None:
+    """How long a large list is, roughly: with much longer ones its padding would be read, too."""
+    if not isinstance(weights, SparseWeights) or weights.targets.size <= _LARGE:
+        return None
+    return weights.targets.shape[1].bit_length()
 
 
 def _structure(number: int, plasticity: AbstractPlasticity) -> tuple:
@@ -300,7 +310,9 @@ def _as_list(block: _Block) -> list[Array]:
     weights = block.weights
     if isinstance(weights, SparseWeights):
         targets = weights.targets.astype(jnp.int32)
-        found = [jnp.where(targets >= 0, targets + block.column, -1), weights.values]
+        if block.column:
+            targets = jnp.where(targets >= 0, targets + block.column, -1)
+        found = [targets, weights.values]
     else:
         n, m = weights.shape
         every = jnp.broadcast_to(jnp.arange(m, dtype=jnp.int32) + block.column, (n, m))
