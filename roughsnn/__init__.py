@@ -127,6 +127,7 @@ from . import testing as testing
 from . import io as io
 from . import plot as plot
 from . import scores as scores
+from . import tasks as tasks
 
 # fitting
 from ._fit.checkpoint import Checkpoint as Checkpoint

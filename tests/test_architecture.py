@@ -53,7 +53,9 @@ LAYERS = {
     "_io": GROUND | {"_train"},
     "_scores": GROUND | {"_train", "_loss", "_engine"},
     "_plot": GROUND | {"_train", "_loss"},
+    "_tasks": GROUND | {"_train"},
     "scores": {"_scores"},
+    "tasks": {"_tasks"},
     "plot": {"_plot"},
     "_testing": GROUND
     | {"_path", "_train", "_event", "_conditions", "_solve", "_model", "_engine"},

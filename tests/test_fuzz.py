@@ -30,6 +30,7 @@ NOT_CALLED = {
         *("NetworkState", "PopulationState", "neurons.LIFState", "neurons.AdaptiveState"),
         *("neurons.GLIFState", "neurons.HistoryState", "neurons.ResonatorState"),
         *("neurons.AdExState", "neurons.IzhikevichState"),
+        *("tasks.Episodes", "tasks.Splits"),
         *("synapses.AlphaState", "synapses.DoubleState", "synapses.TsodyksMarkramState"),
     },
     "no function": {
@@ -61,11 +62,12 @@ ALLOWED = {
     ("simulate_online", "direction"): "nan has a derivative of nan",
     ("CadlagPath", "ys"): "a path that was saved may be nan behind its end",
     ("losses.kernel_score", "y"): "it may be one train",
+    ("tasks.Labelled", "inputs"): "any pytree of arrays with a leading axis",
     ("plot.matrix", "values"): "entries that are nan stay white",
 }
 # What reads its results, so that it has to run; all else is only traced.
 RUN = (
-    *("scores.", "plot.", "io.", "testing.", "fit", "multilevel_mean", "check", "Bound"),
+    *("scores.", "plot.", "io.", "tasks.", "testing.", "fit", "multilevel_mean", "check", "Bound"),
     *("drop_failed", "save", "load"),
 )
 EXAMPLES_OF_AN_ARGUMENT = 4
@@ -82,6 +84,7 @@ def public_names():
         ("testing.", rs.testing),
         ("io.", rs.io),
         ("plot.", rs.plot),
+        ("tasks.", rs.tasks),
     ):
         for name, thing in vars(module).items():
             if not name.startswith("_") and callable(thing):

@@ -141,11 +141,12 @@ def compound_poisson_path(
     return JumpPath(times, sizes, t0=t0, t1=t1)
 
 
-def check_rates(name: str, value: Numeric, ndim: int) -> Array:
-    """Rates that are not negative, as far as they are known."""
+def check_rates(name: str, value: Numeric, *ranks: int) -> Array:
+    """Rates that are not negative, as far as they are known, of one of these ranks."""
     rates = as_float_array(name, value)
-    if rates.ndim != ndim:
-        wanted = "a scalar" if ndim == 0 else "of shape (neurons,)"
+    if rates.ndim not in ranks:
+        shapes = "a scalar", "of shape (neurons,)", "of shape (steps, neurons)"
+        wanted = " or ".join(shapes[rank] for rank in ranks)
         raise ValueError(f"`{name}` must be {wanted}, got shape {rates.shape}.")
     if is_concrete(rates) and np.any(np.asarray(rates) < 0):
         raise ValueError(f"`{name}` must not be negative, got {np.asarray(rates).min()}.")

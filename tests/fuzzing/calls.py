@@ -1,6 +1,14 @@
 """A small valid call of every public function, class and method that users call."""
 
-from . import data_calls, fit_calls, kernel_calls, loss_calls, model_calls, path_calls
+from . import (
+    data_calls,
+    fit_calls,
+    kernel_calls,
+    loss_calls,
+    model_calls,
+    path_calls,
+    task_calls,
+)
 from .call import Call
 
 CALLS: dict[str, Call] = {
@@ -10,4 +18,5 @@ CALLS: dict[str, Call] = {
     **loss_calls.CALLS,
     **fit_calls.CALLS,
     **data_calls.CALLS,
+    **task_calls.CALLS,
 }

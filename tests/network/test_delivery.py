@@ -229,6 +229,46 @@ def test_lists_of_targets_are_the_matrix(method):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+@pytest.mark.parametrize("delay", [None, 0.02])
+def test_long_and_short_lists_are_the_matrices(delay):
+    """Large lists of lengths that differ are not padded to one, onto one population or several."""
+    neurons, rng = {"a": 280, "b": 20}, np.random.default_rng(1)
+    firing = rs.StochasticFiring(rs.ExponentialIntensity(beta=3.0), 0.03)
+    neuron, ports = rs.neurons.LIF(0.07, rs.Subtract(1.0)), {"syn": rs.synapses.Exponential(0.05)}
+    parts = {name: rs.Population(n, neuron, firing, ports) for name, n in neurons.items()}
+    options: Any = {} if delay is None else dict(delay=delay, max_delay=0.05)
+    # 280 lists of 270, and of 3.
+    draw = lambda n, k: np.where(
+        rng.permuted(np.arange(280 * n).reshape(280, n) % n < k, axis=1), 1, 0
+    )
+    masks = [draw(280, 270), draw(20, 3)]
+    matrices = [mask * rng.normal(size=mask.shape) / 40 for mask in masks]
+
+    def spikes(weights, sparse):
+        projections = []
+        for post, w, mask in zip(neurons, weights, masks, strict=True):
+            if sparse:
+                targets = np.argsort(-mask, axis=1, kind="stable")[:, : mask[0].sum()]
+                w = rs.SparseWeights(targets, jnp.take_along_axis(w, targets, axis=1), len(mask[0]))
+            projections.append(rs.Projection("a", post, w, autapses=True, **options))
+        net, window = rs.SpikingNetwork(parts, projections), rs.Window(0.0, 0.3, 0.01)
+        train = rs.simulate(net, jnp.full(300, 2.5), window, key=jr.key(2), max_spikes=3000).spikes
+        return jnp.sum(jnp.sin(9 * jnp.where(train.marks >= 0, train.times, 0))), train
+
+    values = [jnp.asarray(m) for m in matrices]
+    of = lambda sparse: jax.jit(jax.value_and_grad(lambda w: spikes(w, sparse), has_aux=True))(
+        values
+    )
+    (value, train), grad = of(True)
+    (expected, other), wanted = of(False)
+    assert int(train.count) > 300
+    np.testing.assert_array_equal(train.marks, other.marks)
+    np.testing.assert_allclose(value, expected, rtol=1e-9)
+    for a, b, mask in zip(grad, wanted, masks, strict=True):
+        np.testing.assert_allclose(a, np.where(mask, b, 0), rtol=1e-7, atol=1e-9)
+
+
 def test_samples_share_the_weights():
     """Batches over keys, over keys and weights, and over one in the other; each as it is alone."""
     matrix = 0.3 * random_weights(MANY)
