@@ -65,17 +65,13 @@ class Approach(eqx.Module):
         times = begin, (begin + length) / 2, length
         nodes = Nodes(times, self.v, self.apart * ellipse(times[1], dt0))
         hazard = CellHazard(begin, nodes.length, *nodes.rates(rate))
-        late, there = offset < begin, nodes.parabola(offset)
-        before = (offset - begin) / 2 * (hazard.start + rate(offset, there))
-        ahead = self.s + jnp.where(late, before, hazard.until(offset))
         logarithm = hazard.log_at(offset, nodes.logs(log_rate))
-        logarithm = jnp.where(late, log_rate(offset, there), logarithm)
+        logarithm = jnp.where(offset < begin, log_rate(offset, nodes.parabola(offset)), logarithm)
         if self.hold is not None:
-            refractory = offset < self.hold
-            ahead = jnp.where(refractory, self.s, ahead)
-            logarithm = jnp.where(refractory, -jnp.inf, logarithm)
-        # Not below 0 by rounding, or by the error of a second spike in a cell.
-        return at_least(ahead, 0), logarithm
+            logarithm = jnp.where(offset < self.hold, -jnp.inf, logarithm)
+        # Not below 0 by rounding, in a refractory time, or by the error of a second spike in a
+        # cell.
+        return at_least(self.s + hazard.until(offset), 0), logarithm
 
 
 def densities(

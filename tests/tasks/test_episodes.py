@@ -78,10 +78,10 @@ def test_as_spikes():
     rate; of constant ones the spikes are those of the rate."""
     rates = np.repeat([[0.0, 20.0], [30.0, 0.0], [10.0, 5.0]], 400, axis=1)
     options: Any = dict(max_spikes=40, key=jr.key(1))
-    draw = jax.jit(lambda r: rs.poisson_spikes(0.0, 1.5, rates=r, **options))
+    draw = jax.jit(lambda r: rs.poisson_spikes(2.0, 3.5, rates=r, **options))
     train = draw(rates)
     assert not train.overflow
-    step = np.floor(np.asarray(train.times)[train.marks >= 0] / 0.5).astype(int)
+    step = np.floor((np.asarray(train.times)[train.marks >= 0] - 2.0) / 0.5).astype(int)
     counts = np.zeros((3, 800), int)
     np.add.at(counts, (np.minimum(step, 2), np.asarray(train.marks)[train.marks >= 0]), 1)
     assert not np.any(counts[rates == 0])
@@ -90,7 +90,7 @@ def test_as_spikes():
         assert abs(own.mean() - mean) < 4 * np.sqrt(mean / own.size)
         assert abs(own.var() - mean) < 4 * mean * np.sqrt((2 + 1 / mean) / own.size)
     same = draw(np.full((3, 4), 7.0))
-    one = rs.poisson_spikes(0.0, 1.5, rates=np.full(4, 7.0), **options)
+    one = rs.poisson_spikes(2.0, 3.5, rates=np.full(4, 7.0), **options)
     np.testing.assert_allclose(same.times, one.times, rtol=1e-12)
 
     def total(scale):
