@@ -43,9 +43,9 @@ def store_recall(
     """Bits are shown, one in each step; one is to be stored, and told when it is asked for.
 
     A command to store comes with a probability in each step, then one to recall with the same, and
-    so on, once each in every sample at least; at a recall no bit is shown. Steps of 200 ms are
-    usual (Bellec, Salaj, Subramoney, Legenstein & Maass, *Long short-term memory and learning to
-    learn in networks of spiking neurons*, NeurIPS 2018).
+    so on, given that there are two in each sample at least; at a recall no bit is shown. Steps of
+    200 ms are usual (Bellec, Salaj, Subramoney, Legenstein & Maass, *Long short-term memory and
+    learning to learn in networks of spiking neurons*, NeurIPS 2018).
 
     **Arguments:**
 
@@ -66,23 +66,29 @@ def store_recall(
     bits = rng.integers(2, size=(samples, steps)).astype(np.int32)
     stored, asked = (np.zeros((samples, steps), bool) for _ in range(2))
     answers = np.zeros((samples, steps), np.int32)
-    for n in range(samples):
-        # Until there is one of each.
-        while not asked[n].any():
-            stored[n] = asked[n] = False
-            kept = None
-            for k, command in enumerate(rng.uniform(size=steps) < probability):
-                if not command:
-                    continue
-                if kept is None:
-                    kept, stored[n, k] = bits[n, k], True
-                else:
-                    answers[n, k], asked[n, k], kept = kept, True, None
-        answers[n] = np.where(asked[n], answers[n], 0)
+    for n, commands in enumerate(_at_least_two(samples, steps, probability, rng)):
+        at = np.sort(rng.choice(steps, commands, replace=False))
+        store, recall = at[: 2 * (commands // 2) : 2], at[1::2]
+        stored[n, at[::2]] = asked[n, recall] = True
+        answers[n, recall] = bits[n, store]
     seen = ~asked
     columns = [seen & (bits == 0), seen & (bits == 1), stored, asked]
     shown = np.stack(columns, -1).astype(float)
     return Episodes(shown, answers, asked, ("0", "1", "store", "recall"), 2)
+
+
+def _at_least_two(
+    samples: int, steps: int, probability: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Numbers of the binomial law, given that they are two at least."""
+    number = np.arange(1, steps + 1)
+    ways = np.cumsum(np.log((steps + 1 - number) / number))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        others = (steps - number) * np.log1p(-probability)
+    # Of all steps there are no others.
+    law = ways + number * np.log(probability) + np.where(number < steps, others, 0)
+    law = np.exp(law[1:] - law[1:].max())
+    return rng.choice(number[1:], samples, p=law / law.sum())
 
 
 def delayed_xor(samples: int, *, steps: int = 10, seed: int) -> Episodes:
@@ -125,7 +131,7 @@ def evidence_accumulation(
     **Arguments:**
 
     - `samples`: how many.
-    - `cues`: how many of each, an odd number.
+    - `cues`: how many come in each sample, an odd number.
     - `delay`: the least and the largest number of steps between the last cue and the question.
     - `seed`: give training, validation and test another one.
 

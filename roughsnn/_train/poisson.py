@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._misc import at_most, check_positive_int, check_window
+from .._misc import at_least, at_most, check_positive_int, check_window
 from .._path.jumps import arrivals, check_rates
 from .._random import RandomKey, seeds
 from .._types import Numeric, RealScalar
@@ -74,4 +74,6 @@ def _changed(
     rate = rates[step]
     left = (integrals[step] - wanted) / jnp.where(rate > 0, rate, 1)
     end = t0 + (step + 1).astype(times.dtype) * length
-    return jnp.where(there, jnp.clip(end - left, end - length, at_most(end, t1)), jnp.inf)
+    # Within the step, and the window, by rounding.
+    found = at_most(at_least(end - left, end - length), jnp.minimum(end, t1))
+    return jnp.where(there, found, jnp.inf)

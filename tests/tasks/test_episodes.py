@@ -63,9 +63,18 @@ def test_answers_are_what_was_shown(name):
 def test_times_of_the_cues():
     """Commands as likely as asked; pauses from the least to the largest."""
     often = rs.tasks.store_recall(2000, steps=40, probability=0.25, seed=0)
-    # Each sample has a store and a recall, nearly always by itself.
+    # Two commands there are nearly always anyway.
     share = np.mean(often.shown[..., 2:].any(-1))
     assert abs(share - 0.25) < 4 * np.sqrt(0.25 * 0.75 / 80_000)
+    rarely = rs.tasks.store_recall(50, probability=1e-12, seed=0).shown[..., 2:]
+    np.testing.assert_array_equal(rarely.sum(1), np.ones((50, 2)))
+    always = rs.tasks.store_recall(5, steps=5, probability=1.0, seed=0)
+    np.testing.assert_array_equal(always.shown[..., 2], np.tile([1, 0, 1, 0, 1], (5, 1)))
+    # Two of three steps, or all of them, by the law: 3 p^2 (1 - p) and p^3.
+    few = rs.tasks.store_recall(4000, steps=3, probability=0.5, seed=0)
+    assert abs(np.mean(few.shown[..., 2:].sum((1, 2)) == 3) - 0.25) < 4 * 0.433 / 4000**0.5
+    many = rs.tasks.store_recall(20, steps=3000, probability=0.5, seed=0).shown[..., 2:]
+    assert abs(many.any(-1).mean() - 0.5) < 4 * 0.5 / 60_000**0.5
     episodes = rs.tasks.evidence_accumulation(500, cues=5, delay=(2, 6), seed=0)
     assert episodes.shown.shape == (500, 24, 3)
     last = [np.flatnonzero(x[:, :2].any(1))[-1] for x in episodes.shown]
